@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Every map. The agent pins them under <bpffs>/weft/maps/<name>_v<WEFT_..._V>;
+ * a version moves when the layout does. Sizes are defaults; the agent may set
+ * others before loading.
+ */
+#pragma once
+
+#include "abi.h"
+#include <bpf/bpf_helpers.h>
+
+#define WEFT_MAX_EP 4096
+#define WEFT_MAX_POLSET 4096
+#define WEFT_IF_DIRECT 65536
+#define WEFT_PEND 512
+
+/* Device -> slot: an array for the first indexes, a hash for the rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_IF_DIRECT);
+	__type(key, __u32);
+	__type(value, __u32);
+} weft_if SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_EP);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} weft_if_hi SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_MAX_EP);
+	__type(key, __u32);
+	__type(value, struct weft_ep);
+} weft_ep SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_MAX_EP);
+	__type(key, __u32);
+	__type(value, struct weft_epstat);
+} weft_epstat SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 512000);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_ip4_key);
+	__type(value, struct weft_ip);
+} weft_ip4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 512000);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_ip6_key);
+	__type(value, struct weft_ip);
+} weft_ip6 SEC(".maps");
+
+struct weft_polset_inner {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_pol_key);
+	__type(value, struct weft_pol);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, WEFT_MAX_POLSET);
+	__type(key, __u32);
+	__array(values, struct weft_polset_inner);
+} weft_polsets SEC(".maps");
+
+/* Answered flows. Least recently used ones make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 131072);
+	__type(key, struct weft_ct4_key);
+	__type(value, struct weft_ct4);
+} weft_ct4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct weft_ct6_key);
+	__type(value, struct weft_ct6);
+} weft_ct6 SEC(".maps");
+
+/*
+ * Unanswered flows, apart so that they never push out answered ones. Each
+ * endpoint has a ring of their keys (weft_pend): a new one overwrites, and so
+ * deletes, the endpoint's own oldest.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_EP *WEFT_PEND);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_ct4_key);
+	__type(value, struct weft_ct);
+} weft_ctn4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_EP *WEFT_PEND);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_ct6_key);
+	__type(value, struct weft_ct);
+} weft_ctn6 SEC(".maps");
+
+struct weft_pend_inner {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_PEND);
+	__type(key, __u32);
+	__type(value, struct weft_pend);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, WEFT_MAX_EP);
+	__type(key, __u32);
+	__array(values, struct weft_pend_inner);
+} weft_pend SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct weft_frag_key);
+	__type(value, struct weft_frag);
+} weft_frag SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_REASON_MAX * 2);
+	__type(key, __u32);
+	__type(value, struct weft_counter);
+} weft_metrics SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct weft_drop_key);
+	__type(value, struct weft_drop);
+} weft_drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 22);
+} weft_events SEC(".maps");
+
+/* Events that found no room in weft_events. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} weft_lost SEC(".maps");
