@@ -121,3 +121,13 @@ func (a *Allocator) Prefixes() []netip.Prefix {
 	}
 	return out
 }
+
+// Room tells why Next would fail, or nil.
+func (a *Allocator) Room() error {
+	for _, p := range []*Pool{a.v4, a.v6} {
+		if p != nil && p.InUse() == p.Size() {
+			return p.exhausted()
+		}
+	}
+	return nil
+}

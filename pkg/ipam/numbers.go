@@ -26,7 +26,7 @@ type Numbers struct {
 	next        uint64          // where the first pass stands
 	left        uint64          // numbers the first pass has not looked at
 	used        map[uint64]bool // true: in use; false: waits in freed
-	freed       []uint64        // oldest first; an entry counts only while used says false
+	freed       []uint64        // oldest first
 	inUse       uint64
 }
 
@@ -48,15 +48,13 @@ func (n *Numbers) Next() (uint64, error) {
 			return v, nil
 		}
 	}
-	for len(n.freed) > 0 {
-		v := n.freed[0]
-		n.freed = n.freed[1:]
-		if used, known := n.used[v]; known && !used {
-			n.take(v)
-			return v, nil
-		}
+	if len(n.freed) == 0 {
+		return 0, ErrExhausted
 	}
-	return 0, ErrExhausted
+	v := n.freed[0]
+	n.freed = n.freed[1:]
+	n.take(v)
+	return v, nil
 }
 
 func (n *Numbers) step(v uint64) {
@@ -72,9 +70,7 @@ func (n *Numbers) take(v uint64) {
 	n.inUse++
 }
 
-// Take marks a number as in use, as when a record is restored. The first pass
-// goes on behind it, because what follows the highest restored number is the
-// least likely to have been in use before the restart.
+// Take marks a number as in use, as when a record is restored.
 func (n *Numbers) Take(v uint64) error {
 	if v < n.first || v > n.last {
 		return ErrOutside
@@ -87,7 +83,9 @@ func (n *Numbers) Take(v uint64) error {
 	return nil
 }
 
-// StartAfter makes the first pass begin behind v; only before the first Next.
+// StartAfter makes the first pass begin behind v: what follows the number that was
+// given out last before a restart is the least likely to have been in use lately.
+// Only before the first Next.
 func (n *Numbers) StartAfter(v uint64) {
 	if v >= n.first && v <= n.last {
 		n.next = v + 1

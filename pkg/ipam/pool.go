@@ -49,9 +49,13 @@ func (p *Pool) Prefix() netip.Prefix { return p.prefix }
 func (p *Pool) Next() (netip.Addr, error) {
 	off, err := p.numbers.Next()
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("no free address in the pod range %s: all %d are in use: %w", p.prefix, p.numbers.Size(), err)
+		return netip.Addr{}, p.exhausted()
 	}
 	return p.at(off), nil
+}
+
+func (p *Pool) exhausted() error {
+	return fmt.Errorf("no free address in the pod range %s: %w (%d addresses)", p.prefix, ErrExhausted, p.Size())
 }
 
 // Take marks an address as in use.
