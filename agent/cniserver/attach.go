@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/agent/endpointstore"
-	"github.com/weftmesh/weft/pkg/attachment"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/attachment"
 	"github.com/weftmesh/weft/pkg/ipam"
 	"github.com/weftmesh/weft/pkg/model"
 )

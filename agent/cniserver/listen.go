@@ -3,12 +3,11 @@
 package cniserver
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // Listen opens the plugin's socket, for root only. A socket that a dead agent left
@@ -24,13 +23,12 @@ func Listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("removing the old socket: %w", err)
 	}
-	// The mask is the process' own, so it could be too wide for a moment for files
-	// that other goroutines make; a socket that is open to all for a moment is worse.
-	old := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
-	unix.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("opening the CNI socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("closing the CNI socket to others: %w", err), l.Close())
 	}
 	return l, nil
 }
