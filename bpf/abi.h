@@ -30,10 +30,10 @@ enum weft_action {
  */
 enum weft_reason {
 	WEFT_PASSED = 0,
-	WEFT_DROP_NO_ENDPOINT = 1,     /* device without an endpoint row: fail closed */
-	WEFT_DROP_MALFORMED = 2,       /* truncated or inconsistent header */
-	WEFT_DROP_UNSUPPORTED_L3 = 3,  /* neither IPv4, IPv6 nor ARP, or VLAN-tagged */
-	WEFT_DROP_UNSUPPORTED_L4 = 4,  /* a protocol the host must not route for pods */
+	WEFT_DROP_NO_ENDPOINT = 1,    /* device without an endpoint row: fail closed */
+	WEFT_DROP_MALFORMED = 2,      /* truncated or inconsistent header */
+	WEFT_DROP_UNSUPPORTED_L3 = 3, /* neither IPv4, IPv6 nor ARP, or VLAN-tagged */
+	WEFT_DROP_UNSUPPORTED_L4 = 4, /* a protocol the host must not route for pods */
 	WEFT_DROP_SPOOFED_MAC = 5,
 	WEFT_DROP_SPOOFED_IPV4 = 6,
 	WEFT_DROP_SPOOFED_IPV6 = 7,
@@ -80,20 +80,20 @@ enum weft_ep_flag {
  * identity, policy set (its number or its content) or enforcement moves, and is
  * never 0 in a live row.
  */
-struct weft_ep {
+struct weft_ep_row {
 	__u32 ifindex; /* host-side device; 0: the slot is free */
 	__u32 identity;
 	__u32 epoch;
-	__u32 polset; /* index in weft_polsets; 0: no entries */
-	__u16 flags;  /* enum weft_ep_flag */
-	__u16 mtu;    /* of the device, bytes of IP packet */
+	__u32 polset;     /* index in weft_polsets; 0: no entries */
+	__u16 flags;      /* enum weft_ep_flag */
+	__u16 mtu;        /* of the device, bytes of IP packet */
 	__u8 mac[6];      /* of the pod's device */
 	__u8 host_mac[6]; /* of the host-side device */
 	__be32 ip4;
 	__u8 ip6[16];
 	__u8 ll6[16]; /* the pod's link-local address, good for ND only */
 	__u32 id;     /* the agent's number of the endpoint, for flow events */
-	__u8 pad[52];
+	__u8 pad[56];
 };
 
 /* What is known about an address; longest prefix wins. */
@@ -176,43 +176,43 @@ enum weft_ct_flag {
 struct weft_ct {
 	__u64 packets[2];
 	__u64 bytes[2];
-	__u32 seen;        /* jiffies of the last packet, low half */
-	__u32 epoch[2];    /* of the local endpoints when decided; 0: not local */
+	__u32 seen;     /* jiffies of the last packet, low half */
+	__u32 epoch[2]; /* of the local endpoints when decided; 0: not local */
 	__u32 identity[2];
-	__u16 slot[2];     /* of the local endpoints; 0: not local */
-	__u8 flags;        /* enum weft_ct_flag */
-	__u8 tcp[2];       /* TCP flags seen, by side */
-	__u8 action;       /* enum weft_action that let it pass */
+	__u16 slot[2]; /* of the local endpoints; 0: not local */
+	__u8 flags;    /* enum weft_ct_flag */
+	__u8 tcp[2];   /* TCP flags seen, by side */
+	__u8 action;   /* enum weft_action that let it pass */
 	__u16 ruleset;
-	__u16 icmp;        /* type and code of the query that opened the flow */
+	__u16 icmp; /* type and code of the query that opened the flow */
 	/* colder */
-	__u32 created;     /* jiffies, low half */
-	__u32 rule[2];     /* rule that allowed it: [0] egress, [1] ingress; 0: none */
-	__u32 reported;    /* jiffies of the last event about it */
-	__u32 service;     /* service translation: number of the service, 0: none */
+	__u32 created;  /* jiffies, low half */
+	__u32 rule[2];  /* rule that allowed it: [0] egress, [1] ingress; 0: none */
+	__u32 reported; /* jiffies of the last event about it */
+	__u32 service;  /* service translation: number of the service, 0: none */
 	__u32 backend;
 	__u8 spare[16];
 };
 
 /* IPv4 keys are small: the element of the table is padded to whole lines. */
-struct weft_ct4 {
+struct weft_ct4_row {
 	struct weft_ct ct;
 	__u8 pad[24];
 };
 
-struct weft_ct6 {
+struct weft_ct6_row {
 	struct weft_ct ct;
 };
 
 /* One unanswered flow in an endpoint's ring (see maps.h, weft_pend). */
-struct weft_pend {
+struct weft_pend_row {
 	struct weft_ct6_key key; /* IPv4: as struct weft_ct4_key in the first bytes */
 	__u8 family;             /* 4 or 6; 0: the place is free */
 	__u8 pad[7];
 };
 
 /* What the kernel side alone writes about an endpoint, by slot. */
-struct weft_epstat {
+struct weft_epstat_row {
 	__u32 pend_head; /* next place in the endpoint's ring */
 	__u32 pad;
 	__u64 pend_evicted; /* unanswered flows pushed out by newer ones */
@@ -227,7 +227,7 @@ struct weft_frag_key {
 	__u16 pad;
 };
 
-struct weft_frag {
+struct weft_frag_row {
 	__be16 port[2]; /* source, destination */
 };
 
@@ -251,25 +251,25 @@ enum weft_flow_type {
  * addresses stand in the first four bytes.
  */
 struct weft_flow {
-	__u64 time;      /* CLOCK_MONOTONIC, ns */
-	__u8 type;       /* enum weft_flow_type */
-	__u8 reason;     /* enum weft_reason */
-	__u8 dir;        /* enum weft_dir in which it was decided (a drop: that refused) */
-	__u8 family;     /* 4 or 6; 0: not an IP packet */
+	__u64 time;  /* CLOCK_MONOTONIC, ns */
+	__u8 type;   /* enum weft_flow_type */
+	__u8 reason; /* enum weft_reason */
+	__u8 dir;    /* enum weft_dir in which it was decided (a drop: that refused) */
+	__u8 family; /* 4 or 6; 0: not an IP packet */
 	__u8 proto;
 	__u8 tcp_flags;
-	__u16 icmp;      /* type << 8 | code, for ICMP and ICMPv6 */
-	__u32 rule[2];   /* deciding rule: [0] egress, [1] ingress; 0: none */
+	__u16 icmp;    /* type << 8 | code, for ICMP and ICMPv6 */
+	__u32 rule[2]; /* deciding rule: [0] egress, [1] ingress; 0: none */
 	__u32 identity[2];
 	__u16 slot[2];
 	__be16 port[2];
 	__u8 addr[2][16];
 	__u64 packets[2];
 	__u64 bytes[2];
-	__u32 count;     /* packets that a drop event stands for */
-	__u32 ifindex;   /* device where it was decided */
-	__u32 age;       /* ms since the flow began */
-	__u32 pad;
+	__u32 count;   /* packets that a drop event stands for */
+	__u32 ifindex; /* device where it was decided */
+	__u32 age;     /* ms since the flow began */
+	__u32 pad[3];
 };
 
 /*
@@ -291,20 +291,20 @@ struct weft_drop {
 	struct weft_flow last; /* the newest packet's event; count: not yet reported */
 	__u64 packets;         /* in all */
 	__u64 bytes;
-	__u32 reported;        /* jiffies of the last report */
+	__u32 reported; /* jiffies of the last report */
 	__u32 pad;
 };
 
 /* Constant configuration of the node, set before the programs are loaded. */
 struct weft_config {
-	__u32 hz;          /* jiffies a second */
-	__u32 pend_max;    /* places in an endpoint's ring of unanswered flows */
-	__u32 tcp_timeout; /* s an established, silent TCP flow lives */
-	__u32 any_timeout; /* s any other answered flow lives */
-	__u32 new_timeout; /* s an unanswered flow lives */
+	__u32 hz;            /* jiffies a second */
+	__u32 pend_max;      /* places in an endpoint's ring of unanswered flows */
+	__u32 tcp_timeout;   /* s an established, silent TCP flow lives */
+	__u32 any_timeout;   /* s any other answered flow lives */
+	__u32 new_timeout;   /* s an unanswered flow lives */
 	__u32 close_timeout; /* s a closed TCP flow lives */
-	__u32 alive_every; /* s between reports about a living flow */
-	__u32 flow_events; /* 0: no events */
+	__u32 alive_every;   /* s between reports about a living flow */
+	__u32 flow_events;   /* 0: no events */
 };
 
 /* Argument of weft_ct_sweep: flows of these addresses are decided again. */
@@ -324,15 +324,15 @@ struct weft_sweep {
 
 /* Argument of weft_ct_gc. */
 struct weft_gc {
-	__u64 live;     /* out: answered flows left */
-	__u64 pending;  /* out: unanswered flows left */
-	__u64 expired;  /* out: flows removed */
-	__u64 drops;    /* out: drop reports flushed */
+	__u64 live;    /* out: answered flows left */
+	__u64 pending; /* out: unanswered flows left */
+	__u64 expired; /* out: flows removed */
+	__u64 drops;   /* out: drop reports flushed */
 };
 
-_Static_assert(sizeof(struct weft_ep) == 128, "weft_ep");
+_Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");
 _Static_assert(sizeof(struct weft_ct) == 104, "weft_ct");
-_Static_assert(sizeof(struct weft_ct4) == 128, "weft_ct4");
+_Static_assert(sizeof(struct weft_ct4_row) == 128, "weft_ct4_row");
 _Static_assert(sizeof(struct weft_ct4_key) == 16, "weft_ct4_key");
 _Static_assert(sizeof(struct weft_ct6_key) == 40, "weft_ct6_key");
 _Static_assert(sizeof(struct weft_pol_key) == 12, "weft_pol_key");

@@ -34,14 +34,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEFT_MAX_EP);
 	__type(key, __u32);
-	__type(value, struct weft_ep);
+	__type(value, struct weft_ep_row);
 } weft_ep SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEFT_MAX_EP);
 	__type(key, __u32);
-	__type(value, struct weft_epstat);
+	__type(value, struct weft_epstat_row);
 } weft_epstat SEC(".maps");
 
 struct {
@@ -80,14 +80,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 131072);
 	__type(key, struct weft_ct4_key);
-	__type(value, struct weft_ct4);
+	__type(value, struct weft_ct4_row);
 } weft_ct4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct weft_ct6_key);
-	__type(value, struct weft_ct6);
+	__type(value, struct weft_ct6_row);
 } weft_ct6 SEC(".maps");
 
 /*
@@ -115,7 +115,7 @@ struct weft_pend_inner {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WEFT_PEND);
 	__type(key, __u32);
-	__type(value, struct weft_pend);
+	__type(value, struct weft_pend_row);
 };
 
 struct {
@@ -129,7 +129,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct weft_frag_key);
-	__type(value, struct weft_frag);
+	__type(value, struct weft_frag_row);
 } weft_frag SEC(".maps");
 
 struct {

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One object, so that all programs of a node share its maps and are loaded as
+ * one collection. A hook each has its own file.
+ */
+#include "workload.c"
+#include "ctmgr.c"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package weftbpf holds the compiled kernel programs and the Go types of
+// everything that crosses to them, both generated from bpf/ by `make generate`.
+// The objects are committed: building and running Weft needs no clang.
+package weftbpf
+
+//go:generate ../../../build/tools/bpf2go -go-package weftbpf -target bpfel -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -mcpu=v3" -type weft_dir -type weft_action -type weft_reason -type weft_reserved -type weft_ep_flag -type weft_ct_flag -type weft_flow_type -type weft_ep_row -type weft_ip4_key -type weft_ip6_key -type weft_ip -type weft_pol_key -type weft_pol -type weft_ct4_key -type weft_ct6_key -type weft_ct -type weft_ct4_row -type weft_ct6_row -type weft_pend_row -type weft_epstat_row -type weft_frag_key -type weft_frag_row -type weft_counter -type weft_flow -type weft_drop_key -type weft_drop -type weft_sweep_prefix -type weft_sweep -type weft_gc Bpf ../../../bpf/weft.c
