@@ -31,20 +31,31 @@ func Enrich(e *Event, at time.Time, names Names) *model.Flow {
 }
 
 // peer names one side. The identity is the one that the kernel decided with, so
-// it comes from the event. An address may have passed to another pod since: the
-// pod is believed only if identity or slot say that it is the same one.
+// it comes from the event.
 func peer(e *Event, side int, names Names) model.FlowPeer {
 	p := model.FlowPeer{Addr: e.Addrs[side], Port: e.Ports[side], Identity: e.Identities[side]}
-	w, known := names.Workload(p.Addr)
-	if known && p.Identity == model.IdentityNone {
-		p.Identity = w.Identity
-	}
-	slot := e.Slots[side]
-	if known && (w.Identity == p.Identity || slot != 0 && w.Slot == slot) {
+	if w, ok := workload(e, side, names); ok {
 		p.Pod, p.Endpoint = w.Pod, w.Endpoint
 	}
 	p.Labels, _ = names.Labels(p.Identity)
 	return p
+}
+
+// workload is who the side was. An address or a slot may have passed to another
+// pod since: it is believed only if slot and address agree (the pod may have been
+// relabelled), or identity and one of the two (a spoofed address is not the
+// sender's).
+func workload(e *Event, side int, names Names) (Workload, bool) {
+	byAddr, ok := names.Workload(e.Addrs[side])
+	slot, identity := e.Slots[side], e.Identities[side]
+	if slot == 0 {
+		return byAddr, ok && byAddr.Identity == identity
+	}
+	if ok && byAddr.Slot == slot {
+		return byAddr, true
+	}
+	bySlot, ok := names.Endpoint(slot)
+	return bySlot.Workload, ok && bySlot.Identity == identity
 }
 
 // isolating are the policies behind a default deny, in the place of rules.
@@ -53,7 +64,8 @@ func isolating(e *Event, names Names) []model.RuleRef {
 	if e.Direction == model.Ingress {
 		slot = e.Slots[1]
 	}
-	keys := names.Isolating(slot, e.Direction)
+	endpoint, _ := names.Endpoint(slot)
+	keys := endpoint.Isolated[e.Direction]
 	refs := make([]model.RuleRef, 0, len(keys))
 	for _, k := range keys {
 		refs = append(refs, model.RuleRef{Policy: k, Action: model.ActionDeny})

@@ -14,13 +14,12 @@ import (
 type Names interface {
 	// Workload is who has an address.
 	Workload(addr netip.Addr) (Workload, bool)
+	// Endpoint is the local endpoint in a slot.
+	Endpoint(slot uint16) (Endpoint, bool)
 	// Labels are those that an identity stands for.
 	Labels(id model.IdentityID) (model.Labels, bool)
 	// Rule is the policy rule that has a number.
 	Rule(id model.RuleID) (model.RuleRef, bool)
-	// Isolating lists the policies for which the local endpoint in a slot
-	// denies by default in a direction, sorted.
-	Isolating(slot uint16, dir model.Direction) []model.PolicyKey
 }
 
 // Workload is who stands behind an address.
@@ -31,25 +30,33 @@ type Workload struct {
 	Endpoint uint32 // number of the local endpoint, or 0
 }
 
-// Isolation names one direction of a local endpoint.
-type Isolation struct {
-	Slot      uint16
-	Direction model.Direction
+// Endpoint is a local workload.
+type Endpoint struct {
+	Workload
+	// Isolated lists the policies for which it denies by default what no rule
+	// allows, sorted; index: Direction.
+	Isolated [2][]model.PolicyKey
 }
 
 // Maps is a Names made of plain maps. None of them may be changed once the value
 // is in use; a new state is a new value.
 type Maps struct {
 	Workloads  map[netip.Addr]Workload
+	Endpoints  map[uint16]Endpoint // by slot
 	Identities map[model.IdentityID]model.Labels
 	Rules      map[model.RuleID]model.RuleRef
-	Isolated   map[Isolation][]model.PolicyKey
 }
 
 // Workload implements Names.
 func (m *Maps) Workload(addr netip.Addr) (Workload, bool) {
 	w, ok := m.Workloads[addr]
 	return w, ok
+}
+
+// Endpoint implements Names.
+func (m *Maps) Endpoint(slot uint16) (Endpoint, bool) {
+	e, ok := m.Endpoints[slot]
+	return e, ok
 }
 
 // Labels implements Names.
@@ -62,9 +69,4 @@ func (m *Maps) Labels(id model.IdentityID) (model.Labels, bool) {
 func (m *Maps) Rule(id model.RuleID) (model.RuleRef, bool) {
 	r, ok := m.Rules[id]
 	return r, ok
-}
-
-// Isolating implements Names.
-func (m *Maps) Isolating(slot uint16, dir model.Direction) []model.PolicyKey {
-	return m.Isolated[Isolation{Slot: slot, Direction: dir}]
 }
