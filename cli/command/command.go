@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package command is the command line of weft: its commands, flags and exit
+// codes.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/cli/client"
+)
+
+// Env is what the command line sees of the world.
+type Env struct {
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Getenv   func(string) string
+	Terminal bool // Stdout is one
+	Now      func() time.Time
+	Location *time.Location // in which times are shown
+	Version  string
+}
+
+// Exit codes, documented in the help and in docs/CLI.md.
+const (
+	ExitOK          = 0
+	ExitError       = 1
+	ExitUsage       = 2
+	ExitUnreachable = 3
+	ExitTimeout     = 4
+	ExitInterrupted = 130
+)
+
+// exitCodes is the part of the help about them.
+const exitCodes = `Exit codes:
+  0    done; also when observe --follow is ended with Ctrl-C or by its reader going away
+  1    an error, or status found the agent failing
+  2    wrong usage: a flag, an argument or a filter
+  3    the agent cannot be reached
+  4    no answer in time (--timeout), or status --wait gave up
+  130  interrupted`
+
+// app is one run of the command line.
+type app struct {
+	env     Env
+	socket  string
+	timeout time.Duration
+	// started is set once flags and arguments were understood: an error before
+	// is one of usage.
+	started bool
+}
+
+// usageError is a value of a flag that only the command itself can judge.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errFailing is an agent that answers but is not well; what is wrong was shown.
+var errFailing = errors.New("the agent is failing")
+
+// Run executes one command line and returns the exit code.
+func Run(ctx context.Context, env Env, args []string) int {
+	a := &app{env: env}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	code := a.exitCode(ctx, err)
+	if err != nil && code != ExitOK && code != ExitInterrupted {
+		a.report(err)
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "weft",
+		Short: "Show what the Weft agent of this node knows and does",
+		Long: `weft talks to the Weft agent of this node over its Unix socket and shows its
+health, endpoints, identities, policies and flows.
+
+` + exitCodes,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetOut(a.env.Stdout)
+	root.SetErr(a.env.Stderr)
+	socket := client.DefaultSocket
+	if s := a.env.Getenv("WEFT_SOCKET"); s != "" {
+		socket = s
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.socket, "socket", socket, "the agent's socket (environment: WEFT_SOCKET)")
+	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer; observe --follow has no limit")
+	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(),
+		a.observeCommand(), a.versionCommand())
+	return root
+}
+
+// group is a command that only holds others.
+func group(use, short string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q for %q", args[0], c.CommandPath())
+			}
+			return c.Help()
+		},
+	}
+	c.AddCommand(children...)
+	return c
+}
+
+// call runs one request with a connection and the time limit.
+func (a *app) call(ctx context.Context, do func(context.Context, *client.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return a.stream(ctx, do)
+}
+
+// stream is call without a time limit.
+func (a *app) stream(ctx context.Context, do func(context.Context, *client.Client) error) error {
+	c, err := client.Dial(ctx, a.socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Explain(do(ctx, c))
+}
+
+func (a *app) exitCode(ctx context.Context, err error) int {
+	var unreachable *client.UnreachableError
+	var usage usageError
+	switch {
+	case err == nil, readerGone(err):
+		return ExitOK
+	case ctx.Err() != nil:
+		return ExitInterrupted
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		status.Code(err) == codes.DeadlineExceeded:
+		return ExitTimeout
+	case errors.As(err, &unreachable):
+		return ExitUnreachable
+	case errors.As(err, &usage), !a.started, status.Code(err) == codes.InvalidArgument:
+		return ExitUsage
+	}
+	return ExitError
+}
+
+// readerGone: whoever read the output has seen enough.
+func readerGone(err error) bool { return errors.Is(err, syscall.EPIPE) }
+
+// report writes an error for people: what is wrong, then what to do.
+func (a *app) report(err error) {
+	message, advice := err.Error(), ""
+	if s, ok := status.FromError(err); ok {
+		message = s.Message()
+	}
+	var unreachable *client.UnreachableError
+	switch code := a.exitCode(context.Background(), err); {
+	case code == ExitTimeout:
+		message = fmt.Sprintf("no answer from the agent at %s within %v", a.socket, a.timeout)
+		advice = "Give it longer with --timeout, or look at its log: journalctl -u weft-agent, or kubectl -n weft-system logs."
+	case errors.As(err, &unreachable):
+		message, advice = unreachable.Error(), unreachable.Advice()
+	case code == ExitUsage:
+		advice = "See weft --help."
+	}
+	fmt.Fprintln(a.env.Stderr, "weft:", message)
+	if advice != "" {
+		fmt.Fprintln(a.env.Stderr, strings.TrimSpace(advice))
+	}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/cli/client"
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+// filterFlag is one field of a filter on the command line, with its --not- form.
+type filterFlag struct {
+	name, short, usage string
+	set                func(f *agentv1.FlowFilter, values []string) error
+	values             []string // that it can have, if they are few
+	pods               bool     // it takes pods
+}
+
+// filterFlags are the values given, in the order of fields.
+type filterFlags struct {
+	fields  []filterFlag
+	include [][]string
+	exclude [][]string
+}
+
+func filterFields() []filterFlag {
+	return []filterFlag{
+		{name: "pod", usage: "pod on either side: namespace/name, namespace/ or the beginning of a name", pods: true,
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Pod = v; return nil }},
+		{name: "from-pod", usage: "pod that began the flow", pods: true,
+			set: func(f *agentv1.FlowFilter, v []string) error { f.FromPod = v; return nil }},
+		{name: "to-pod", usage: "pod that was spoken to", pods: true,
+			set: func(f *agentv1.FlowFilter, v []string) error { f.ToPod = v; return nil }},
+		{name: "namespace", short: "n", usage: "namespace of either side",
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
+		{name: "label", short: "l", usage: "label selector for either side: app=web, tier in (a,b), !test",
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Label = v; return nil }},
+		{name: "identity", usage: "identity number of either side", set: setIdentity},
+		{name: "ip", usage: "address or CIDR of either side",
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Ip = v; return nil }},
+		{name: "port", usage: "port of either side", set: setPort},
+		{name: "protocol", usage: "protocol: a name or a number", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6"},
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Protocol = v; return nil }},
+		{name: "verdict", usage: "what happened", values: []string{"forwarded", "dropped", "audit"}, set: setVerdict},
+		{name: "type", usage: "kind of event", values: []string{"new", "drop", "end", "alive", "audit"}, set: setType},
+	}
+}
+
+func (a *app) addFilterFlags(c *cobra.Command, f *filterFlags) {
+	f.fields = filterFields()
+	f.include = make([][]string, len(f.fields))
+	f.exclude = make([][]string, len(f.fields))
+	for i, field := range f.fields {
+		usage := field.usage
+		if len(field.values) > 0 {
+			usage += ": " + strings.Join(field.values, ", ")
+		}
+		for name, target := range map[string]*[]string{field.name: &f.include[i], "not-" + field.name: &f.exclude[i]} {
+			short, text := field.short, "only flows with this "+usage
+			if name != field.name {
+				short, text = "", "no flows with this "+field.name
+			}
+			if field.name == "label" { // a selector has commas of its own
+				c.Flags().StringArrayVarP(target, name, short, nil, text)
+			} else {
+				c.Flags().StringSliceVarP(target, name, short, nil, text)
+			}
+			a.completeFilter(c, name, field)
+		}
+	}
+}
+
+func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
+	switch {
+	case len(field.values) > 0:
+		complete(c, flag, field.values...)
+	case field.pods:
+		if err := c.RegisterFlagCompletionFunc(flag, a.completePods); err != nil {
+			panic(err) // the flag does not exist
+		}
+	}
+}
+
+// completePods asks the agent for its pods; a shell must not hang, so it has half
+// a second.
+func (a *app) completePods(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(c.Context(), 500*time.Millisecond)
+	defer cancel()
+	var pods []string
+	err := a.stream(ctx, func(ctx context.Context, conn *client.Client) error {
+		all, err := conn.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
+		for _, e := range all.GetEndpoints() {
+			if pod := e.GetNamespace() + "/" + e.GetPod(); strings.HasPrefix(pod, prefix) {
+				pods = append(pods, pod)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	slices.Sort(pods)
+	return slices.Compact(pods), cobra.ShellCompDirectiveNoFileComp
+}
+
+// filters makes one filter of all that is wanted, and one of each field that is
+// not: leaving out by either is leaving out.
+func (f *filterFlags) filters() (include, exclude []*agentv1.FlowFilter, err error) {
+	var wanted *agentv1.FlowFilter
+	for i, field := range f.fields {
+		if len(f.include[i]) > 0 {
+			if wanted == nil {
+				wanted = &agentv1.FlowFilter{}
+				include = append(include, wanted)
+			}
+			if err := field.set(wanted, f.include[i]); err != nil {
+				return nil, nil, usagef("--%s: %w", field.name, err)
+			}
+		}
+		if len(f.exclude[i]) > 0 {
+			unwanted := &agentv1.FlowFilter{}
+			exclude = append(exclude, unwanted)
+			if err := field.set(unwanted, f.exclude[i]); err != nil {
+				return nil, nil, usagef("--not-%s: %w", field.name, err)
+			}
+		}
+	}
+	return include, exclude, nil
+}
+
+func setIdentity(f *agentv1.FlowFilter, values []string) (err error) {
+	f.Identity, err = numbers(values, 32)
+	return err
+}
+
+func setPort(f *agentv1.FlowFilter, values []string) (err error) {
+	f.Port, err = numbers(values, 16)
+	return err
+}
+
+func numbers(values []string, bits int) ([]uint32, error) {
+	var out []uint32
+	for _, v := range values {
+		n, err := strconv.ParseUint(v, 10, bits)
+		if err != nil {
+			return nil, usagef("%q is not a number of %d bits", v, bits)
+		}
+		out = append(out, uint32(n))
+	}
+	return out, nil
+}
+
+func setVerdict(f *agentv1.FlowFilter, values []string) error {
+	for _, v := range values {
+		n, ok := agentv1.Verdict_value["VERDICT_"+strings.ToUpper(v)]
+		if !ok || n == 0 {
+			return usagef("%q: want forwarded, dropped or audit", v)
+		}
+		f.Verdict = append(f.Verdict, agentv1.Verdict(n))
+	}
+	return nil
+}
+
+func setType(f *agentv1.FlowFilter, values []string) error {
+	for _, v := range values {
+		n, ok := agentv1.FlowType_value["FLOW_TYPE_"+strings.ToUpper(v)]
+		if !ok || n == 0 {
+			return usagef("%q: want new, drop, end, alive or audit", v)
+		}
+		f.Type = append(f.Type, agentv1.FlowType(n))
+	}
+	return nil
+}

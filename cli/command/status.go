@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package command
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/cli/client"
+	"github.com/weftmesh/weft/cli/render"
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var wait bool
+	var output string
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show the agent's health, policy revisions, counts and drops by reason",
+		Long: `Shows the health of every part of the agent, which revision of the intent is in
+the kernel, what is known, and what was dropped and why. It exits with 1 when the
+agent is failing; a degraded agent still does its work and exits with 0.
+
+With --wait it first waits until the agent can be reached and all intent that it
+knows is in the kernel, for as long as --timeout.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := oneOf("output", output, "text", "json"); err != nil {
+				return err
+			}
+			s, err := a.status(c.Context(), wait)
+			if err != nil {
+				return err
+			}
+			return a.showStatus(s, output)
+		},
+	}
+	c.Flags().BoolVar(&wait, "wait", false, "wait until all intent is in the kernel")
+	outputFlag(c, &output, "text", "json")
+	return c
+}
+
+func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusResponse, err error) {
+	ask := func(ctx context.Context, c *client.Client) (err error) {
+		s, err = c.GetStatus(ctx, &agentv1.GetStatusRequest{WaitRealized: wait})
+		return err
+	}
+	if !wait {
+		return s, a.call(ctx, ask)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	retry := time.NewTicker(200 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := a.stream(ctx, ask)
+		var unreachable *client.UnreachableError
+		if err == nil || !errors.As(err, &unreachable) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, unreachable
+		case <-retry.C:
+		}
+	}
+}
+
+func (a *app) showStatus(s *agentv1.GetStatusResponse, output string) error {
+	show := func() error { return render.Status(a.env.Stdout, s, a.env.Now()) }
+	if output == "json" {
+		show = func() error { return render.JSON(a.env.Stdout, s) }
+	}
+	if err := show(); err != nil {
+		return err
+	}
+	if s.GetHealth() == agentv1.Health_HEALTH_FAILING {
+		return errFailing
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+// Status writes the agent's health, revisions, counts and drops.
+func Status(w io.Writer, s *agentv1.GetStatusResponse, now time.Time) error {
+	up := now.Sub(s.GetStarted().AsTime()).Round(time.Second)
+	f := s.GetFlows()
+	_, err := fmt.Fprintf(w, `weft %s on %s, source %s, up %s
+health      %s
+revision    %d in the kernel, %d wanted%s
+pods        %d
+identities  %d
+policies    %d
+pod ranges  %s
+flows       %d seen, %d lost, %d stored, %d tracked
+
+`, s.GetVersion(), orDash(s.GetNode()), orDash(s.GetSource()), up,
+		health(s.GetHealth()), s.GetRealizedRevision(), s.GetDesiredRevision(), pending(s),
+		s.GetEndpoints(), s.GetIdentities(), s.GetPolicies(), orDash(strings.Join(s.GetPodCidrs(), ", ")),
+		f.GetSeen(), f.GetLost(), f.GetStored(), f.GetTracked())
+	if err != nil {
+		return err
+	}
+	if err := components(w, s.GetComponents()); err != nil {
+		return err
+	}
+	return drops(w, s.GetDrops())
+}
+
+func pending(s *agentv1.GetStatusResponse) string {
+	if s.GetRealizedRevision() < s.GetDesiredRevision() {
+		return " (under way)"
+	}
+	return ""
+}
+
+func health(h agentv1.Health) string {
+	if h == agentv1.Health_HEALTH_UNSPECIFIED {
+		return "unknown"
+	}
+	return strings.ToLower(strings.TrimPrefix(h.String(), "HEALTH_"))
+}
+
+func components(w io.Writer, parts []*agentv1.ComponentStatus) error {
+	var rows [][]string
+	for _, c := range parts {
+		rows = append(rows, []string{c.GetName(), health(c.GetHealth()), c.GetMessage()})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return Table(w, []string{"COMPONENT", "HEALTH", "MESSAGE"}, rows)
+}
+
+func drops(w io.Writer, counters []*agentv1.DropCounter) error {
+	var rows [][]string
+	for _, d := range counters {
+		if d.GetPackets() == 0 {
+			continue
+		}
+		rows = append(rows, []string{d.GetReason(), d.GetDirection(), number(d.GetPackets()), Bytes(d.GetBytes())})
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(w, "\nno packet was dropped")
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	return Table(w, []string{"DROPPED BECAUSE", "DIRECTION", "PACKETS", "BYTES"}, rows)
+}
+
+func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
+
+// Endpoints writes the local endpoints.
+func Endpoints(w io.Writer, all []*agentv1.Endpoint) error {
+	var rows [][]string
+	for _, e := range all {
+		rows = append(rows, []string{number(e.GetId()), e.GetNamespace() + "/" + e.GetPod(), number(e.GetIdentity()),
+			e.GetIpv4(), e.GetIpv6(), e.GetDevice(), e.GetState(), isolation(e), number(e.GetPolicyEntries()),
+			number(e.GetPolicyRevision()), e.GetMessage()})
+	}
+	return Table(w, []string{"ID", "POD", "IDENTITY", "IPV4", "IPV6", "DEVICE", "STATE", "ISOLATED",
+		"ENTRIES", "REVISION", "MESSAGE"}, rows)
+}
+
+func isolation(e *agentv1.Endpoint) string {
+	switch {
+	case e.GetIsolatedIngress() && e.GetIsolatedEgress():
+		return "both"
+	case e.GetIsolatedIngress():
+		return "ingress"
+	case e.GetIsolatedEgress():
+		return "egress"
+	}
+	return "no"
+}
+
+// Identities writes the known identities.
+func Identities(w io.Writer, all []*agentv1.Identity) error {
+	var rows [][]string
+	for _, i := range all {
+		rows = append(rows, []string{number(i.GetId()), i.GetKind(), number(i.GetEndpoints()), strings.Join(i.GetLabels(), " ")})
+	}
+	return Table(w, []string{"ID", "KIND", "ENDPOINTS", "LABELS"}, rows)
+}
+
+// Policies writes the policies and, where the answer has them, the compiled
+// entries of every endpoint.
+func Policies(w io.Writer, r *agentv1.ListPoliciesResponse) error {
+	var rows [][]string
+	for _, p := range r.GetPolicies() {
+		name := p.GetName()
+		if p.GetNamespace() != "" {
+			name = p.GetNamespace() + "/" + name
+		}
+		rows = append(rows, []string{p.GetKind(), name, number(p.GetRules()), ids(p.GetEndpoints()),
+			number(p.GetRevision()), p.GetSource(), p.GetMessage()})
+	}
+	err := Table(w, []string{"KIND", "NAME", "RULES", "ENDPOINTS", "REVISION", "SOURCE", "MESSAGE"}, rows)
+	if err != nil {
+		return err
+	}
+	for _, e := range r.GetEndpoints() {
+		if err := entries(w, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ids(all []uint32) string {
+	out := make([]string, 0, len(all))
+	for _, id := range all {
+		out = append(out, number(id))
+	}
+	return strings.Join(out, ",")
+}
+
+func entries(w io.Writer, e *agentv1.EndpointPolicy) error {
+	if _, err := fmt.Fprintf(w, "\nendpoint %d\n", e.GetEndpoint()); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, p := range e.GetEntries() {
+		peer := number(p.GetPeer())
+		if p.GetPeer() == 0 {
+			peer = "any"
+		}
+		rows = append(rows, []string{p.GetDirection(), peer, p.GetProtocol(), p.GetPort(), p.GetAction(), p.GetRule()})
+	}
+	return Table(w, []string{"DIRECTION", "PEER", "PROTOCOL", "PORT", "ACTION", "RULE"}, rows)
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+// Table writes rows under a header, columns aligned.
+func Table(w io.Writer, header []string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range append([][]string{header}, rows...) {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = orDash(printable(cell))
+		}
+		if _, err := fmt.Fprintln(tw, strings.Join(cells, "\t")); err != nil {
+			return err
+		}
+	}
+	return tw.Flush()
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// printable keeps what came from a file or an object from steering the terminal
+// or breaking a table.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// FlowHeader is the head of a table of flows.
+func FlowHeader() []string {
+	return []string{"TIME", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "WHY"}
+}
+
+// FlowCells is a flow's row.
+func (s Style) FlowCells(f *agentv1.Flow) []string {
+	word, _ := verdict(f)
+	return []string{s.clock(f), word, Peer(f.GetSource(), f.GetProtocol()),
+		Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), Why(f)}
+}
+
+// GrowingRow writes a row of a table of flows that goes on: columns have a fixed
+// width, since what comes next is not known.
+func GrowingRow(w io.Writer, cells []string) error {
+	row := make([]any, len(cells))
+	for i, c := range cells {
+		row[i] = c
+	}
+	_, err := fmt.Fprintf(w, "%-12s   %-9s   %-36s   %-36s   %-18s   %s\n", row...)
+	return err
+}

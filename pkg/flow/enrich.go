@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"time"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Enrich makes the flow that is stored and shown out of an event and the names
+// known at the time. It is pure; a name that is not known stays empty.
+func Enrich(e *Event, at time.Time, names Names) *model.Flow {
+	f := &model.Flow{
+		Time: at, Type: e.Type, Reason: uint8(e.Reason), Direction: e.Direction,
+		Protocol: e.Protocol, TCPFlags: e.TCPFlags, ICMPType: e.ICMPType, ICMPCode: e.ICMPCode,
+		Packets: e.Packets, Bytes: e.Bytes, Count: e.Count, Age: e.Age,
+	}
+	for side := range f.Peers {
+		f.Peers[side] = peer(e, side, names)
+	}
+	for dir, id := range e.Rules {
+		if ref, ok := names.Rule(id); id != 0 && ok {
+			f.Rules[dir] = []model.RuleRef{ref}
+		}
+	}
+	if e.Reason == model.ReasonPolicyDefault {
+		f.Rules[e.Direction] = isolating(e, names)
+	}
+	return f
+}
+
+// peer names one side. The identity is the one that the kernel decided with, so
+// it comes from the event.
+func peer(e *Event, side int, names Names) model.FlowPeer {
+	p := model.FlowPeer{Addr: e.Addrs[side], Port: e.Ports[side], Identity: e.Identities[side]}
+	if w, ok := workload(e, side, names); ok {
+		p.Pod, p.Endpoint = w.Pod, w.Endpoint
+	}
+	p.Labels, _ = names.Labels(p.Identity)
+	return p
+}
+
+// workload is who the side was. An address or a slot may have passed to another
+// pod since: it is believed only if slot and address agree (the pod may have been
+// relabelled), or identity and one of the two (a spoofed address is not the
+// sender's).
+func workload(e *Event, side int, names Names) (Workload, bool) {
+	byAddr, ok := names.Workload(e.Addrs[side])
+	slot, identity := e.Slots[side], e.Identities[side]
+	if slot == 0 {
+		return byAddr, ok && byAddr.Identity == identity
+	}
+	if ok && byAddr.Slot == slot {
+		return byAddr, true
+	}
+	bySlot, ok := names.Endpoint(slot)
+	return bySlot.Workload, ok && bySlot.Identity == identity
+}
+
+// isolating are the policies behind a default deny, in the place of rules.
+func isolating(e *Event, names Names) []model.RuleRef {
+	slot := e.Slots[0]
+	if e.Direction == model.Ingress {
+		slot = e.Slots[1]
+	}
+	endpoint, _ := names.Endpoint(slot)
+	keys := endpoint.Isolated[e.Direction]
+	refs := make([]model.RuleRef, 0, len(keys))
+	for _, k := range keys {
+		refs = append(refs, model.RuleRef{Policy: k, Action: model.ActionDeny})
+	}
+	return refs
+}

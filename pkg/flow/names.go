@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"net/netip"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Names is one immutable snapshot of what the node knows: the same one that the
+// datapath was last given, so that an event is explained by what decided it. It
+// is asked from one goroutine and what it returns is never changed afterwards.
+type Names interface {
+	// Workload is who has an address.
+	Workload(addr netip.Addr) (Workload, bool)
+	// Endpoint is the local endpoint in a slot.
+	Endpoint(slot uint16) (Endpoint, bool)
+	// Labels are those that an identity stands for.
+	Labels(id model.IdentityID) (model.Labels, bool)
+	// Rule is the policy rule that has a number.
+	Rule(id model.RuleID) (model.RuleRef, bool)
+}
+
+// Workload is who stands behind an address.
+type Workload struct {
+	Pod      model.PodKey // zero: not a pod
+	Identity model.IdentityID
+	Slot     uint16 // of the local endpoint, or 0
+	Endpoint uint32 // number of the local endpoint, or 0
+}
+
+// Endpoint is a local workload.
+type Endpoint struct {
+	Workload
+	// Isolated lists the policies for which it denies by default what no rule
+	// allows, sorted; index: Direction.
+	Isolated [2][]model.PolicyKey
+}
+
+// Maps is a Names made of plain maps. None of them may be changed once the value
+// is in use; a new state is a new value.
+type Maps struct {
+	Workloads  map[netip.Addr]Workload
+	Endpoints  map[uint16]Endpoint // by slot
+	Identities map[model.IdentityID]model.Labels
+	Rules      map[model.RuleID]model.RuleRef
+}
+
+// Workload implements Names.
+func (m *Maps) Workload(addr netip.Addr) (Workload, bool) {
+	w, ok := m.Workloads[addr]
+	return w, ok
+}
+
+// Endpoint implements Names.
+func (m *Maps) Endpoint(slot uint16) (Endpoint, bool) {
+	e, ok := m.Endpoints[slot]
+	return e, ok
+}
+
+// Labels implements Names.
+func (m *Maps) Labels(id model.IdentityID) (model.Labels, bool) {
+	ls, ok := m.Identities[id]
+	return ls, ok
+}
+
+// Rule implements Names.
+func (m *Maps) Rule(id model.RuleID) (model.RuleRef, bool) {
+	r, ok := m.Rules[id]
+	return r, ok
+}
