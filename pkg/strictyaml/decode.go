@@ -21,10 +21,11 @@ const (
 
 // decoder walks nodes and a Go value side by side.
 type decoder struct {
-	errs   []Error
-	nodes  int
-	depth  int
-	fields map[reflect.Type]map[string][]int
+	errs    []Error
+	nodes   int
+	depth   int
+	stopped bool // a bound was met
+	fields  map[reflect.Type]map[string][]int
 }
 
 func newDecoder() *decoder {
@@ -39,11 +40,12 @@ func (d *decoder) fail(n *yaml.Node, path, format string, args ...any) {
 
 // enter follows aliases and keeps the bounds; nil means that the walk stops.
 func (d *decoder) enter(n *yaml.Node, path string) *yaml.Node {
+	if d.stopped {
+		return nil
+	}
 	if d.nodes++; d.nodes == maxNodes || d.depth == maxDepth {
 		d.fail(n, path, "the document is too large or too deep; split it, and write aliases out")
-		d.nodes = maxNodes
-	}
-	if d.nodes >= maxNodes {
+		d.stopped = true
 		return nil
 	}
 	if n.Kind == yaml.AliasNode {
