@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -46,18 +48,28 @@ func (l *identityLoop) Run(ctx context.Context) error {
 	}
 }
 
+// sync allocates what is missing and frees what nobody has used for long: an
+// identity is in use while a pod has its labels or an endpoint may run with it.
 func (l *identityLoop) sync(ctx context.Context, snap state.Snapshot) error {
 	labelsOf := engine.LabelsOf(l.node, snap)
-	var wanted []model.Labels
+	used := make(map[model.IdentityID]bool)
+	var errs []error
 	for _, p := range snap.Pods {
-		if !p.HostNetwork {
-			wanted = append(wanted, labelsOf(p))
+		if p.HostNetwork {
+			continue
 		}
+		id, err := l.allocator.Allocate(ctx, labelsOf(p))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", p.PodKey, err))
+			continue
+		}
+		used[id.ID] = true
 	}
-	ids, err := l.allocator.Sync(ctx, wanted)
-	if err != nil {
-		return err
+	if _, err := l.allocator.Sweep(ctx, func(id model.IdentityID) bool { return used[id] }); err != nil {
+		errs = append(errs, err)
 	}
-	_, err = l.tables.ReplaceIdentities(ids)
-	return err
+	if _, err := l.tables.ReplaceIdentities(l.allocator.List()); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
