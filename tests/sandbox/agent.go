@@ -89,6 +89,9 @@ func (a *Agent) API() agentv1.AgentServiceClient { return agentv1.NewAgentServic
 // PID is the agent's process.
 func (a *Agent) PID() int { return a.cmd.Process.Pid }
 
+// Done is closed when the process has ended.
+func (a *Agent) Done() <-chan struct{} { return a.done }
+
 // Log is what the agent has written so far.
 func (a *Agent) Log() string { return a.log.String() }
 

@@ -27,6 +27,9 @@ import (
 // stageEnv tells a re-executed process which part it plays.
 const stageEnv = "WEFT_SANDBOX_STAGE"
 
+// pidEnv tells the worker the number of the sandbox's PID 1 outside.
+const pidEnv = "WEFT_SANDBOX_PID"
+
 const (
 	stageInit   = "init"   // PID 1 inside: mounts, then starts the worker and reaps
 	stageWorker = "worker" // the program itself, inside
@@ -52,6 +55,10 @@ func Enter() {
 		os.Exit(runOutside())
 	}
 }
+
+// OuterPID is the sandbox's PID 1 as the machine outside numbers it, for
+// nsenter.
+func OuterPID() string { return os.Getenv(pidEnv) }
 
 // runOutside starts PID 1 of the sandbox and waits for it.
 func runOutside() int {
@@ -88,11 +95,15 @@ func runOutside() int {
 
 // runInit is PID 1: it sets the place up, runs the worker and adopts orphans.
 func runInit() int {
+	outside, err := os.Readlink("/proc/self") // still the outer /proc
+	if err != nil {
+		return fail(fmt.Errorf("finding the sandbox's own number: %w", err))
+	}
 	if err := furnish(); err != nil {
 		return fail(err)
 	}
 	cmd := reexec(stageWorker)
-	cmd.Env = append(cmd.Env, "TMPDIR="+tmpDir)
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmpDir, pidEnv+"="+outside)
 	signals := notify()
 	if err := cmd.Start(); err != nil {
 		return fail(fmt.Errorf("starting inside the sandbox: %w", err))

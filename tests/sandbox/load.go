@@ -9,7 +9,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -121,56 +120,84 @@ func (l *Loop) note(err error) {
 	l.rep.Last = now
 }
 
-// Stream is one long transfer over one TCP connection to an Echo: it writes as
-// fast as what comes back is read.
+// StreamConfig says what a Stream transfers.
+type StreamConfig struct {
+	NS    *NS
+	Addr  string
+	Every time.Duration // between lines; 0: as fast as what comes back is read
+}
+
+// Stream is one long transfer of lines over one TCP connection to an Echo.
 type Stream struct {
 	conn   net.Conn
-	echoed atomic.Uint64
-	err    atomic.Pointer[error]
+	every  time.Duration
+	mu     sync.Mutex
+	echoed uint64
+	moved  time.Time
+	gap    time.Duration
+	err    error
 	wg     sync.WaitGroup
+}
+
+// Progress is how far a Stream has come.
+type Progress struct {
+	Echoed uint64        // bytes that came back
+	Moved  time.Time     // when the last of them did
+	Gap    time.Duration // longest time without any
+	Err    error         // why the transfer ended, or nil while it goes on
 }
 
 // streamLine is one line of a Stream, without its line feed; 32 KiB.
 const streamLine = 32 << 10
 
 // StartStream transfers until Stop or an error.
-func StartStream(ns *NS, addr string) (*Stream, error) {
-	conn, err := ns.Dial("tcp", addr, 5*time.Second)
+func StartStream(cfg StreamConfig) (*Stream, error) {
+	conn, err := cfg.NS.Dial("tcp", cfg.Addr, 5*time.Second)
 	if err != nil {
 		return nil, fmt.Errorf("starting a transfer: %w", err)
 	}
-	s := &Stream{conn: conn}
+	s := &Stream{conn: conn, every: cfg.Every, moved: time.Now()}
 	s.wg.Add(2)
 	go s.write() // both end with the connection
 	go s.read()
 	return s, nil
 }
 
-// Echoed is the number of bytes that came back.
-func (s *Stream) Echoed() uint64 { return s.echoed.Load() }
-
-// Err is why the transfer ended, or nil while it goes on.
-func (s *Stream) Err() error {
-	if p := s.err.Load(); p != nil {
-		return *p
-	}
-	return nil
+// Progress is how far the transfer has come.
+func (s *Stream) Progress() Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Progress{Echoed: s.echoed, Moved: s.moved, Gap: s.gap, Err: s.err}
 }
 
-// Stop ends the transfer and returns the bytes that came back.
-func (s *Stream) Stop() uint64 {
+// Stop ends the transfer and returns how far it had come.
+func (s *Stream) Stop() Progress {
+	p := s.Progress()
 	_ = s.conn.Close()
 	s.wg.Wait()
-	return s.Echoed()
+	return p
+}
+
+func (s *Stream) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
 }
 
 func (s *Stream) write() {
 	defer s.wg.Done()
 	line := append(bytes.Repeat([]byte("w"), streamLine), '\n')
+	tick := time.NewTicker(max(s.every, time.Microsecond))
+	defer tick.Stop()
 	for {
 		if _, err := s.conn.Write(line); err != nil {
-			s.err.CompareAndSwap(nil, &err)
+			s.end(err)
 			return
+		}
+		if s.every > 0 {
+			<-tick.C
 		}
 	}
 }
@@ -184,9 +211,14 @@ func (s *Stream) read() {
 			err = fmt.Errorf("line of %d bytes came back, want %d", len(line), streamLine)
 		}
 		if err != nil {
-			s.err.CompareAndSwap(nil, &err)
+			s.end(err)
 			return
 		}
-		s.echoed.Add(uint64(len(line)))
+		now := time.Now()
+		s.mu.Lock()
+		s.echoed += uint64(len(line))
+		s.gap = max(s.gap, now.Sub(s.moved))
+		s.moved = now
+		s.mu.Unlock()
 	}
 }

@@ -80,12 +80,12 @@ func TestTrafficCountsWhatFails(t *testing.T) {
 	}
 	loop := sandbox.StartLoop(sandbox.LoopConfig{NS: ns, Network: "tcp", Addr: "127.0.0.1:7",
 		Every: time.Millisecond, Timeout: 100 * time.Millisecond, Fresh: true})
-	stream, err := sandbox.StartStream(ns, "127.0.0.1:7")
+	stream, err := sandbox.StartStream(sandbox.StreamConfig{NS: ns, Addr: "127.0.0.1:7"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = sandbox.Eventually(t.Context(), 5*time.Second, "progress", func() error {
-		if loop.Report().Done < 20 || stream.Echoed() < 1<<20 {
+		if loop.Report().Done < 20 || stream.Progress().Echoed < 1<<20 {
 			return net.ErrClosed
 		}
 		return nil
@@ -98,7 +98,7 @@ func TestTrafficCountsWhatFails(t *testing.T) {
 	}
 	srv.Close()
 	err = sandbox.Eventually(t.Context(), 5*time.Second, "failures", func() error {
-		if len(loop.Report().Failed) == 0 || stream.Err() == nil {
+		if len(loop.Report().Failed) == 0 || stream.Progress().Err == nil {
 			return net.ErrClosed
 		}
 		return nil

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/weftmesh/weft/tests/sandbox"
+)
+
+// stay keeps the stage up, with some traffic to look at, until ctx ends. An
+// agent that somebody kills is started again.
+func (s *stage) stay(ctx context.Context, out io.Writer) error {
+	enter := "nsenter -m -n -p -t " + sandbox.OuterPID()
+	client := enter + " -- nsenter --net=/run/netns/demo-"
+	frontend := s.pods["frontend"].IPv4.String()
+	fmt.Fprintf(out, `
+It stays up until Ctrl-C. From a second terminal, as root:
+  %[1]s %[2]s/weft observe --follow
+  %[1]s %[2]s/weft status
+  %[1]s %[2]s/weft policy list --entries
+  %[1]s %[2]s/weft endpoint list
+  %[1]s vi %[3]s/policy.yaml            # then watch what observe shows
+  %[4]sclient   timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
+  %[4]sintruder timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
+  %[1]s bash -c 'kill -9 $(pidof weft-agent)'   # it is started again; no connection notices
+`, enter, s.bin, manifestDir, client, frontend, port)
+	s.chatter()
+	for {
+		ended := s.current().Done()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended:
+		}
+		fmt.Fprintln(out, "the agent has ended; starting it again")
+		a, err := s.startAgent()
+		if err != nil {
+			return err
+		}
+		if _, err := a.Ready(ctx, 20*time.Second); err != nil {
+			return fmt.Errorf("the agent did not come back: %w", err)
+		}
+	}
+}
+
+// chatter makes a few flows a second, for whoever observes.
+func (s *stage) chatter() {
+	for _, pair := range [][2]string{{"client", "frontend"}, {"frontend", "backend-v1"}, {"frontend", "backend-v2"}, {"intruder", "frontend"}} {
+		for _, addr := range s.addrs(pair[1]) {
+			sandbox.StartLoop(sandbox.LoopConfig{NS: s.pods[pair[0]].NS, Network: "tcp", Addr: addr,
+				Every: 2 * time.Second, Timeout: time.Second, Fresh: true})
+		}
+	}
+}
