@@ -102,8 +102,8 @@ func (t *tcxAttacher) attach(ifindex uint32, ifname string) error {
 			if have == ifindex {
 				continue
 			}
-			if err := os.Remove(path); err != nil { // a device of an earlier pod
-				return fmt.Errorf("removing the pin of an old link: %w", err)
+			if err := removeLink(path); err != nil { // a device of an earlier pod
+				return err
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("opening the pinned link: %w", err)
@@ -133,10 +133,30 @@ func (t *tcxAttacher) attachSide(ifindex uint32, path string, s side) error {
 
 func (t *tcxAttacher) detach(ifname string) error {
 	for _, s := range t.sides {
-		err := os.Remove(t.pins.linkPath(ifname, s.suffix))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing the pinned link: %w", err)
+		if err := removeLink(t.pins.linkPath(ifname, s.suffix)); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// removeLink ends a pinned link: when it returns, the program is off the device.
+// Without the explicit end, the kernel would take its time after the last
+// reference. What is not there is no error.
+func removeLink(path string) error {
+	l, _, err := openLink(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening the pinned link: %w", err)
+	}
+	defer l.Close()
+	if err := l.Detach(); err != nil && !errors.Is(err, unix.ENOLINK) {
+		return fmt.Errorf("ending the pinned link: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("removing the pinned link: %w", err)
 	}
 	return nil
 }

@@ -3,19 +3,28 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // Cleanup takes Weft out of the kernel: links, filters, maps and pins. Traffic
 // is not looked at any more. What is gone already is no error.
 func Cleanup(bpffs string) error {
 	p := pins{root: bpffs}
-	// Links first: a program without its maps' pins would still run.
-	for _, dir := range []string{p.linksDir(), p.mapsDir(), p.root} {
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("removing BPF pins: %w", err)
+	links, err := os.ReadDir(p.linksDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing pinned links: %w", err)
+	}
+	for _, l := range links {
+		if err := removeLink(filepath.Join(p.linksDir(), l.Name())); err != nil {
+			return fmt.Errorf("link %s: %w", l.Name(), err)
 		}
+	}
+	if err := os.RemoveAll(p.root); err != nil {
+		return fmt.Errorf("removing BPF pins: %w", err)
 	}
 	devices, err := filteredDevices()
 	if err != nil {

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"encoding/binary"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// rearranged is another layout of the same type: members in reverse order, and
+// something unknown before them.
+func rearranged(typ btf.Type) btf.Type {
+	s, ok := btf.UnderlyingType(typ).(*btf.Struct)
+	if !ok {
+		return typ
+	}
+	members := []btf.Member{member("unknown", array(number(1), 8))}
+	for _, m := range slices.Backward(s.Members) {
+		members = append(members, member(m.Name, rearranged(m.Type)))
+	}
+	return structure(s.Name, members...)
+}
+
+// oldMap is a map of another layout, and how entries of ours become its own.
+type oldMap struct {
+	*ebpf.Map
+	keys, values converter
+}
+
+// newOldMap makes it. LPM keys keep their form: the kernel reads them.
+func newOldMap(t *testing.T, spec *ebpf.MapSpec) oldMap {
+	t.Helper()
+	old := spec.Copy()
+	if spec.Type != ebpf.LPMTrie {
+		old.Key = rearranged(spec.Key)
+	}
+	old.Value = rearranged(spec.Value)
+	for _, part := range []struct {
+		typ  btf.Type
+		size *uint32
+	}{{old.Key, &old.KeySize}, {old.Value, &old.ValueSize}} {
+		size, err := btf.Sizeof(part.typ)
+		must(t, err)
+		*part.size = uint32(size)
+	}
+	m, err := ebpf.NewMap(old)
+	must(t, err)
+	t.Cleanup(func() { m.Close() })
+	keys, err := appendSpans(nil, spec.Key, old.Key, 0, 0)
+	must(t, err)
+	values, err := appendSpans(nil, spec.Value, old.Value, 0, 0)
+	must(t, err)
+	return oldMap{Map: m, keys: keys, values: values}
+}
+
+// put writes an entry of today's layout in the old one.
+func (m oldMap) put(t *testing.T, key, value any) {
+	t.Helper()
+	oldKey, oldValue := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	m.keys.convert(oldKey, encode(t, key))
+	m.values.convert(oldValue, encode(t, value))
+	must(t, m.Put(oldKey, oldValue))
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	out, err := binary.Append(nil, binary.NativeEndian, v)
+	must(t, err)
+	return out
+}
+
+func pinned(t *testing.T, m *ebpf.Map, name string) {
+	t.Helper()
+	must(t, os.MkdirAll(testRoot+"/maps", 0o700))
+	must(t, m.Pin(testRoot+"/maps/"+name))
+}
+
+func ct4(port uint16, packets uint64) (weftbpf.BpfWeftCt4Key, weftbpf.BpfWeftCt4Row) {
+	return weftbpf.BpfWeftCt4Key{Addr: [2]uint32{1, 2}, Port: [2]uint16{port, 80}, Proto: 6},
+		weftbpf.BpfWeftCt4Row{Ct: weftbpf.BpfWeftCt{
+			Packets: [2]uint64{packets, 2}, Bytes: [2]uint64{3, 4}, Seen: 5, Epoch: [2]uint32{6, 7},
+			Identity: [2]uint32{256, 257}, Slot: [2]uint16{8, 9}, Flags: 1, Tcp: [2]uint8{0x12, 0x10},
+			Action: 1, Rule: [2]uint32{10, 11}, Created: 12,
+		}}
+}
+
+func TestMapsOfAnotherLayoutAreCarriedOver(t *testing.T) {
+	must(t, open(t, Config{}).Close()) // so that there is a bpffs
+	must(t, Cleanup(testRoot))
+	spec, err := weftbpf.LoadBpf()
+	must(t, err)
+
+	ct := newOldMap(t, spec.Maps["weft_ct4"])
+	pinned(t, ct.Map, "weft_ct4_v901")
+	key, row := ct4(4000, 77)
+	ct.put(t, key, row)
+	key6 := weftbpf.BpfWeftCt6Key{Addr: [2][16]uint8{{1}, {2}}, Port: [2]uint16{1, 2}, Proto: 17}
+	unanswered := newOldMap(t, spec.Maps["weft_ctn6"])
+	pinned(t, unanswered.Map, "weft_ctn6_v901")
+	unanswered.put(t, key6, row.Ct)
+
+	eps := newOldMap(t, spec.Maps["weft_ep"])
+	pinned(t, eps.Map, "weft_ep_v901")
+	ep := encodeEndpoint(endpointRow(3, 5, ""), setPlace{})
+	ep.Epoch = 41
+	eps.put(t, uint32(3), ep)
+
+	d := open(t, Config{})
+	var got weftbpf.BpfWeftCt4Row
+	must(t, d.maps.WeftCt4.Lookup(key, &got))
+	if got != row {
+		t.Errorf("the flow became\n%+v\nwant\n%+v", got, row)
+	}
+	var got6 weftbpf.BpfWeftCt
+	must(t, d.maps.WeftCtn6.Lookup(key6, &got6))
+	if got6 != row.Ct {
+		t.Errorf("the unanswered flow became\n%+v\nwant\n%+v", got6, row.Ct)
+	}
+	if got := kernelRow(t, d, 3); got != ep || d.epoch != 41 {
+		t.Errorf("the endpoint became\n%+v\nwant\n%+v, and the newest epoch %d", got, ep, d.epoch)
+	}
+	noOtherVersions(t)
+}
+
+func noOtherVersions(t *testing.T) {
+	t.Helper()
+	entries, err := os.ReadDir(testRoot + "/maps")
+	must(t, err)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), "_v901") || strings.HasSuffix(e.Name(), "_v0") {
+			t.Errorf("%s is left", e.Name())
+		}
+	}
+	if len(entries) != len(pinnedMaps()) {
+		t.Errorf("%d maps are pinned, want %d", len(entries), len(pinnedMaps()))
+	}
+}
+
+func TestPolicySetsOfAnotherLayoutAreCarriedOver(t *testing.T) {
+	must(t, open(t, Config{}).Close())
+	must(t, Cleanup(testRoot))
+	spec, err := weftbpf.LoadBpf()
+	must(t, err)
+	inner := newOldMap(t, spec.Maps["weft_polsets"].InnerMap)
+	set := policySet(8080)
+	key, value := encodeEntry(set.Entries[0])
+	inner.put(t, key, value)
+	outer := spec.Maps["weft_polsets"].Copy()
+	outer.InnerMap.ValueSize = inner.ValueSize()
+	outer.InnerMap.Value = nil
+	outer.InnerMap.Key = nil
+	m, err := ebpf.NewMap(outer)
+	must(t, err)
+	defer m.Close()
+	must(t, m.Put(uint32(17), inner.Map))
+	pinned(t, m, "weft_polsets_v901")
+
+	d := open(t, Config{})
+	sets, err := d.PolicySets()
+	must(t, err)
+	want := map[model.SetHash]model.PolicySet{set.Hash: set}
+	if !reflect.DeepEqual(sets, want) {
+		t.Errorf("the sets became %+v, want %+v", sets, want)
+	}
+	if place := d.sets.places[set.Hash]; place.index != 17 {
+		t.Errorf("the set is in place %d", place.index)
+	}
+	noOtherVersions(t)
+}
+
+func TestFlowsBornBetweenThePassesAreFetched(t *testing.T) {
+	d := open(t, Config{})
+	spec, err := weftbpf.LoadBpf()
+	must(t, err)
+	old := newOldMap(t, spec.Maps["weft_ct4"])
+	pinned(t, old.Map, "weft_ct4_v901")
+	before, row := ct4(1, 10)
+	old.put(t, before, row)
+	must(t, os.Remove(d.pins.mapPath("weft_ct4", conntrackVersion)))
+
+	adopted, err := d.pins.adopt(spec)
+	must(t, err)
+	defer adopted.close()
+	must(t, adopted.carryOver())
+	now := adopted.maps["weft_ct4"]
+	_, newer := ct4(1, 20)
+	must(t, now.Put(before, newer)) // the new programs saw ten packets more
+	between, born := ct4(2, 1)
+	old.put(t, between, born)
+	must(t, adopted.finish())
+
+	var got weftbpf.BpfWeftCt4Row
+	must(t, now.Lookup(between, &got))
+	if got != born {
+		t.Errorf("the flow born between became %+v", got)
+	}
+	must(t, now.Lookup(before, &got))
+	if got != newer {
+		t.Errorf("what the new programs wrote was overwritten: %+v", got)
+	}
+}
+
+func TestConntrackOfAnotherSizeKeepsItsFlows(t *testing.T) {
+	d := open(t, Config{})
+	key, row := ct4(4000, 77)
+	must(t, d.maps.WeftCt4.Put(key, row))
+	must(t, d.Close())
+	d = reopen(t, Config{CTEntries4: 5000})
+	if n := d.maps.WeftCt4.MaxEntries(); n != 5000 {
+		t.Errorf("the table has room for %d flows", n)
+	}
+	var got weftbpf.BpfWeftCt4Row
+	must(t, d.maps.WeftCt4.Lookup(key, &got))
+	if got != row {
+		t.Errorf("the flow became %+v", got)
+	}
+	noOtherVersions(t)
+}
