@@ -68,7 +68,7 @@ func (s *Server) workload(req *agentv1.PrepareRequest) (model.Pod, error) {
 	}
 	pod, ok := s.cfg.Workloads.Pod(key)
 	switch {
-	case !ok:
+	case !ok || pod.Orphan:
 		return pod, status.Errorf(codes.NotFound, "pod %s is not known to this node: no manifest or API object of that name has been read", key)
 	case pod.HostNetwork:
 		return pod, status.Errorf(codes.FailedPrecondition, "pod %s uses the host's network and is not attached", key)
