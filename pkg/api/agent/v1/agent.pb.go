@@ -2195,6 +2195,7 @@ type PrepareRequest struct {
 	PodNamespace  string                 `protobuf:"bytes,3,opt,name=pod_namespace,json=podNamespace,proto3" json:"pod_namespace,omitempty"`
 	PodName       string                 `protobuf:"bytes,4,opt,name=pod_name,json=podName,proto3" json:"pod_name,omitempty"`
 	PodUid        string                 `protobuf:"bytes,5,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
+	Network       string                 `protobuf:"bytes,6,opt,name=network,proto3" json:"network,omitempty"` // name in the CNI configuration
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2260,6 +2261,13 @@ func (x *PrepareRequest) GetPodName() string {
 func (x *PrepareRequest) GetPodUid() string {
 	if x != nil {
 		return x.PodUid
+	}
+	return ""
+}
+
+func (x *PrepareRequest) GetNetwork() string {
+	if x != nil {
+		return x.Network
 	}
 	return ""
 }
@@ -2639,6 +2647,7 @@ func (x *CheckResponse) GetEndpoint() *PrepareResponse {
 type CollectGarbageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Valid         []*Attachment          `protobuf:"bytes,1,rep,name=valid,proto3" json:"valid,omitempty"`
+	Network       string                 `protobuf:"bytes,2,opt,name=network,proto3" json:"network,omitempty"` // attachments of other networks are left alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2678,6 +2687,13 @@ func (x *CollectGarbageRequest) GetValid() []*Attachment {
 		return x.Valid
 	}
 	return nil
+}
+
+func (x *CollectGarbageRequest) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
 }
 
 type CollectGarbageResponse struct {
@@ -2974,7 +2990,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"Attachment\x12!\n" +
 	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x16\n" +
-	"\x06ifname\x18\x02 \x01(\tR\x06ifname\"\xba\x01\n" +
+	"\x06ifname\x18\x02 \x01(\tR\x06ifname\"\xd4\x01\n" +
 	"\x0ePrepareRequest\x129\n" +
 	"\n" +
 	"attachment\x18\x01 \x01(\v2\x19.weft.agent.v1.AttachmentR\n" +
@@ -2982,7 +2998,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05netns\x18\x02 \x01(\tR\x05netns\x12#\n" +
 	"\rpod_namespace\x18\x03 \x01(\tR\fpodNamespace\x12\x19\n" +
 	"\bpod_name\x18\x04 \x01(\tR\apodName\x12\x17\n" +
-	"\apod_uid\x18\x05 \x01(\tR\x06podUid\"\xed\x01\n" +
+	"\apod_uid\x18\x05 \x01(\tR\x06podUid\x12\x18\n" +
+	"\anetwork\x18\x06 \x01(\tR\anetwork\"\xed\x01\n" +
 	"\x0fPrepareResponse\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\rR\bendpoint\x12\x1f\n" +
 	"\vhost_ifname\x18\x02 \x01(\tR\n" +
@@ -3011,9 +3028,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"attachment\x18\x01 \x01(\v2\x19.weft.agent.v1.AttachmentR\n" +
 	"attachment\"K\n" +
 	"\rCheckResponse\x12:\n" +
-	"\bendpoint\x18\x01 \x01(\v2\x1e.weft.agent.v1.PrepareResponseR\bendpoint\"H\n" +
+	"\bendpoint\x18\x01 \x01(\v2\x1e.weft.agent.v1.PrepareResponseR\bendpoint\"b\n" +
 	"\x15CollectGarbageRequest\x12/\n" +
-	"\x05valid\x18\x01 \x03(\v2\x19.weft.agent.v1.AttachmentR\x05valid\"M\n" +
+	"\x05valid\x18\x01 \x03(\v2\x19.weft.agent.v1.AttachmentR\x05valid\x12\x18\n" +
+	"\anetwork\x18\x02 \x01(\tR\anetwork\"M\n" +
 	"\x16CollectGarbageResponse\x123\n" +
 	"\aremoved\x18\x01 \x03(\v2\x19.weft.agent.v1.AttachmentR\aremoved\"\x12\n" +
 	"\x10CNIStatusRequest\"C\n" +

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` lists the targets. Each one does its own set-up.
+
+# Everything is pure Go: no C compiler is needed, nor wanted.
+export CGO_ENABLED = 0
+
+TOOLS    := build/tools
+VERSION  := $(shell cat VERSION)
+GOFLAGS_ := -trimpath -buildvcs=false
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+
+# say STEP: the progress line of a step.
+say = @printf '== %s\n' "$(1)"
+
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang need-linux need-go need-root
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+build: need-go ## the binaries, into build/bin
+	$(call say,build: binaries of Weft $(VERSION) into build/bin (the first time downloads modules))
+	@go build $(GOFLAGS_) -o build/bin/weft-agent ./agent
+	@go build $(GOFLAGS_) -o build/bin/weft ./cli
+	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni/weft-cni
+
+demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own
+	$(call say,demo: starting)
+	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
+	@exec build/bin/demo -bin build/bin -manifests tests/demo/manifests
+
+test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
+	$(call say,test: unit; kernel programs; scenarios in namespaces)
+	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
+	@exec build/bin/testrun ./...
+
+test-long: need-linux need-root build ## the full numbers, random seeds (printed)
+	$(call say,test-long: full numbers)
+	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
+	@exec build/bin/testrun -long -limit 3h ./...
+
+bench: need-linux need-root build ## measure, into build/bench.jsonl
+	$(call say,bench: measuring)
+	@go test -run '^$$' -bench . -benchtime 1s ./... | tee build/bench.txt
+	@go run $(GOFLAGS_) ./tests/bench -in build/bench.txt -out build/bench.jsonl -doc docs/BENCHMARKS.md
+
+generate: need-go tools clang ## everything that is generated and committed
+	$(call say,generate: kernel objects; API; CRDs)
+	@go generate ./...
+	@go run $(GOFLAGS_) ./tests/check -record
+
+check: need-go tools clang ## generated files current, lint, format, rules of the house
+	@go run $(GOFLAGS_) ./tests/check
+
+tools: need-go
+	$(call say,tools: building the pinned tools into $(TOOLS) (minutes the first time))
+	@mkdir -p $(TOOLS)
+	@cd tools && go build $(GOFLAGS_) -o ../$(TOOLS)/ tool
+
+CLANG_PACKAGES := clang-19 llvm-19 clang-format-19 libbpf-dev
+clang: need-linux
+	@mkdir -p build; if command -v clang-19 >/dev/null && command -v llvm-strip-19 >/dev/null && command -v clang-format-19 >/dev/null \
+		&& [ -e /usr/include/bpf/bpf_helpers.h ]; then :; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo "weft: $(CLANG_PACKAGES) are needed; this system has no apt-get to install them with" >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+		echo "weft: as root, install what is missing: apt-get install $(CLANG_PACKAGES)" >&2; exit 1; \
+	else \
+		echo "== clang: installing $(CLANG_PACKAGES)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $(CLANG_PACKAGES) >/dev/null 2>build/apt.log \
+			|| { tail -n 3 build/apt.log >&2; echo "weft: $(CLANG_PACKAGES) cannot be installed here (Debian 12, Ubuntu 24.04 or later is needed)" >&2; exit 1; }; \
+	fi
+
+install: need-linux need-root build ## Weft on this host: binaries, CNI plugin, systemd unit, configuration
+	$(call say,install: into $(DESTDIR)/)
+	@install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin build/bin/weft build/bin/weft-agent
+	@install -D -m 0755 -t $(DESTDIR)/opt/cni/bin build/bin/weft-cni
+	@install -D -m 0644 -t $(DESTDIR)/etc/systemd/system daemonset/install/weft-agent.service
+	@install -d -m 0755 $(DESTDIR)/etc/weft/manifests
+	@[ -e $(DESTDIR)/etc/weft/config.yaml ] || install -D -m 0644 -t $(DESTDIR)/etc/weft daemonset/install/config.yaml
+	@[ -e $(DESTDIR)/etc/cni/net.d/05-weft.conflist ] || install -D -m 0644 -t $(DESTDIR)/etc/cni/net.d daemonset/cni/install/05-weft.conflist
+	@echo "installed. Start it with: systemctl daemon-reload && systemctl enable --now weft-agent"
+
+uninstall: need-linux need-root ## take Weft off this host; /etc/weft stays
+	$(call say,uninstall: from $(DESTDIR)/)
+	@if [ -z "$(DESTDIR)" ]; then \
+		if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then systemctl disable --now weft-agent 2>/dev/null || true; fi; \
+		if [ -x $(PREFIX)/bin/weft-agent ]; then $(PREFIX)/bin/weft-agent cleanup; fi; \
+	fi
+	@rm -f $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/bin/weft-agent $(DESTDIR)/opt/cni/bin/weft-cni \
+		$(DESTDIR)/etc/systemd/system/weft-agent.service $(DESTDIR)/etc/cni/net.d/05-weft.conflist
+
+clean: ## remove build/
+	@rm -rf build
+
+need-go:
+	@command -v go >/dev/null || { echo "weft: Go 1.26 or later is needed: https://go.dev/dl" >&2; exit 1; }
+	@mkdir -p build/bin
+
+need-linux:
+	@[ "$$(uname -s)" = Linux ] || { echo "weft: this needs Linux (5.15 or later); here is $$(uname -s)" >&2; exit 1; }
+	@[ "$$(printf '%s\n' 5.15 "$$(uname -r)" | sort -V | head -n 1)" = 5.15 ] \
+		|| { echo "weft: this needs Linux 5.15 or later; here is $$(uname -r)" >&2; exit 1; }
+	@[ -r /sys/kernel/btf/vmlinux ] || { echo "weft: the kernel has no BTF at /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)" >&2; exit 1; }
+
+need-root:
+	@[ "$$(id -u)" = 0 ] || { echo "weft: this needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }

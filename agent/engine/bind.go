@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"net/netip"
+
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// Node is what the compilation needs to know of the node; it does not change
+// while the agent runs.
+type Node struct {
+	Cluster      string
+	Filter       identity.Filter
+	ClusterCIDRs []netip.Prefix
+}
+
+// boundEndpoint is an endpoint together with its pod and its identity.
+type boundEndpoint struct {
+	model.Endpoint
+	pod      model.Pod
+	identity model.Identity
+}
+
+// bind finds each ready endpoint's identity. Those whose identity is not known
+// yet are returned apart, with what they wait for: their rows, if the kernel
+// has some, must stay.
+func bind(node Node, s state.Snapshot) (bound []boundEndpoint, waiting map[uint32]wait) {
+	pods := make(map[model.PodKey]model.Pod, len(s.Pods))
+	for _, p := range s.Pods {
+		pods[p.PodKey] = p
+	}
+	byLabels := make(map[string]model.Identity, len(s.Identities))
+	for _, id := range s.Identities {
+		byLabels[id.Labels.Key()] = id
+	}
+	labelsOf := LabelsOf(node, s)
+	waiting = make(map[uint32]wait)
+	for _, e := range s.Endpoints {
+		if e.State != model.EndpointReady {
+			continue
+		}
+		pod, ok := pods[e.Pod]
+		if !ok {
+			waiting[e.ID] = wait{slot: e.Slot, reason: "pod " + e.Pod.String() + " to be known"}
+			continue
+		}
+		id, ok := byLabels[labelsOf(pod).Key()]
+		if !ok {
+			waiting[e.ID] = wait{slot: e.Slot, reason: "an identity for pod " + e.Pod.String()}
+			continue
+		}
+		bound = append(bound, boundEndpoint{Endpoint: e, pod: pod, identity: id})
+	}
+	return bound, waiting
+}
+
+// wait is an endpoint that cannot be compiled yet.
+type wait struct {
+	slot   uint16
+	reason string
+}
+
+// LabelsOf gives the identity-relevant labels of the snapshot's pods.
+func LabelsOf(node Node, s state.Snapshot) func(model.Pod) model.Labels {
+	namespaces := make(map[string]model.Namespace, len(s.Namespaces))
+	for _, n := range s.Namespaces {
+		namespaces[n.Name] = n
+	}
+	return func(p model.Pod) model.Labels {
+		ns, ok := namespaces[p.Namespace]
+		if !ok {
+			ns = model.Namespace{
+				Name:   p.Namespace,
+				Labels: map[string]string{"kubernetes.io/metadata.name": p.Namespace},
+			}
+		}
+		return identity.LabelsOf(p, ns, node.Cluster, node.Filter)
+	}
+}

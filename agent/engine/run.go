@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/reconcile"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// compareEvery is how often the kernel's maps are compared with the tables.
+const compareEvery = time.Minute
+
+// Counter counts something by kind.
+type Counter func(kind string, n int)
+
+// Config is what an Engine works with.
+type Config struct {
+	Log      *slog.Logger
+	Node     Node
+	Tables   *state.Tables
+	Datapath reconcile.Datapath
+	Errors   Counter // rows that failed, by kind
+	Drift    Counter // rows that the kernel held otherwise than written
+}
+
+// Engine compiles and reconciles. Run is its only loop; View and Realized may
+// be read from anywhere.
+type Engine struct {
+	cfg      Config
+	rec      *reconcile.Reconciler
+	realized *Realized
+	view     atomic.Pointer[View]
+	before   memory
+}
+
+// New makes an engine; nothing happens before Run.
+func New(cfg Config) *Engine {
+	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized()}
+	e.view.Store(&View{Names: &flow.Maps{}})
+	return e
+}
+
+// Realized tells how far the kernel is.
+func (e *Engine) Realized() *Realized { return e.realized }
+
+// View is the newest compilation, for those who show or explain it.
+func (e *Engine) View() *View { return e.view.Load() }
+
+// Run adopts what the kernel holds and then follows the tables until ctx ends.
+// What is in the kernel stays there.
+func (e *Engine) Run(ctx context.Context) error {
+	if _, err := e.rec.Compare(); err != nil {
+		return fmt.Errorf("adopting what the kernel holds: %w", err)
+	}
+	e.before.prefixes = adoptedPrefixes(e.rec)
+	compare := time.NewTicker(compareEvery)
+	defer compare.Stop()
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		snap, changed := e.cfg.Tables.Snapshot()
+		if snap.Synced {
+			e.realize(ctx, snap)
+		}
+		retry.Reset(untilNext(e.rec.NextTry()))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-retry.C:
+		case <-compare.C:
+			e.compare()
+		}
+	}
+}
+
+func untilNext(at time.Time) time.Duration {
+	if at.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(at), time.Millisecond)
+}
+
+func (e *Engine) compare() {
+	drift, err := e.rec.Compare()
+	if err != nil {
+		e.cfg.Log.Error("cannot read the kernel's maps", "error", err)
+		return
+	}
+	if drift > 0 {
+		e.cfg.Log.Warn("the kernel's maps were changed by someone else, mending", "rows", drift)
+		e.cfg.Drift("kernel", drift)
+	}
+}
+
+// realize brings the kernel to the snapshot, step by step.
+func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
+	var last Result
+	for _, st := range plan(e.before, snap, assignPrefixes, prefixesOf) {
+		last = compile(e.cfg.Node, snap, st)
+		if err := e.cfg.Tables.ReplaceDesired(last.Desired); err != nil {
+			e.cfg.Log.Error("cannot write the desired tables", "error", err)
+			return
+		}
+		e.view.Store(&last.View)
+		want := reconcile.Want(e.cfg.Tables)
+		want.Hold = last.hold()
+		if err := e.rec.Pass(ctx, want); err != nil {
+			e.cfg.Log.Warn("some rows are not in the kernel yet, trying again", "error", err)
+		}
+		e.before = memory{policies: st.policies, prefixes: st.universe}
+	}
+	e.publish(snap, last)
+}
+
+// publish tells waiters what is in force now.
+func (e *Engine) publish(snap state.Snapshot, last Result) {
+	failing := e.rec.Failing()
+	for kind, errs := range failing {
+		e.cfg.Errors(kind, len(errs))
+	}
+	status := make(map[uint32]EndpointStatus, len(last.Desired.Endpoints))
+	for _, row := range last.Desired.Endpoints {
+		old, _ := e.realized.Endpoint(row.ID)
+		st := EndpointStatus{Revision: old.Revision, Err: e.rec.EndpointError(row.Slot)}
+		if st.Err == nil && e.rec.EndpointApplied(row) && e.rec.AddressesApplied(row) {
+			st.Revision = snap.Revision
+		}
+		status[row.ID] = st
+	}
+	for id, w := range last.waiting {
+		old, _ := e.realized.Endpoint(id)
+		status[id] = EndpointStatus{Revision: old.Revision, Waiting: w.reason}
+	}
+	e.realized.update(func(r *Realized) {
+		r.desired, r.endpoints, r.failing = snap.Revision, status, failing
+		if len(failing) == 0 {
+			r.realized = snap.Revision
+		}
+	})
+}
+
+// adoptedPrefixes are the numbers that a former agent gave to prefixes.
+func adoptedPrefixes(rec *reconcile.Reconciler) prefixIDs {
+	out := make(prefixIDs)
+	for _, row := range rec.AppliedIPs() {
+		if row.Identity.IsLocal() {
+			out[row.Prefix] = row.Identity
+		}
+	}
+	return out
+}
+
+// hold lists the slots whose rows must stay though they are not compiled.
+func (r *Result) hold() map[uint16]bool {
+	out := make(map[uint16]bool, len(r.waiting))
+	for _, w := range r.waiting {
+		out[w.slot] = true
+	}
+	return out
+}
+

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// View is one compilation in the terms of those who ask about it. It is never
+// changed once it is published.
+type View struct {
+	Revision   model.Revision
+	Names      *flow.Maps // what flow events are explained with
+	Endpoints  []EndpointView
+	Policies   []PolicyView
+	Identities []IdentityView
+}
+
+// EndpointView is a local endpoint with what the compilation made of it.
+type EndpointView struct {
+	model.Endpoint
+	Identity model.Identity
+	Isolated [2]bool // by model.Direction
+	Entries  []model.PolicyEntry
+}
+
+// PolicyView is a policy and the local endpoints that it selects.
+type PolicyView struct {
+	model.Policy
+	Endpoints []uint32
+}
+
+// IdentityView is an identity known on this node.
+type IdentityView struct {
+	model.Identity
+	Kind      string // reserved, cluster or cidr
+	Endpoints int    // local endpoints that have it
+}

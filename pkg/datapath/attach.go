@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
+)
+
+// AttachMode says how programs come to a device.
+type AttachMode uint8
+
+// Modes of attachment.
+const (
+	AttachAuto   AttachMode = iota // tcx where the kernel has it
+	AttachTCX                      // links, kernel 6.6 and later
+	AttachClsact                   // filters of a clsact qdisc
+)
+
+// String is the mode's name in the configuration.
+func (m AttachMode) String() string {
+	return [...]string{"auto", "tcx", "clsact"}[m]
+}
+
+// attacher puts both programs on devices, in one of the kernel's ways.
+type attacher interface {
+	// adopt replaces the programs on every device that has ours, without a
+	// moment in which a device has none, and forgets devices that are gone.
+	adopt() error
+	// attach is idempotent; it returns when both programs are in place.
+	attach(ifindex uint32, ifname string) error
+	// detach of a device that has no programs, or is gone, succeeds.
+	detach(ifname string) error
+}
+
+// newAttacher settles the mode.
+func newAttacher(mode AttachMode, p pins, progs *weftbpf.BpfPrograms, log *slog.Logger) (attacher, error) {
+	if mode != AttachClsact {
+		err := haveTCX()
+		if err == nil {
+			return &tcxAttacher{pins: p, sides: sidesOf(progs), log: log}, nil
+		}
+		if mode == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
+			return nil, fmt.Errorf("probing for tcx (6.6): %w", err)
+		}
+		log.Info("the kernel has no tcx; clsact filters are used instead")
+	}
+	return &clsactAttacher{pins: p, sides: sidesOf(progs), log: log}, nil
+}
+
+// side is one direction of a device, seen from the host.
+type side struct {
+	suffix string // of the pin
+	attach ebpf.AttachType
+	prog   *ebpf.Program
+	name   string // of the program
+	parent uint32 // of a clsact filter
+}
+
+func sidesOf(progs *weftbpf.BpfPrograms) [2]side {
+	return [2]side{
+		{"_in", ebpf.AttachTCXIngress, progs.WeftFromPod, "weft_from_pod", clsactIngress},
+		{"_out", ebpf.AttachTCXEgress, progs.WeftToPod, "weft_to_pod", clsactEgress},
+	}
+}
+
+// haveTCX tries to attach to a device that cannot exist.
+func haveTCX() error {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "weft_probe", Type: ebpf.SchedCLS, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return err
+	}
+	defer prog.Close()
+	_, err = link.AttachTCX(link.TCXOptions{Interface: math.MaxInt32, Program: prog, Attach: ebpf.AttachTCXIngress})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// Attach puts both programs on a device. It is idempotent.
+func (d *Datapath) Attach(ctx context.Context, ifindex uint32, ifname string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attacher.attach(ifindex, ifname); err != nil {
+		return fmt.Errorf("attaching to device %s: %w", ifname, err)
+	}
+	return nil
+}
+
+// Detach takes the programs off a device; one that is gone is no error.
+func (d *Datapath) Detach(ifname string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.attacher.detach(ifname); err != nil {
+		return fmt.Errorf("detaching from device %s: %w", ifname, err)
+	}
+	return nil
+}

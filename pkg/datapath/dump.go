@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// dumpBatch is the number of entries fetched by one system call. A bucket of a
+// hash must fit whole.
+const dumpBatch = 2048
+
+// dump calls fn with every entry of a map, fetched in batches.
+func dump[K, V any](m *ebpf.Map, fn func(K, V) error) error {
+	keys, values := make([]K, dumpBatch), make([]V, dumpBatch)
+	return batches(m, keys, values, func(n int) error {
+		for i := range n {
+			if err := fn(keys[i], values[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dumpRaw is dump for a map whose layout is not known at build time.
+func dumpRaw(m *ebpf.Map, fn func(key, value []byte) error) error {
+	keys := reflect.MakeSlice(reflect.SliceOf(byteArray(m.KeySize())), dumpBatch, dumpBatch)
+	values := reflect.MakeSlice(reflect.SliceOf(byteArray(m.ValueSize())), dumpBatch, dumpBatch)
+	return batches(m, keys.Interface(), values.Interface(), func(n int) error {
+		for i := range n {
+			if err := fn(keys.Index(i).Bytes(), values.Index(i).Bytes()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dumpMaps calls fn with the index and id of every map in an array of maps. It
+// asks one by one: before 6.14 a batch stops at the first empty place.
+func dumpMaps(outer *ebpf.Map, fn func(index uint32, id ebpf.MapID) error) error {
+	for index := range outer.MaxEntries() {
+		var id ebpf.MapID
+		err := outer.Lookup(index, &id)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("dumping array of maps: %w", err)
+		}
+		if err := fn(index, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func byteArray(n uint32) reflect.Type {
+	return reflect.ArrayOf(int(n), reflect.TypeFor[byte]())
+}
+
+// batches fills keys and values again and again until the map has no more.
+func batches(m *ebpf.Map, keys, values any, fn func(n int) error) error {
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		end := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !end {
+			return fmt.Errorf("dumping map: %w", err)
+		}
+		if err := fn(n); err != nil {
+			return err
+		}
+		if end {
+			return nil
+		}
+	}
+}
+
+// putAll writes keys and values, in one system call where the kernel can.
+func putAll[K, V any](m *ebpf.Map, keys []K, values []V) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := m.BatchUpdate(keys, values, nil)
+	if !errors.Is(err, ebpf.ErrNotSupported) {
+		return err
+	}
+	for i := range keys {
+		if err := m.Put(keys[i], values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isFull tells whether an update failed for want of room.
+func isFull(err error) bool { return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOSPC) }

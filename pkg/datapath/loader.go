@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
+)
+
+// Timeouts bound how long flows are remembered; zero is the default. The kernel
+// counts whole seconds.
+type Timeouts struct {
+	TCP    time.Duration // established and silent; 8000 s
+	Any    time.Duration // other answered flows; 60 s
+	New    time.Duration // unanswered flows; 60 s
+	Closed time.Duration // TCP after both FINs or a RST; 10 s
+	Alive  time.Duration // between reports about a living flow; 60 s
+}
+
+// Config is what the datapath needs to know of the node.
+type Config struct {
+	BPFFS      string // directory of the pins, such as /sys/fs/bpf/weft
+	Timeouts   Timeouts
+	CTEntries4 uint32 // answered flows remembered; 0: as in bpf/maps.h
+	CTEntries6 uint32
+	FlowEvents bool
+	Attach     AttachMode
+	Log        *slog.Logger
+}
+
+// Datapath is the kernel side of this node. Its methods are safe for concurrent
+// use. Closing it, or ending the process, leaves traffic as it is.
+type Datapath struct {
+	log      *slog.Logger
+	pins     pins
+	attacher attacher
+	setSpec  *ebpf.MapSpec // of one policy set
+	ringSpec *ebpf.MapSpec // of one ring of unanswered flows
+
+	mu      sync.Mutex // over what follows, and over sequences of writes
+	maps    weftbpf.BpfMaps
+	progs   weftbpf.BpfPrograms
+	events  *ringbuf.Reader // nil until RunEvents
+	epoch   uint32          // the newest epoch given out
+	sets    setTable
+	tracked GCStats // of the last collection
+}
+
+// Open loads the programs and adopts what an earlier agent left: maps of the
+// same layout as they are, those of another layout by carrying their entries
+// over, and links by replacing the program in them, which loses no packet.
+func Open(cfg Config) (*Datapath, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raising the limit of locked memory: %w", err)
+	}
+	if err := checkKernel(); err != nil {
+		return nil, err
+	}
+	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log}}
+	if err := d.open(cfg); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Datapath) open(cfg Config) error {
+	if err := d.pins.prepare(); err != nil {
+		return err
+	}
+	spec, err := loadSpec(cfg)
+	if err != nil {
+		return err
+	}
+	d.setSpec = spec.Maps["weft_polsets"].InnerMap
+	d.ringSpec = spec.Maps["weft_pend"].InnerMap
+
+	adopted, err := d.pins.adopt(spec)
+	if err != nil {
+		return err
+	}
+	defer adopted.close()
+	if err := adopted.carryOver(); err != nil {
+		return err
+	}
+	if err := d.load(spec, adopted); err != nil {
+		return err
+	}
+	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
+		return err
+	}
+	if err := d.attacher.adopt(); err != nil {
+		return fmt.Errorf("replacing the programs in use: %w", err)
+	}
+	if err := adopted.finish(); err != nil {
+		return err
+	}
+	return d.readState()
+}
+
+// loadSpec is the object with the node's configuration in it.
+func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
+	spec, err := weftbpf.LoadBpf()
+	if err != nil {
+		return nil, fmt.Errorf("reading the compiled programs: %w", err)
+	}
+	hz, err := kernelHZ()
+	if err != nil {
+		return nil, err
+	}
+	var c weftbpf.BpfWeftConfig
+	if err := spec.Variables["weft_cfg"].Get(&c); err != nil {
+		return nil, fmt.Errorf("reading the programs' defaults: %w", err)
+	}
+	c.Hz = hz
+	setSeconds(&c.TcpTimeout, cfg.Timeouts.TCP)
+	setSeconds(&c.AnyTimeout, cfg.Timeouts.Any)
+	setSeconds(&c.NewTimeout, cfg.Timeouts.New)
+	setSeconds(&c.CloseTimeout, cfg.Timeouts.Closed)
+	setSeconds(&c.AliveEvery, cfg.Timeouts.Alive)
+	c.PendMax = spec.Maps["weft_pend"].InnerMap.MaxEntries
+	c.FlowEvents = 0
+	if cfg.FlowEvents {
+		c.FlowEvents = 1
+	}
+	if err := spec.Variables["weft_cfg"].Set(c); err != nil {
+		return nil, fmt.Errorf("configuring the programs: %w", err)
+	}
+	if cfg.CTEntries4 > 0 {
+		spec.Maps["weft_ct4"].MaxEntries = cfg.CTEntries4
+	}
+	if cfg.CTEntries6 > 0 {
+		spec.Maps["weft_ct6"].MaxEntries = cfg.CTEntries6
+	}
+	return spec, nil
+}
+
+// setSeconds overrides a default, rounding up: a timeout is never 0 s.
+func setSeconds(to *uint32, d time.Duration) {
+	if d > 0 {
+		*to = uint32((d + time.Second - 1) / time.Second)
+	}
+}
+
+// load verifies and loads the programs on the adopted maps.
+func (d *Datapath) load(spec *ebpf.CollectionSpec, adopted *adoption) error {
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: adopted.maps})
+	if err != nil {
+		return fmt.Errorf("loading the programs: %w", err)
+	}
+	defer coll.Close()
+	var objects struct {
+		weftbpf.BpfMaps
+		weftbpf.BpfPrograms
+	}
+	if err := coll.Assign(&objects); err != nil {
+		return fmt.Errorf("loading the programs: %w", err)
+	}
+	d.maps, d.progs = objects.BpfMaps, objects.BpfPrograms
+	return nil
+}
+
+// readState learns from the maps what an earlier agent wrote: the policy sets
+// and the newest epoch.
+func (d *Datapath) readState() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, err := d.readSets(); err != nil {
+		return err
+	}
+	return dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
+		d.epoch = max(d.epoch, row.Epoch)
+		return nil
+	})
+}
+
+// Close gives back the handles; programs stay attached and maps pinned.
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	if d.events != nil {
+		errs = append(errs, d.events.Close())
+	}
+	if d.progs.WeftFromPod != nil {
+		errs = append(errs, d.progs.Close(), d.maps.Close())
+	}
+	return errors.Join(errs...)
+}

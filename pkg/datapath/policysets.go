@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// setTable numbers policy sets: a set's number is its place in weft_polsets.
+// Place 0 stands for the empty set and holds nothing. A set never changes; other
+// entries are another set in another place.
+type setTable struct {
+	places map[model.SetHash]setPlace
+	last   uint32 // place given out last; a freed one is reused late
+}
+
+type setPlace struct {
+	index uint32
+	flags uint16 // directions that have entries, as weft_ep_flag
+}
+
+// free finds a place for another set in an outer map of size places.
+func (t setTable) free(size uint32) (uint32, error) {
+	taken := make(map[uint32]bool, len(t.places))
+	for _, p := range t.places {
+		taken[p.index] = true
+	}
+	for i := range size - 1 {
+		index := (t.last+i)%(size-1) + 1
+		if !taken[index] {
+			return index, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d places for policy sets are taken", size-1)
+}
+
+// ApplyPolicySet puts a set into the kernel, whole, before anything can see it.
+func (d *Datapath) ApplyPolicySet(set model.PolicySet) error {
+	if hash := model.HashEntries(set.Entries); hash != set.Hash {
+		return fmt.Errorf("policy set %x has entries of %x", set.Hash, hash)
+	}
+	if len(set.Entries) == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.sets.places[set.Hash]; ok {
+		return nil
+	}
+	index, err := d.sets.free(d.maps.WeftPolsets.MaxEntries())
+	if err != nil {
+		return err
+	}
+	inner, err := newSetMap(d.setSpec, set.Entries)
+	if err != nil {
+		return fmt.Errorf("filling a map with policy set %x: %w", set.Hash, err)
+	}
+	defer inner.Close()
+	if err := d.maps.WeftPolsets.Put(index, inner); err != nil {
+		return fmt.Errorf("putting policy set %x in place: %w", set.Hash, err)
+	}
+	d.sets.places[set.Hash] = setPlace{index: index, flags: ruleFlags(set.Entries)}
+	d.sets.last = index
+	return nil
+}
+
+// newSetMap makes and fills the map of one set.
+func newSetMap(spec *ebpf.MapSpec, entries []model.PolicyEntry) (*ebpf.Map, error) {
+	spec = spec.Copy()
+	spec.Name = "weft_polset"
+	spec.MaxEntries = max(spec.MaxEntries, uint32(len(entries)))
+	inner, err := ebpf.NewMap(spec)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]weftbpf.BpfWeftPolKey, len(entries))
+	values := make([]weftbpf.BpfWeftPol, len(entries))
+	for i, e := range entries {
+		keys[i], values[i] = encodeEntry(e)
+	}
+	if err := putAll(inner, keys, values); err != nil {
+		inner.Close()
+		return nil, err
+	}
+	return inner, nil
+}
+
+// DeletePolicySet forgets a set, and frees its map; one that is not there is no
+// error. While an endpoint row names it, it stays and ErrSetInUse is returned.
+func (d *Datapath) DeletePolicySet(hash model.SetHash) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	place, ok := d.sets.places[hash]
+	if !ok {
+		return nil
+	}
+	err := dump(d.maps.WeftEp, func(slot uint32, row weftbpf.BpfWeftEpRow) error {
+		if row.Ifindex != 0 && row.Polset == place.index {
+			return fmt.Errorf("policy set %x, endpoint in slot %d: %w", hash, slot, ErrSetInUse)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := ignoreMissing(d.maps.WeftPolsets.Delete(place.index)); err != nil {
+		return fmt.Errorf("removing policy set %x: %w", hash, err)
+	}
+	delete(d.sets.places, hash)
+	return nil
+}
+
+// PolicySets reads the sets back from the kernel.
+func (d *Datapath) PolicySets() (map[model.SetHash]model.PolicySet, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.readSets()
+}
+
+// readSets dumps the sets and numbers them anew by what they really hold: a set
+// that something else changed is then another one, and the right one will be
+// applied and pointed to again. Of equal sets, the first place counts.
+func (d *Datapath) readSets() (map[model.SetHash]model.PolicySet, error) {
+	sets := make(map[model.SetHash]model.PolicySet)
+	places := make(map[model.SetHash]setPlace)
+	err := dumpMaps(d.maps.WeftPolsets, func(index uint32, id ebpf.MapID) error {
+		entries, err := readSet(id)
+		if err != nil {
+			return fmt.Errorf("reading policy set %d: %w", index, err)
+		}
+		hash := model.HashEntries(entries)
+		if _, twice := places[hash]; !twice {
+			sets[hash] = model.PolicySet{Hash: hash, Entries: entries}
+			places[hash] = setPlace{index: index, flags: ruleFlags(entries)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	delete(sets, model.SetHash{})
+	d.sets.places = places
+	return maps.Clone(sets), nil
+}
+
+// readSet is the entries of one inner map, sorted as the compiler sorts them.
+func readSet(id ebpf.MapID) ([]model.PolicyEntry, error) {
+	inner, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return nil, err
+	}
+	defer inner.Close()
+	var entries []model.PolicyEntry
+	err = dump(inner, func(key weftbpf.BpfWeftPolKey, value weftbpf.BpfWeftPol) error {
+		entries = append(entries, decodeEntry(key, value))
+		return nil
+	})
+	model.SortEntries(entries)
+	return entries, err
+}
+
+// ruleFlags tells in which directions there are entries, so that an endpoint
+// without any skips the look-ups.
+func ruleFlags(entries []model.PolicyEntry) uint16 {
+	var flags weftbpf.BpfWeftEpFlag
+	if slices.ContainsFunc(entries, func(e model.PolicyEntry) bool { return e.Direction == model.Egress }) {
+		flags |= weftbpf.BpfWeftEpFlagWEFT_EP_RULES_EGRESS
+	}
+	if slices.ContainsFunc(entries, func(e model.PolicyEntry) bool { return e.Direction == model.Ingress }) {
+		flags |= weftbpf.BpfWeftEpFlagWEFT_EP_RULES_INGRESS
+	}
+	return uint16(flags)
+}
+
+// Prefix lengths of struct weft_pol_key (WEFT_POL_BITS_ANY, _PROTO).
+const (
+	polBitsAny   = 40
+	polBitsProto = 48
+)
+
+func encodeEntry(e model.PolicyEntry) (weftbpf.BpfWeftPolKey, weftbpf.BpfWeftPol) {
+	key := weftbpf.BpfWeftPolKey{Prefixlen: polBitsAny, Identity: uint32(e.Peer), Dir: uint8(e.Direction)}
+	if e.Protocol != 0 {
+		key.Prefixlen = polBitsProto + uint32(e.PortBits)
+		key.Proto = e.Protocol
+		key.Port = wire16(e.Port & ^(uint16(0xffff) >> e.PortBits))
+	}
+	return key, weftbpf.BpfWeftPol{
+		Precedence: e.Precedence, Rule: uint32(e.Rule), Ruleset: e.Ruleset, Action: uint8(e.Action),
+	}
+}
+
+func decodeEntry(key weftbpf.BpfWeftPolKey, value weftbpf.BpfWeftPol) model.PolicyEntry {
+	e := model.PolicyEntry{
+		Direction: model.Direction(key.Dir), Peer: model.IdentityID(key.Identity),
+		Protocol: key.Proto, Port: wire16(key.Port),
+		Action: model.Action(value.Action), Precedence: value.Precedence,
+		Ruleset: value.Ruleset, Rule: model.RuleID(value.Rule),
+	}
+	if key.Prefixlen > polBitsProto {
+		e.PortBits = uint8(key.Prefixlen - polBitsProto)
+	}
+	return e
+}
+
+// wire16 turns a number to or from the byte order of the wire.
+func wire16(v uint16) uint16 {
+	return binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)})
+}

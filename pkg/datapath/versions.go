@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+// mapPin tells how a map outlives the agent.
+type mapPin struct {
+	name    string
+	version int
+	// keep: when the layout moved, entries are carried over by member name, so
+	// that the new programs find what the old ones left. The others start empty.
+	keep bool
+	// live: programs write entries while they are carried over, so that a second
+	// pass, after the programs were replaced, fetches what came meanwhile.
+	live bool
+}
+
+// pinnedMaps is the one table of the versions of all maps. A change of a key or
+// value in bpf/abi.h, or of a type or size in bpf/maps.h, moves the version here.
+func pinnedMaps() []mapPin {
+	return []mapPin{
+		{name: "weft_if", version: 1, keep: true},
+		{name: "weft_if_hi", version: 1, keep: true},
+		{name: "weft_ep", version: 1, keep: true},
+		{name: "weft_epstat", version: 1, keep: true},
+		{name: "weft_ip4", version: 1, keep: true},
+		{name: "weft_ip6", version: 1, keep: true},
+		{name: "weft_polsets", version: 1, keep: true},
+		{name: "weft_ct4", version: conntrackVersion, keep: true, live: true},
+		{name: "weft_ct6", version: conntrackVersion, keep: true, live: true},
+		{name: "weft_ctn4", version: conntrackVersion, keep: true, live: true},
+		{name: "weft_ctn6", version: conntrackVersion, keep: true, live: true},
+		{name: "weft_pend", version: 1, keep: true},
+		{name: "weft_frag", version: 1},
+		{name: "weft_metrics", version: 1},
+		{name: "weft_drops", version: 1},
+		{name: "weft_events", version: 1},
+		{name: "weft_lost", version: 1},
+	}
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+func (r *Reconciler) applySets(want map[model.SetHash]model.PolicySet) (errs []error) {
+	now := r.now()
+	for _, hash := range r.sets.missing(want, now) {
+		err := r.dp.ApplyPolicySet(want[hash])
+		if err := r.sets.done(hash, want[hash], err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.EndpointRow) (errs []error) {
+	now := r.now()
+	todo := r.endpoints.missing(want, now)
+	for slot, row := range want {
+		// A row that is in force may still lack its programs after a restart.
+		if r.attached[slot] != row.IfName && !slices.Contains(todo, slot) && now.After(r.endpoints.failing[slot].next) {
+			todo = append(todo, slot)
+		}
+	}
+	slices.Sort(todo)
+	for _, slot := range todo {
+		err := r.applyEndpoint(ctx, want[slot])
+		if err := r.endpoints.done(slot, want[slot], err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// applyEndpoint writes the row before the programs are attached: a program that
+// runs without its row drops everything, which is right, but needless.
+func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow) error {
+	if old, ok := r.endpoints.applied[row.Slot]; ok && old.IfName != row.IfName {
+		if err := r.dp.Detach(old.IfName); err != nil {
+			return fmt.Errorf("detaching from %s: %w", old.IfName, err)
+		}
+	}
+	if err := r.dp.ApplyEndpoint(row); err != nil {
+		return err
+	}
+	if r.attached[row.Slot] == row.IfName {
+		return nil
+	}
+	if err := r.dp.Attach(ctx, row.IfIndex, row.IfName); err != nil {
+		return fmt.Errorf("attaching to %s: %w", row.IfName, err)
+	}
+	r.attached[row.Slot] = row.IfName
+	return nil
+}
+
+// applyIPs writes all addresses in one batch, so that flows are looked at once.
+// If the batch fails, each row of it is tried alone to find the culprit.
+func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool) (errs []error) {
+	now := r.now()
+	add := r.ips.missing(want, now)
+	remove := slices.DeleteFunc(r.ips.surplus(want, now), func(p netip.Prefix) bool {
+		return hold[r.ips.applied[p].Slot]
+	})
+	if len(add) == 0 && len(remove) == 0 {
+		return nil
+	}
+	upsert := make([]model.IPRow, len(add))
+	for i, p := range add {
+		upsert[i] = want[p]
+	}
+	if err := r.dp.ApplyIPs(upsert, remove); err == nil {
+		for i, p := range add {
+			_ = r.ips.done(p, upsert[i], nil, now)
+		}
+		for _, p := range remove {
+			_ = r.ips.removed(p, nil, now)
+		}
+		return nil
+	}
+	for i, p := range add {
+		err := r.dp.ApplyIPs(upsert[i:i+1], nil)
+		if err := r.ips.done(p, upsert[i], err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for i, p := range remove {
+		err := r.dp.ApplyIPs(nil, remove[i:i+1])
+		if err := r.ips.removed(p, err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map[uint16]bool) (errs []error) {
+	now := r.now()
+	for _, slot := range r.endpoints.surplus(want, now) {
+		if hold[slot] {
+			continue
+		}
+		err := r.dp.Detach(r.endpoints.applied[slot].IfName)
+		if err == nil {
+			err = r.dp.DeleteEndpoint(slot)
+		}
+		if err == nil {
+			delete(r.attached, slot)
+		}
+		if err := r.endpoints.removed(slot, err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (r *Reconciler) removeSets(want map[model.SetHash]model.PolicySet) (errs []error) {
+	now := r.now()
+	for _, hash := range r.sets.surplus(want, now) {
+		if r.setInUse(hash) {
+			continue // an endpoint that should have moved on has failed to
+		}
+		err := r.dp.DeletePolicySet(hash)
+		if err := r.sets.removed(hash, err, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func (r *Reconciler) setInUse(hash model.SetHash) bool {
+	for _, row := range r.endpoints.applied {
+		if row.Set == hash {
+			return true
+		}
+	}
+	return false
+}
+
+// adopt takes what the kernel holds as what is applied, and counts the rows
+// that differ from what was thought to be there.
+func (r *rows[K, V]) adopt(held map[K]V) (drift int) {
+	if r.applied != nil {
+		for k, v := range r.applied {
+			if have, ok := held[k]; !ok || !r.equal(have, v) {
+				drift++
+			}
+		}
+		for k := range held {
+			if _, ok := r.applied[k]; !ok {
+				drift++
+			}
+		}
+	}
+	r.applied = held
+	if r.applied == nil {
+		r.applied = make(map[K]V)
+	}
+	return drift
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// EndpointTarget is where endpoint rows and their programs live. Apply and
+// Attach are idempotent; removing what is not there succeeds.
+type EndpointTarget interface {
+	Attach(ctx context.Context, ifindex uint32, ifname string) error
+	Detach(ifname string) error
+	ApplyEndpoint(model.EndpointRow) error
+	DeleteEndpoint(slot uint16) error
+}
+
+// PolicyTarget holds the policy sets and what is known of addresses.
+type PolicyTarget interface {
+	ApplyPolicySet(model.PolicySet) error
+	DeletePolicySet(model.SetHash) error
+	ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error
+}
+
+// Dumper tells what the kernel holds now.
+type Dumper interface {
+	Endpoints() ([]model.EndpointRow, error)
+	PolicySets() (map[model.SetHash]model.PolicySet, error)
+	IPs() ([]model.IPRow, error)
+}
+
+// Datapath is all of a node's datapath that the reconciler writes.
+type Datapath interface {
+	EndpointTarget
+	PolicyTarget
+	Dumper
+}
+
+// Reconciler is not safe for concurrent use: one loop owns it.
+type Reconciler struct {
+	dp  Datapath
+	now func() time.Time
+
+	endpoints *rows[uint16, model.EndpointRow]
+	sets      *rows[model.SetHash, model.PolicySet]
+	ips       *rows[netip.Prefix, model.IPRow]
+	attached  map[uint16]string // devices whose programs this process has attached
+}
+
+// New makes a reconciler of the datapath.
+func New(dp Datapath, now func() time.Time) *Reconciler {
+	return &Reconciler{
+		dp: dp, now: now,
+		endpoints: newRows("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
+		sets:      newRows("policy set", func(_, _ model.PolicySet) bool { return true }),
+		ips:       newRows("address", func(a, b model.IPRow) bool { return a == b }),
+		attached:  make(map[uint16]string),
+	}
+}
+
+// Compare reads what the kernel holds, so that the next pass mends what differs
+// from the tables. It must run once before the first pass.
+func (r *Reconciler) Compare() (drift int, err error) {
+	eps, err := r.dp.Endpoints()
+	if err != nil {
+		return 0, fmt.Errorf("reading endpoint rows: %w", err)
+	}
+	sets, err := r.dp.PolicySets()
+	if err != nil {
+		return 0, fmt.Errorf("reading policy sets: %w", err)
+	}
+	ips, err := r.dp.IPs()
+	if err != nil {
+		return 0, fmt.Errorf("reading addresses: %w", err)
+	}
+	drift += r.endpoints.adopt(byKey(eps, func(e model.EndpointRow) uint16 { return e.Slot }))
+	drift += r.sets.adopt(sets)
+	drift += r.ips.adopt(byKey(ips, func(i model.IPRow) netip.Prefix { return i.Prefix }))
+	clear(r.attached) // links are looked at again, too
+	return drift, nil
+}
+
+// Pass brings the kernel nearer to what is desired, in an order in which no
+// packet meets less policy than both the old and the new state ask for: sets,
+// endpoints that use them, addresses that lead to them, and only then what is
+// no longer used.
+func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
+	var errs []error
+	errs = append(errs, r.applySets(want.Sets)...)
+	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
+	errs = append(errs, r.applyIPs(want.IPs, want.Hold)...)
+	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
+	errs = append(errs, r.removeSets(want.Sets)...)
+	r.endpoints.forget(want.Endpoints)
+	r.sets.forget(want.Sets)
+	r.ips.forget(want.IPs)
+	return errors.Join(errs...)
+}
+
+// Wanted is the desired state by key.
+type Wanted struct {
+	Endpoints map[uint16]model.EndpointRow
+	Sets      map[model.SetHash]model.PolicySet
+	IPs       map[netip.Prefix]model.IPRow
+	// Hold are slots that nothing is known of yet: what the kernel has for them
+	// stays as it is.
+	Hold map[uint16]bool
+}
+
+// Want reads the desired tables.
+func Want(t *state.Tables) Wanted {
+	eps, sets, ips := t.DesiredState()
+	w := Wanted{
+		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
+		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
+		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
+	}
+	for _, e := range eps {
+		w.Endpoints[e.Slot] = e.EndpointRow
+	}
+	for _, s := range sets {
+		w.Sets[s.Hash] = s.PolicySet
+	}
+	for _, i := range ips {
+		w.IPs[i.Prefix] = i.IPRow
+	}
+	return w
+}
+
+// Failing lists the rows that are not as they should be, by kind.
+func (r *Reconciler) Failing() map[string][]error {
+	out := make(map[string][]error)
+	collectFailures(out, r.endpoints)
+	collectFailures(out, r.sets)
+	collectFailures(out, r.ips)
+	return out
+}
+
+// EndpointError is why an endpoint's row is not in force, or nil.
+func (r *Reconciler) EndpointError(slot uint16) error { return r.endpoints.failing[slot].err }
+
+// EndpointApplied tells whether exactly this row is in force.
+func (r *Reconciler) EndpointApplied(row model.EndpointRow) bool {
+	have, ok := r.endpoints.applied[row.Slot]
+	return ok && have == row && r.attached[row.Slot] == row.IfName
+}
+
+// AddressesApplied tells whether the endpoint's addresses lead to it.
+func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
+	for _, a := range []netip.Addr{row.IPv4, row.IPv6} {
+		if a.IsValid() && r.ips.applied[netip.PrefixFrom(a, a.BitLen())].Slot != row.Slot {
+			return false
+		}
+	}
+	return true
+}
+
+// AppliedIPs lists the addresses that the kernel is known to hold.
+func (r *Reconciler) AppliedIPs() []model.IPRow {
+	return slices.Collect(maps.Values(r.ips.applied))
+}
+
+// NextTry is when the earliest failing row is due; zero if none fails.
+func (r *Reconciler) NextTry() time.Time {
+	var at time.Time
+	for _, t := range []time.Time{r.endpoints.nextTry(), r.sets.nextTry(), r.ips.nextTry()} {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
+	}
+	return at
+}
+
+func collectFailures[K comparable, V any](out map[string][]error, r *rows[K, V]) {
+	for k, f := range r.failing {
+		out[r.kind] = append(out[r.kind], fmt.Errorf("%v: %w", k, f.err))
+	}
+}
+
+func byKey[K comparable, V any](in []V, key func(V) K) map[K]V {
+	out := make(map[K]V, len(in))
+	for _, v := range in {
+		out[key(v)] = v
+	}
+	return out
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/cilium/statedb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// DesiredEndpoint is an endpoint row that the kernel is to hold, and the
+// revision that last changed it.
+type DesiredEndpoint struct {
+	model.EndpointRow
+	Revision model.Revision
+}
+
+// DesiredSet is a policy set that the kernel is to hold.
+type DesiredSet struct {
+	model.PolicySet
+	Revision model.Revision
+}
+
+// DesiredIP is an address that the kernel is to know.
+type DesiredIP struct {
+	model.IPRow
+	Revision model.Revision
+}
+
+func newDesiredEndpoints(db *statedb.DB) (statedb.RWTable[DesiredEndpoint], error) {
+	return newTable(db, "desired-endpoints", []string{"Slot", "Device", "Identity", "Set", "Revision"},
+		func(r DesiredEndpoint) string { return fmt.Sprintf("%05d", r.Slot) },
+		func(r DesiredEndpoint) []string {
+			return []string{strconv.Itoa(int(r.Slot)), r.IfName, fmt.Sprint(r.Identity),
+				hex.EncodeToString(r.Set[:]), fmt.Sprint(r.Revision)}
+		})
+}
+
+func newDesiredSets(db *statedb.DB) (statedb.RWTable[DesiredSet], error) {
+	return newTable(db, "desired-policy-sets", []string{"Set", "Entries", "Revision"},
+		func(r DesiredSet) string { return hex.EncodeToString(r.Hash[:]) },
+		func(r DesiredSet) []string {
+			return []string{hex.EncodeToString(r.Hash[:]), strconv.Itoa(len(r.Entries)), fmt.Sprint(r.Revision)}
+		})
+}
+
+func newDesiredIPs(db *statedb.DB) (statedb.RWTable[DesiredIP], error) {
+	return newTable(db, "desired-addresses", []string{"Prefix", "Identity", "Slot", "Revision"},
+		func(r DesiredIP) string { return r.Prefix.String() },
+		func(r DesiredIP) []string {
+			return []string{r.Prefix.String(), fmt.Sprint(r.Identity), strconv.Itoa(int(r.Slot)), fmt.Sprint(r.Revision)}
+		})
+}
+
+// Desired is what the kernel is to hold, whole.
+type Desired struct {
+	Revision  model.Revision
+	Endpoints []model.EndpointRow
+	Sets      []model.PolicySet
+	IPs       []model.IPRow
+}
+
+// ReplaceDesired writes the outcome of one compilation in one transaction; rows
+// that did not change keep their revision.
+func (t *Tables) ReplaceDesired(d Desired) error {
+	txn := t.db.WriteTxn(t.rows, t.sets, t.ips)
+	defer txn.Abort()
+	if err := replaceDesired(txn, t.rows, d.Endpoints, d.Revision,
+		func(r DesiredEndpoint) uint16 { return r.Slot },
+		func(r model.EndpointRow) uint16 { return r.Slot },
+		func(a DesiredEndpoint, b model.EndpointRow) bool { return a.EndpointRow == b },
+		func(r model.EndpointRow, rev model.Revision) DesiredEndpoint { return DesiredEndpoint{r, rev} },
+	); err != nil {
+		return fmt.Errorf("writing desired endpoints: %w", err)
+	}
+	if err := replaceDesired(txn, t.sets, d.Sets, d.Revision,
+		func(r DesiredSet) model.SetHash { return r.Hash },
+		func(r model.PolicySet) model.SetHash { return r.Hash },
+		func(DesiredSet, model.PolicySet) bool { return true }, // named by its content
+		func(r model.PolicySet, rev model.Revision) DesiredSet { return DesiredSet{r, rev} },
+	); err != nil {
+		return fmt.Errorf("writing desired policy sets: %w", err)
+	}
+	if err := replaceDesired(txn, t.ips, d.IPs, d.Revision,
+		func(r DesiredIP) string { return r.Prefix.String() },
+		func(r model.IPRow) string { return r.Prefix.String() },
+		func(a DesiredIP, b model.IPRow) bool { return a.IPRow == b },
+		func(r model.IPRow, rev model.Revision) DesiredIP { return DesiredIP{r, rev} },
+	); err != nil {
+		return fmt.Errorf("writing desired addresses: %w", err)
+	}
+	txn.Commit()
+	return nil
+}
+
+func replaceDesired[D any, R any, K comparable](
+	txn statedb.WriteTxn, table statedb.RWTable[D], want []R, rev model.Revision,
+	keyD func(D) K, keyR func(R) K, equal func(D, R) bool, wrap func(R, model.Revision) D,
+) error {
+	have := make(map[K]D, table.NumObjects(txn))
+	for row := range table.All(txn) {
+		have[keyD(row)] = row
+	}
+	for _, row := range want {
+		k := keyR(row)
+		old, ok := have[k]
+		delete(have, k)
+		if ok && equal(old, row) {
+			continue
+		}
+		if _, _, err := table.Insert(txn, wrap(row, rev)); err != nil {
+			return err
+		}
+	}
+	for _, row := range have {
+		if _, _, err := table.Delete(txn, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+
+	"github.com/cilium/statedb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+func newEndpoints(db *statedb.DB) (statedb.RWTable[model.Endpoint], error) {
+	return newTable(db, "endpoints", []string{"ID", "Pod", "Device", "IPv4", "IPv6", "State"}, endpointKey,
+		func(e model.Endpoint) []string {
+			return []string{strconv.FormatUint(uint64(e.ID), 10), e.Pod.String(), e.HostIfName,
+				e.IPv4.String(), e.IPv6.String(), string(e.State)}
+		})
+}
+
+func endpointKey(e model.Endpoint) string { return fmt.Sprintf("%010d", e.ID) }
+
+// UpsertEndpoint records an attachment.
+func (t *Tables) UpsertEndpoint(e model.Endpoint) (model.Revision, error) {
+	return t.edit([]statedb.TableMeta{t.endpoints}, func(txn statedb.WriteTxn) (bool, error) {
+		old, had, err := t.endpoints.Insert(txn, e)
+		return !had || !reflect.DeepEqual(old, e), err
+	})
+}
+
+// DeleteEndpoint forgets an attachment, and the pod behind it if its source has
+// already dropped it.
+func (t *Tables) DeleteEndpoint(id uint32) (model.Revision, error) {
+	tables := []statedb.TableMeta{t.endpoints, t.pods}
+	return t.edit(tables, func(txn statedb.WriteTxn) (bool, error) {
+		old, had, err := t.endpoints.Delete(txn, model.Endpoint{ID: id})
+		if err != nil || !had {
+			return false, err
+		}
+		for pod := range t.pods.All(txn) {
+			if pod.PodKey == old.Pod && pod.Orphan && !t.attached(txn, pod.PodKey) {
+				_, _, err = t.pods.Delete(txn, pod)
+			}
+		}
+		return true, err
+	})
+}
+
+// Endpoints lists the attachments by number.
+func (t *Tables) Endpoints() []model.Endpoint { return collect(t.db.ReadTxn(), t.endpoints.ToTable()) }
+
+func (t *Tables) attached(txn statedb.ReadTxn, pod model.PodKey) bool {
+	for e := range t.endpoints.All(txn) {
+		if e.Pod == pod {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"net/netip"
+
+	"github.com/cilium/statedb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// hostAddr is an address of the node itself.
+type hostAddr struct{ Addr netip.Addr }
+
+func newHostAddrs(db *statedb.DB) (statedb.RWTable[hostAddr], error) {
+	return newTable(db, "host-addresses", []string{"Address"}, hostAddrKey,
+		func(a hostAddr) []string { return []string{a.Addr.String()} })
+}
+
+func hostAddrKey(a hostAddr) string { return a.Addr.String() }
+
+// ReplaceHostAddrs makes the node's own addresses exactly those given.
+func (t *Tables) ReplaceHostAddrs(addrs []netip.Addr) (model.Revision, error) {
+	rows := make([]hostAddr, len(addrs))
+	for i, a := range addrs {
+		rows[i] = hostAddr{Addr: a.Unmap().WithZone("")}
+	}
+	return t.edit([]statedb.TableMeta{t.hostAddrs}, func(txn statedb.WriteTxn) (bool, error) {
+		return replaceAll(txn, t.hostAddrs, rows, hostAddrKey, nil)
+	})
+}

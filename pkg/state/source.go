@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"github.com/cilium/statedb"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Source is everything a source of intent (manifest folder, Kubernetes) says.
+type Source struct {
+	Pods           []model.Pod
+	Namespaces     []model.Namespace
+	Services       []model.Service
+	EndpointSlices []model.EndpointSlice
+	Policies       []model.Policy
+}
+
+// ReplaceSource makes the source's tables hold exactly what it says now. A pod
+// that is gone from the source but still attached stays, marked as an orphan,
+// until its attachment goes: a workload that still runs keeps its identity.
+func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
+	tables := []statedb.TableMeta{t.pods, t.namespaces, t.services, t.slices, t.policies, t.endpoints}
+	return t.edit(tables, func(txn statedb.WriteTxn) (bool, error) {
+		var changes []bool
+		note := func(changed bool, err error) error {
+			changes = append(changes, changed)
+			return err
+		}
+		if err := note(t.replacePods(txn, s.Pods)); err != nil {
+			return false, err
+		}
+		if err := note(replaceAll(txn, t.namespaces, s.Namespaces, namespaceKey, nil)); err != nil {
+			return false, err
+		}
+		if err := note(replaceAll(txn, t.services, s.Services, serviceKey, nil)); err != nil {
+			return false, err
+		}
+		if err := note(replaceAll(txn, t.slices, s.EndpointSlices, sliceKey, nil)); err != nil {
+			return false, err
+		}
+		if err := note(replaceAll(txn, t.policies, s.Policies, policyKey, nil)); err != nil {
+			return false, err
+		}
+		if err := note(t.markSynced(txn)); err != nil {
+			return false, err
+		}
+		for _, c := range changes {
+			if c {
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+}
+
+func (t *Tables) replacePods(txn statedb.WriteTxn, want []model.Pod) (bool, error) {
+	wanted := make(map[model.PodKey]bool, len(want))
+	for _, p := range want {
+		wanted[p.PodKey] = true
+	}
+	all := want
+	for pod := range t.pods.All(txn) {
+		if wanted[pod.PodKey] || !t.attached(txn, pod.PodKey) {
+			continue
+		}
+		pod.Orphan = true
+		all = append(all[:len(all):len(all)], pod)
+	}
+	return replaceAll(txn, t.pods, all, podKey, nil)
+}
+
+func (t *Tables) markSynced(txn statedb.WriteTxn) (bool, error) {
+	now := t.intentOf(txn)
+	if now.Synced {
+		return false, nil
+	}
+	now.Synced = true
+	_, _, err := t.intent.Insert(txn, now)
+	return true, err
+}
