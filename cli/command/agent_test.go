@@ -29,12 +29,16 @@ type agent struct {
 	status  *agentv1.GetStatusResponse
 	flows   []*agentv1.Flow
 	waits   chan struct{} // GetStatus with wait_realized answers once it is closed
+	asked   func()        // called when it begins to wait
 	mu      sync.Mutex
 	observe *agentv1.ObserveFlowsRequest // the last one
 }
 
 func (a *agent) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (*agentv1.GetStatusResponse, error) {
 	if req.GetWaitRealized() {
+		if a.asked != nil {
+			a.asked()
+		}
 		select {
 		case <-a.waits:
 		case <-ctx.Done():

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -124,9 +123,8 @@ func TestWaitForAnAgentThatIsYetToStart(t *testing.T) {
 }
 
 func TestInterrupted(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	a := &agent{status: wellStatus(), waits: make(chan struct{})}
+	ctx, interrupt := context.WithCancel(t.Context())
+	a := &agent{status: wellStatus(), waits: make(chan struct{}), asked: interrupt}
 	if got := runIn(t, ctx, Env{}, serve(t, a), "status", "--wait"); got.code != ExitInterrupted || got.stderr != "" {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
