@@ -3,10 +3,12 @@
 package engine
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
@@ -14,7 +16,7 @@ import (
 // the numbers that prefixes have. The zero value is a start from nothing.
 type memory struct {
 	policies []model.Policy
-	prefixes map[netip.Prefix]model.IdentityID
+	prefixes prefixIDs
 }
 
 // step is one state that the kernel is brought to on the way to a revision.
@@ -22,19 +24,21 @@ type step struct {
 	policies []model.Policy
 	// universe are the prefixes that policy sets know of; reachable those that
 	// addresses lead to. reachable is a part of universe.
-	universe  map[netip.Prefix]model.IdentityID
-	reachable map[netip.Prefix]model.IdentityID
+	universe  prefixIDs
+	reachable prefixIDs
 }
 
 // plan lists the steps from what is in force to the snapshot's rules, so that
 // no packet meets a mixture of rules and identities that neither the old nor
 // the new state means. The last step is the snapshot's own state.
-func plan(before memory, s state.Snapshot, assign func(old map[netip.Prefix]model.IdentityID, want []netip.Prefix) map[netip.Prefix]model.IdentityID,
-	prefixesOf func([]model.Policy) []netip.Prefix,
-) []step {
-	wanted := prefixesOf(s.Policies)
-	all := assign(before.prefixes, append(keys(before.prefixes), wanted...))
-	final := make(map[netip.Prefix]model.IdentityID, len(wanted))
+func plan(before memory, s state.Snapshot) ([]step, error) {
+	wanted := policy.Prefixes(s.Policies)
+	locals, err := policy.NewLocals(before.prefixes).Update(append(keys(before.prefixes), wanted...))
+	if err != nil {
+		return nil, fmt.Errorf("numbering the prefixes of policies: %w", err)
+	}
+	all := locals.IDs()
+	final := make(prefixIDs, len(wanted))
 	for _, p := range wanted {
 		final[p] = all[p]
 	}
@@ -48,10 +52,10 @@ func plan(before memory, s state.Snapshot, assign func(old map[netip.Prefix]mode
 			step{policies: s.Policies, universe: all, reachable: all},
 			step{policies: s.Policies, universe: all, reachable: final})
 	}
-	return append(steps, step{policies: s.Policies, universe: final, reachable: final})
+	return append(steps, step{policies: s.Policies, universe: final, reachable: final}), nil
 }
 
-func keys(m map[netip.Prefix]model.IdentityID) []netip.Prefix {
+func keys(m prefixIDs) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(m))
 	for p := range m {
 		out = append(out, p)

@@ -21,13 +21,22 @@ func policyFor(name, cidr string) model.Policy {
 	}
 }
 
+func mustPlan(t *testing.T, before memory, rules []model.Policy) []step {
+	t.Helper()
+	steps, err := plan(before, state.Snapshot{Policies: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
 func TestPlanAddsIdentitiesBeforeRulesAndRemovesThemAfter(t *testing.T) {
 	a, b := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24")
 	oldRules := []model.Policy{policyFor("p", a.String())}
 	newRules := []model.Policy{policyFor("p", b.String())}
-	before := memory{policies: oldRules, prefixes: assignPrefixes(nil, []netip.Prefix{a})}
+	before := memory{policies: oldRules, prefixes: prefixIDs{a: model.MinLocalIdentity + 3}}
 
-	steps := plan(before, state.Snapshot{Policies: newRules}, assignPrefixes, prefixesOf)
+	steps := mustPlan(t, before, newRules)
 
 	type seen struct {
 		rules               string
@@ -54,8 +63,8 @@ func TestPlanAddsIdentitiesBeforeRulesAndRemovesThemAfter(t *testing.T) {
 
 func TestPlanIsOneStepWhenPrefixesStay(t *testing.T) {
 	rules := []model.Policy{policyFor("p", "192.0.2.0/24")}
-	before := memory{policies: rules, prefixes: assignPrefixes(nil, prefixesOf(rules))}
-	steps := plan(before, state.Snapshot{Policies: []model.Policy{policyFor("q", "192.0.2.0/24")}}, assignPrefixes, prefixesOf)
+	before := memory{policies: rules, prefixes: prefixIDs{netip.MustParsePrefix("192.0.2.0/24"): model.MinLocalIdentity + 3}}
+	steps := mustPlan(t, before, []model.Policy{policyFor("q", "192.0.2.0/24")})
 	if len(steps) != 1 {
 		t.Fatalf("%d steps, want 1", len(steps))
 	}
@@ -65,7 +74,7 @@ func TestPlanIsOneStepWhenPrefixesStay(t *testing.T) {
 func TestPlanAfterRestartHasNoStepWithOldRules(t *testing.T) {
 	old := netip.MustParsePrefix("203.0.113.0/24")
 	before := memory{prefixes: prefixIDs{old: model.MinLocalIdentity + 7}}
-	steps := plan(before, state.Snapshot{Policies: []model.Policy{policyFor("p", "192.0.2.0/24")}}, assignPrefixes, prefixesOf)
+	steps := mustPlan(t, before, []model.Policy{policyFor("p", "192.0.2.0/24")})
 	for i, s := range steps {
 		if s.policies[0].Key.Name != "p" {
 			t.Errorf("step %d has rules that nobody asked for", i)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/pkg/flow"
-	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
 )
@@ -39,11 +39,13 @@ type Engine struct {
 	realized *Realized
 	view     atomic.Pointer[View]
 	before   memory
+	compiler *policy.Compiler
 }
 
 // New makes an engine; nothing happens before Run.
 func New(cfg Config) *Engine {
-	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized()}
+	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized(),
+		compiler: policy.NewCompiler()}
 	e.view.Store(&View{Names: &flow.Maps{}})
 	return e
 }
@@ -103,9 +105,17 @@ func (e *Engine) compare() {
 
 // realize brings the kernel to the snapshot, step by step.
 func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
+	steps, err := plan(e.before, snap)
+	if err != nil {
+		e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
+		return
+	}
 	var last Result
-	for _, st := range plan(e.before, snap, assignPrefixes, prefixesOf) {
-		last = compile(e.cfg.Node, snap, st)
+	for _, st := range steps {
+		if last, err = compile(e.compiler, e.cfg.Node, snap, st); err != nil {
+			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
+			return
+		}
 		if err := e.cfg.Tables.ReplaceDesired(last.Desired); err != nil {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return
@@ -167,4 +177,3 @@ func (r *Result) hold() map[uint16]bool {
 	}
 	return out
 }
-

@@ -14,3 +14,10 @@ func newPods(db *statedb.DB) (statedb.RWTable[model.Pod], error) {
 }
 
 func podKey(p model.Pod) string { return p.PodKey.String() }
+
+// Pod finds a pod.
+func (t *Tables) Pod(key model.PodKey) (model.Pod, bool) {
+	same := primary(podKey).QueryFromObject(model.Pod{PodKey: key})
+	pod, _, ok := t.pods.Get(t.db.ReadTxn(), same)
+	return pod, ok
+}

@@ -54,3 +54,6 @@ func (t *Tables) DesiredState() ([]DesiredEndpoint, []DesiredSet, []DesiredIP) {
 	txn := t.db.ReadTxn()
 	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable()), collect(txn, t.ips.ToTable())
 }
+
+// Synced tells whether the source has delivered its first whole state.
+func (t *Tables) Synced() bool { return t.intentOf(t.db.ReadTxn()).Synced }

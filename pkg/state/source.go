@@ -40,7 +40,7 @@ func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
 		if err := note(replaceAll(txn, t.slices, s.EndpointSlices, sliceKey, nil)); err != nil {
 			return false, err
 		}
-		if err := note(replaceAll(txn, t.policies, s.Policies, policyKey, nil)); err != nil {
+		if err := note(replaceAll(txn, t.policies, numbered(s.Policies), policyKey, nil)); err != nil {
 			return false, err
 		}
 		if err := note(t.markSynced(txn)); err != nil {
@@ -79,4 +79,16 @@ func (t *Tables) markSynced(txn statedb.WriteTxn) (bool, error) {
 	now.Synced = true
 	_, _, err := t.intent.Insert(txn, now)
 	return true, err
+}
+
+// numbered tells the specs of one object apart by their order.
+func numbered(policies []model.Policy) []model.Policy {
+	out := make([]model.Policy, len(policies))
+	next := make(map[model.PolicyKey]int, len(policies))
+	for i, p := range policies {
+		p.Spec = next[p.Key]
+		next[p.Key]++
+		out[i] = p
+	}
+	return out
 }

@@ -94,14 +94,18 @@ func (t *Tables) Stop() error { return t.db.Stop() }
 func newTable[T any](
 	db *statedb.DB, name string, header []string, key func(T) string, row func(T) []string,
 ) (statedb.RWTable[T], error) {
-	primary := statedb.Index[T, string]{
+	return statedb.NewTableAny(db, name, func() []string { return header }, row, primary(key))
+}
+
+// primary is the index of a table whose rows are found by one string key.
+func primary[T any](key func(T) string) statedb.Index[T, string] {
+	return statedb.Index[T, string]{
 		Name:       "key",
 		FromObject: func(obj T) index.KeySet { return index.NewKeySet(index.String(key(obj))) },
 		FromKey:    index.String,
 		FromString: index.FromString,
 		Unique:     true,
 	}
-	return statedb.NewTableAny(db, name, func() []string { return header }, row, primary)
 }
 
 // edit runs one write transaction over the given tables and, if change reports

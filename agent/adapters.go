@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/weftmesh/weft/agent/engine"
+	"github.com/weftmesh/weft/pkg/manifest"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// The small types here let components that do not know each other meet.
+
+// manifestSink writes what the manifest folder says into the tables.
+type manifestSink struct {
+	tables   *state.Tables
+	problems *problems
+}
+
+// Apply implements manifest.Consumer.
+func (s manifestSink) Apply(m manifest.State) error {
+	s.problems.set(m.Problems)
+	_, err := s.tables.ReplaceSource(state.Source{
+		Pods: m.Pods, Namespaces: m.Namespaces, Services: m.Services,
+		EndpointSlices: m.EndpointSlices, Policies: m.Policies,
+	})
+	return err
+}
+
+// endpointTable is the table of endpoints as the CNI server writes it.
+type endpointTable struct{ tables *state.Tables }
+
+// Upsert implements cniserver.Endpoints.
+func (t endpointTable) Upsert(ep model.Endpoint) error {
+	_, err := t.tables.UpsertEndpoint(ep)
+	return err
+}
+
+// Delete implements cniserver.Endpoints.
+func (t endpointTable) Delete(id uint32) error {
+	_, err := t.tables.DeleteEndpoint(id)
+	return err
+}
+
+// realizer waits for the kernel on behalf of the CNI server.
+type realizer struct {
+	tables   *state.Tables
+	realized *engine.Realized
+}
+
+// WaitEndpoint implements cniserver.Realizer.
+func (r realizer) WaitEndpoint(ctx context.Context, id uint32) (model.Revision, error) {
+	return r.realized.WaitEndpoint(ctx, id, r.tables.Revision())
+}
+
+// ready tells why the agent cannot attach pods yet.
+func ready(tables *state.Tables) func() error {
+	return func() error {
+		if !tables.Synced() {
+			return errors.New("the manifest folder has not been read yet; try again in a moment")
+		}
+		return nil
+	}
+}

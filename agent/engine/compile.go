@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// Result is one compilation: what the kernel is to hold, and how to explain it.
+type Result struct {
+	Desired state.Desired
+	View    View
+	waiting map[uint32]wait // endpoints that cannot be compiled yet
+}
+
+// compile is pure but for the compiler's cache, which changes no answer.
+func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (Result, error) {
+	bound, waiting := bind(node, s)
+	in := policy.Inputs{
+		Policies:   append(implicitPolicies(), st.policies...),
+		Identities: s.Identities,
+		Ports:      portsByIdentity(node, s),
+		Prefixes:   st.universe,
+	}
+	for _, e := range bound {
+		in.Subjects = append(in.Subjects, policy.Subject{
+			Identity: e.identity.ID, Labels: e.identity.Labels, Ports: e.pod.Ports,
+		})
+	}
+	out, err := compiler.Update(in)
+	if err != nil {
+		return Result{}, fmt.Errorf("compiling policies: %w", err)
+	}
+	r := Result{Desired: state.Desired{Revision: s.Revision}, waiting: waiting}
+	sets := make(map[model.SetHash]model.PolicySet)
+	for i, e := range bound {
+		set := effectiveSet(out.Results[i])
+		if len(set.Entries) > 0 {
+			sets[set.Hash] = set
+		}
+		r.Desired.Endpoints = append(r.Desired.Endpoints, endpointRow(e, set, out.Results[i].Isolate))
+	}
+	for _, set := range sets {
+		r.Desired.Sets = append(r.Desired.Sets, set)
+	}
+	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
+	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
+	r.Desired.IPs = addressRows(node, s.HostAddrs, bound, st.reachable)
+	r.View = makeView(s, st, bound, out)
+	return r, nil
+}
+
+// effectiveSet leaves out of a result what cannot matter.
+func effectiveSet(r policy.Result) model.PolicySet {
+	entries := withoutIdle(r.Set.Entries, r.Isolate)
+	if len(entries) == len(r.Set.Entries) {
+		return r.Set
+	}
+	return model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
+}
+
+func endpointRow(e boundEndpoint, set model.PolicySet, isolate [2]bool) model.EndpointRow {
+	return model.EndpointRow{
+		Slot: e.Slot, ID: e.ID, IfIndex: e.HostIfIndex, IfName: e.HostIfName,
+		Identity: e.identity.ID, Set: set.Hash,
+		EnforceEgress: isolate[model.Egress], EnforceIngress: isolate[model.Ingress],
+		MTU: e.MTU, MAC: e.MAC, HostMAC: e.HostMAC, IPv4: e.IPv4, IPv6: e.IPv6,
+	}
+}
+
+// portsByIdentity gathers the named ports of all pods by their identity, each
+// once and sorted.
+func portsByIdentity(node Node, s state.Snapshot) map[model.IdentityID][]model.NamedPort {
+	byLabels := make(map[string]model.IdentityID, len(s.Identities))
+	for _, id := range s.Identities {
+		byLabels[id.Labels.Key()] = id.ID
+	}
+	labelsOf := LabelsOf(node, s)
+	out := make(map[model.IdentityID][]model.NamedPort)
+	for _, p := range s.Pods {
+		if len(p.Ports) == 0 || p.HostNetwork {
+			continue
+		}
+		if id, ok := byLabels[labelsOf(p).Key()]; ok {
+			out[id] = append(out[id], p.Ports...)
+		}
+	}
+	for id, ports := range out {
+		slices.SortFunc(ports, func(a, b model.NamedPort) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+		})
+		out[id] = slices.Compact(ports)
+	}
+	return out
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// makeView tells a compilation in the terms of those who ask.
+func makeView(s state.Snapshot, st step, bound []boundEndpoint, out policy.Output) View {
+	v := View{Revision: s.Revision, Names: &flow.Maps{
+		Workloads:  make(map[netip.Addr]flow.Workload),
+		Endpoints:  make(map[uint16]flow.Endpoint),
+		Identities: make(map[model.IdentityID]model.Labels),
+		Rules:      out.Rules.All(),
+	}}
+	selected := make(map[model.PolicyKey][]uint32)
+	using := make(map[model.IdentityID]int)
+	for i, e := range bound {
+		r := out.Results[i]
+		using[e.identity.ID]++
+		set := effectiveSet(r)
+		v.Endpoints = append(v.Endpoints, EndpointView{
+			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: set.Entries,
+		})
+		for _, key := range r.Policies {
+			selected[key] = append(selected[key], e.ID)
+		}
+		w := flow.Workload{Pod: e.Pod, Identity: e.identity.ID, Slot: e.Slot, Endpoint: e.ID}
+		v.Names.Endpoints[e.Slot] = flow.Endpoint{Workload: w, Isolated: r.Isolated}
+		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+			if a.IsValid() {
+				v.Names.Workloads[a] = w
+			}
+		}
+	}
+	v.Policies = policyViews(st.policies, selected)
+	v.Identities = identityViews(s, st, using)
+	for _, id := range v.Identities {
+		v.Names.Identities[id.ID] = id.Labels
+	}
+	return v
+}
+
+// policyViews lists policies by key; the specs of one object are one policy.
+func policyViews(policies []model.Policy, selected map[model.PolicyKey][]uint32) []PolicyView {
+	var out []PolicyView
+	for _, p := range policies {
+		if n := len(out); n > 0 && out[n-1].Key == p.Key {
+			out[n-1].Rules = append(slices.Clone(out[n-1].Rules), p.Rules...)
+			continue
+		}
+		eps := slices.Clone(selected[p.Key])
+		slices.Sort(eps)
+		out = append(out, PolicyView{Policy: p, Endpoints: slices.Compact(eps)})
+	}
+	return out
+}
+
+func identityViews(s state.Snapshot, st step, using map[model.IdentityID]int) []IdentityView {
+	var out []IdentityView
+	for id, name := range model.ReservedNames() {
+		labels := model.NewLabels(model.Label{Source: model.SourceReserved, Key: name})
+		out = append(out, IdentityView{Identity: model.Identity{ID: id, Labels: labels}, Kind: "reserved"})
+	}
+	for _, id := range s.Identities {
+		out = append(out, IdentityView{Identity: id, Kind: "cluster", Endpoints: using[id.ID]})
+	}
+	for prefix, id := range st.universe {
+		labels := model.NewLabels(model.Label{Source: model.SourceCIDR, Key: prefix.String()})
+		out = append(out, IdentityView{Identity: model.Identity{ID: id, Labels: labels}, Kind: "cidr"})
+	}
+	slices.SortFunc(out, func(a, b IdentityView) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}

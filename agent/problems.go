@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"sync"
+
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/manifest"
+)
+
+// problems holds what is wrong with the manifests now.
+type problems struct {
+	mu   sync.Mutex
+	list []manifest.Problem
+}
+
+func (p *problems) set(list []manifest.Problem) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.list = list
+}
+
+func (p *problems) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.list)
+}
+
+// status is the source's line in weft status.
+func (p *problems) status(dir string) func() *agentv1.ComponentStatus {
+	return func() *agentv1.ComponentStatus {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		out := &agentv1.ComponentStatus{Name: "manifests", Health: agentv1.Health_HEALTH_OK, Message: dir}
+		if len(p.list) > 0 {
+			out.Health = agentv1.Health_HEALTH_DEGRADED
+			out.Message = fmt.Sprintf("%d faults in %s, the last good state stays; the first: %s", len(p.list), dir, p.list[0])
+		}
+		return out
+	}
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/agent/api"
+	"github.com/weftmesh/weft/agent/cniserver"
+	"github.com/weftmesh/weft/agent/endpointstore"
+	"github.com/weftmesh/weft/agent/engine"
+	"github.com/weftmesh/weft/agent/nodenet"
+	"github.com/weftmesh/weft/operator/allocator"
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/config"
+	"github.com/weftmesh/weft/pkg/datapath"
+	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/ipam"
+	"github.com/weftmesh/weft/pkg/logging"
+	"github.com/weftmesh/weft/pkg/manifest"
+	"github.com/weftmesh/weft/pkg/metrics"
+	"github.com/weftmesh/weft/pkg/state"
+	"github.com/weftmesh/weft/pkg/version"
+)
+
+// agent is every part of the node agent, made in the order in which data flows.
+type agent struct {
+	cfg   config.Config
+	log   *slog.Logger
+	level *slog.LevelVar
+	start time.Time
+
+	tables   *state.Tables
+	problems *problems
+	source   *manifest.Source
+	ids      *identityLoop
+	addrs    *nodenet.Addresses
+	cni      *cniserver.Server
+	dp       *datapath.Datapath
+	engine   *engine.Engine
+	flows    *flow.Pipeline
+	store    *flow.Store
+	metrics  *metrics.Agent
+}
+
+// run is the agent's life: it ends with ctx, or with the first part that fails.
+func run(ctx context.Context, cfg config.Config, path string) error {
+	a := &agent{cfg: cfg, level: new(slog.LevelVar), start: time.Now()}
+	a.level.Set(cfg.Level())
+	a.log = logging.New(a.level, os.Stderr)
+	lock, err := lockNode(cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := a.build(); err != nil {
+		return err
+	}
+	defer a.dp.Close()
+	if err := a.tables.Start(); err != nil {
+		return fmt.Errorf("starting the tables: %w", err)
+	}
+	defer a.tables.Stop()
+	if err := a.restore(); err != nil {
+		return err
+	}
+	a.log.Info("weft-agent is running", "version", version.String(), "node", cfg.NodeName, "manifests", cfg.Manifests)
+	return a.serve(ctx, path)
+}
+
+// build makes every part; nothing runs yet.
+func (a *agent) build() error {
+	var err error
+	if a.dp, err = datapath.Open(a.datapathConfig()); err != nil {
+		return err
+	}
+	if a.tables, err = state.New(); err != nil {
+		return err
+	}
+	node := engine.Node{Cluster: a.cfg.ClusterName, Filter: a.cfg.LabelFilter(), ClusterCIDRs: a.cfg.ClusterRanges()}
+
+	a.problems = &problems{}
+	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests},
+		manifestSink{tables: a.tables, problems: a.problems}, a.log.With("part", "manifests"))
+
+	store := allocator.NewFileStore(filepath.Join(a.cfg.StateDir, "identities.json"))
+	alloc, err := allocator.Open(store, time.Now)
+	if err != nil {
+		return err
+	}
+	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables, allocator: alloc}
+	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
+
+	a.metrics = metrics.NewAgent()
+	a.engine = engine.New(engine.Config{
+		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
+		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
+	})
+	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
+	a.flows = flow.NewPipeline(flow.Config{
+		Source: a.dp, Names: func() flow.Names { return a.engine.View().Names },
+		Store: a.store, Clock: flow.SystemClock, Log: a.log.With("part", "flows"),
+	})
+	return a.buildCNI()
+}
+
+func (a *agent) buildCNI() error {
+	addrs, err := ipam.New(a.cfg.PodRanges()...)
+	if err != nil {
+		return fmt.Errorf("reading podCIDRs: %w", err)
+	}
+	log := a.log.With("part", "cni")
+	records, err := endpointstore.New(a.cfg.StateDir, addrs, log)
+	if err != nil {
+		return err
+	}
+	a.cni = cniserver.New(cniserver.Config{
+		Store: records, Workloads: a.tables, Endpoints: endpointTable{a.tables},
+		Realizer: realizer{tables: a.tables, realized: a.engine.Realized()},
+		Devices:  nodenet.Devices{}, Ready: ready(a.tables), Log: log, MTU: a.cfg.PodMTU(),
+	})
+	return nil
+}
+
+func (a *agent) datapathConfig() datapath.Config {
+	ct := a.cfg.Conntrack
+	return datapath.Config{
+		BPFFS: a.cfg.BPFFS, CTEntries4: ct.EntriesIPv4, CTEntries6: ct.EntriesIPv6,
+		Timeouts:   datapath.Timeouts{TCP: ct.TCPTimeout.Duration, Any: ct.AnyTimeout.Duration},
+		FlowEvents: true, Log: a.log.With("part", "datapath"),
+	}
+}
+
+func (a *agent) setHostAddrs(addrs []net.IP) {}
+
+// restore takes up what a former agent left, before anything new is let in.
+func (a *agent) restore() error {
+	if err := nodenet.SetUp(a.cfg.PodRanges()); err != nil {
+		return err
+	}
+	addrs, err := nodenet.HostAddresses()
+	if err != nil {
+		return err
+	}
+	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+		return err
+	}
+	if _, err := a.tables.ReplaceIdentities(a.ids.allocator.List()); err != nil {
+		return err
+	}
+	return a.cni.Restore()
+}
+
+// serve runs every part until ctx ends or one of them fails.
+func (a *agent) serve(ctx context.Context, path string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for name, part := range map[string]func(context.Context) error{
+		"manifests":     a.source.Run,
+		"identities":    a.ids.Run,
+		"addresses":     a.addrs.Run,
+		"engine":        a.engine.Run,
+		"flows":         a.flows.Run,
+		"conntrack":     a.collectGarbage,
+		"endpoints":     a.cni.Run,
+		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
+		"cni.sock": func(ctx context.Context) error {
+			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), func(r grpc.ServiceRegistrar) {
+				agentv1.RegisterCNIServiceServer(r, a.cni)
+			})
+		},
+		"agent.sock": func(ctx context.Context) error {
+			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "agent.sock"), func(r grpc.ServiceRegistrar) {
+				agentv1.RegisterAgentServiceServer(r, a.api())
+			})
+		},
+		"metrics": a.serveMetrics,
+	} {
+		g.Go(func() error {
+			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (a *agent) api() *api.Server {
+	return api.New(api.Config{
+		Version: version.String(), Node: a.cfg.NodeName, Source: "manifest",
+		PodCIDRs: a.cfg.PodCIDRs, Started: a.start, Revisions: a.tables,
+		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
+		FlowCounters: a.flowCounters, Drops: a.dropCounters,
+		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests)},
+	})
+}
