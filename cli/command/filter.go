@@ -32,24 +32,24 @@ type filterFlags struct {
 
 func filterFields() []filterFlag {
 	return []filterFlag{
-		{name: "pod", usage: "pod on either side: namespace/name, namespace/ or the beginning of a name", pods: true,
+		{name: "pod", usage: "only flows of this pod, on either side: namespace/name, namespace/ or the beginning of a name", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Pod = v; return nil }},
-		{name: "from-pod", usage: "pod that began the flow", pods: true,
+		{name: "from-pod", usage: "only flows that this pod began", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.FromPod = v; return nil }},
-		{name: "to-pod", usage: "pod that was spoken to", pods: true,
+		{name: "to-pod", usage: "only flows to this pod", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.ToPod = v; return nil }},
-		{name: "namespace", short: "n", usage: "namespace of either side",
+		{name: "namespace", short: "n", usage: "only flows of this namespace, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
-		{name: "label", short: "l", usage: "label selector for either side: app=web, tier in (a,b), !test",
+		{name: "label", short: "l", usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Label = v; return nil }},
-		{name: "identity", usage: "identity number of either side", set: setIdentity},
-		{name: "ip", usage: "address or CIDR of either side",
+		{name: "identity", usage: "only flows of this identity, on either side", set: setIdentity},
+		{name: "ip", usage: "only flows of this address or CIDR, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Ip = v; return nil }},
-		{name: "port", usage: "port of either side", set: setPort},
-		{name: "protocol", usage: "protocol: a name or a number", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6"},
+		{name: "port", usage: "only flows of this port, on either side", set: setPort},
+		{name: "protocol", usage: "only flows of this protocol, by number or name", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6"},
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Protocol = v; return nil }},
-		{name: "verdict", usage: "what happened", values: []string{"forwarded", "dropped", "audit"}, set: setVerdict},
-		{name: "type", usage: "kind of event", values: []string{"new", "drop", "end", "alive", "audit"}, set: setType},
+		{name: "verdict", usage: "only flows with this verdict", values: []string{"forwarded", "dropped", "audit"}, set: setVerdict},
+		{name: "type", usage: "only events of this kind", values: []string{"new", "drop", "end", "alive", "audit"}, set: setType},
 	}
 }
 
@@ -63,9 +63,9 @@ func (a *app) addFilterFlags(c *cobra.Command, f *filterFlags) {
 			usage += ": " + strings.Join(field.values, ", ")
 		}
 		for name, target := range map[string]*[]string{field.name: &f.include[i], "not-" + field.name: &f.exclude[i]} {
-			short, text := field.short, "only flows with this "+usage
+			short, text := field.short, usage
 			if name != field.name {
-				short, text = "", "no flows with this "+field.name
+				short, text = "", "leave out what --"+field.name+" would keep"
 			}
 			if field.name == "label" { // a selector has commas of its own
 				c.Flags().StringArrayVarP(target, name, short, nil, text)

@@ -134,7 +134,10 @@ func (a *app) show(stream agentv1.AgentService_ObserveFlowsClient, p printer) er
 			return p.end()
 		}
 		if err != nil {
-			return errors.Join(p.end(), err)
+			if endErr := p.end(); endErr != nil {
+				return endErr
+			}
+			return err
 		}
 		if f := msg.GetFlow(); f != nil {
 			err = p.flow(f)

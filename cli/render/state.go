@@ -10,6 +10,7 @@ import (
 	"time"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // Status writes the agent's health, revisions, counts and drops.
@@ -69,7 +70,7 @@ func drops(w io.Writer, counters []*agentv1.DropCounter) error {
 		if d.GetPackets() == 0 {
 			continue
 		}
-		rows = append(rows, []string{d.GetReason(), d.GetDirection(), number(d.GetPackets()), Bytes(d.GetBytes())})
+		rows = append(rows, []string{d.GetReason(), d.GetDirection(), number(d.GetPackets()), Bytes(d.GetBytes()), meaning(d.GetReason())})
 	}
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(w, "\nno packet was dropped")
@@ -78,7 +79,17 @@ func drops(w io.Writer, counters []*agentv1.DropCounter) error {
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	return Table(w, []string{"DROPPED BECAUSE", "DIRECTION", "PACKETS", "BYTES"}, rows)
+	return Table(w, []string{"DROPPED", "DIRECTION", "PACKETS", "BYTES", "BECAUSE"}, rows)
+}
+
+// meaning is the sentence of a reason, or empty for one of a newer agent.
+func meaning(reason string) string {
+	for _, text := range model.ReasonTexts() {
+		if text.Name == reason {
+			return text.Sentence
+		}
+	}
+	return ""
 }
 
 func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }

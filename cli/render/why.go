@@ -98,7 +98,7 @@ func duration(f *agentv1.Flow) string {
 
 // carried is what both sides sent so far.
 func carried(f *agentv1.Flow) string {
-	return volume(f.GetForward()) + " sent, " + volume(f.GetReverse()) + " received"
+	return "sent " + volume(f.GetForward()) + ", received " + volume(f.GetReverse())
 }
 
 func volume(c *agentv1.Counters) string {
