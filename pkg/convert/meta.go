@@ -58,7 +58,11 @@ func invalid(at *field.Path, value string, msgs []string) field.ErrorList {
 	if len(msgs) == 0 {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(at, value, strings.Join(msgs, "; "))}
+	text := strings.Join(msgs, "; ")
+	if before, _, ok := strings.Cut(text, ", regex used for validation is "); ok {
+		text = before + ")" // the examples say it better
+	}
+	return field.ErrorList{field.Invalid(at, value, text)}
 }
 
 func sortedKeys(m map[string]string) []string {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/weftmesh/weft/pkg/strictyaml"
+)
+
+// Key names an object. Kinds of this folder are unique without their group.
+type Key struct {
+	Kind      string
+	Namespace string // empty for cluster-wide kinds
+	Name      string
+}
+
+// String is Kind namespace/name.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Object is one decoded object.
+type Object struct {
+	Key   Key
+	Line  int // of its name
+	Value any // model.Pod, Namespace, Service, EndpointSlice or Policy
+}
+
+// Decode reads a manifest file; name tells YAML from JSON and is the Source of
+// its objects. The objects are of use only if there is no problem.
+func Decode(name string, data []byte) ([]Object, []Problem) {
+	parse := strictyaml.Parse
+	if filepath.Ext(name) == ".json" {
+		parse = strictyaml.ParseJSON
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, []Problem{{File: name, Message: "the file is empty, as if half-written; " +
+			"delete it to remove what it held, or leave a comment in it"}}
+	}
+	docs, err := parse(data)
+	if err != nil {
+		return nil, problems(name, []strictyaml.Error{asError(err)})
+	}
+	var objects []Object
+	var errs []strictyaml.Error
+	lines := make(map[Key]int, len(docs))
+	for _, doc := range docs {
+		o, e := decodeDocument(name, doc)
+		if errs = append(errs, e...); len(e) > 0 {
+			continue
+		}
+		if first, dup := lines[o.Key]; dup {
+			errs = append(errs, strictyaml.Error{Line: o.Line, Field: "metadata.name", Message: fmt.Sprintf(
+				"%s is already on line %d; rename or remove one of the two", o.Key, first)})
+			continue
+		}
+		lines[o.Key] = o.Line
+		objects = append(objects, o)
+	}
+	return objects, problems(name, errs)
+}
+
+func decodeDocument(file string, doc *strictyaml.Document) (Object, []strictyaml.Error) {
+	k, fault := kindOf(doc)
+	if fault != nil {
+		return Object{}, []strictyaml.Error{*fault}
+	}
+	o, errs := k.decode(doc, file)
+	o.Key.Kind = k.name
+	o.Line = doc.LineOf("metadata.name")
+	return o, errs
+}
+
+// kindOf finds the kind of a document, or tells why it has none.
+func kindOf(doc *strictyaml.Document) (kind, *strictyaml.Error) {
+	version, name := doc.String("apiVersion"), doc.String("kind")
+	fault := func(at, format string, args ...any) (kind, *strictyaml.Error) {
+		return kind{}, &strictyaml.Error{Line: doc.LineOf(at), Field: at, Message: fmt.Sprintf(format, args...)}
+	}
+	known := kinds()
+	names := make([]string, len(known))
+	for i, k := range known {
+		if k.name == name && k.version == version {
+			return k, nil
+		}
+		if k.name == name {
+			return fault("apiVersion", "want %q for kind %s, got %q", k.version, name, version)
+		}
+		names[i] = k.name
+	}
+	switch name {
+	case "":
+		return fault("kind", "missing; write apiVersion and kind, as in \"apiVersion: v1\" and \"kind: Pod\"")
+	case "List":
+		return fault("kind", "lists are not read; make each item a document, with a line of --- between them")
+	case "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy":
+		return fault("kind", "%s is not read; change apiVersion to weftmesh.io/v1alpha1 and kind to %s",
+			name, ciliumKinds()[name])
+	}
+	if best := strictyaml.Nearest(name, names); best != "" {
+		return fault("kind", "unknown kind %q; did you mean %q?", name, best)
+	}
+	return fault("kind", "unknown kind %q; this folder holds %s", name, strings.Join(names, ", "))
+}
+
+func ciliumKinds() map[string]string {
+	return map[string]string{
+		"CiliumNetworkPolicy":            "WeftNetworkPolicy",
+		"CiliumClusterwideNetworkPolicy": "WeftClusterNetworkPolicy",
+	}
+}
+
+func asError(err error) strictyaml.Error {
+	var e strictyaml.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return strictyaml.Error{Message: err.Error()}
+}
+
+func problems(file string, errs []strictyaml.Error) []Problem {
+	var out []Problem
+	for _, e := range errs {
+		out = append(out, Problem{File: file, Line: e.Line, Field: e.Field, Message: e.Message})
+	}
+	return out
+}
+
+// place gives the faults that a converter found their lines.
+func place(doc *strictyaml.Document, errs field.ErrorList) []strictyaml.Error {
+	var out []strictyaml.Error
+	for _, e := range errs {
+		body := e.ErrorBody()
+		out = append(out, strictyaml.Error{
+			Line: doc.LineOf(e.Field), Field: e.Field, Message: strings.ToLower(body[:1]) + body[1:],
+		})
+	}
+	return out
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package manifest
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// Times that the source keeps unless a Config says otherwise.
+const (
+	// DefaultQuiet is how long a file must not change before it is read.
+	DefaultQuiet = 50 * time.Millisecond
+	// DefaultRescan is the period of the scan that needs no event.
+	DefaultRescan = 10 * time.Second
+
+	gather     = 5 * time.Millisecond // events of one action come together
+	retryApply = time.Second          // after an error of the consumer
+	pollRescan = time.Second          // period where inotify is not to be had
+)
+
+// Config tells a Source what to read.
+type Config struct {
+	Dir    string        // the folder; it may be created later
+	Quiet  time.Duration // 0: DefaultQuiet
+	Rescan time.Duration // 0: DefaultRescan
+}
+
+// Source reads a manifest folder as long as it runs.
+type Source struct {
+	cfg      Config
+	log      *slog.Logger
+	consumer Consumer
+
+	scanner *scanner
+	last    State // as last applied
+	applied bool  // last is what the consumer has
+	known   []Problem
+}
+
+// New makes a source; Run does the work.
+func New(cfg Config, consumer Consumer, log *slog.Logger) *Source {
+	if cfg.Quiet == 0 {
+		cfg.Quiet = DefaultQuiet
+	}
+	if cfg.Rescan == 0 {
+		cfg.Rescan = DefaultRescan
+	}
+	cfg.Dir = filepath.Clean(cfg.Dir)
+	return &Source{cfg: cfg, log: log, consumer: consumer, scanner: newScanner(cfg.Dir, cfg.Quiet)}
+}
+
+// Run watches the folder until the context ends.
+func (s *Source) Run(ctx context.Context) error {
+	w, err := newWatcher(s.cfg.Dir)
+	if err != nil {
+		s.log.Warn("Manifest folder is polled", "error", err, "period", pollRescan,
+			"remedy", "raise fs.inotify.max_user_instances")
+		s.cfg.Rescan = min(s.cfg.Rescan, pollRescan)
+		return s.loop(ctx, nil, nil, nil)
+	}
+	defer w.inotify.Close()
+	return s.loop(ctx, w, w.inotify.Events, w.inotify.Errors)
+}
+
+func (s *Source) loop(ctx context.Context, w *watcher, events <-chan fsnotify.Event, faults <-chan error) error {
+	wake := newAlarm()
+	defer wake.stop()
+	wake.in(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events:
+			if w.relevant(e) {
+				wake.in(gather)
+			}
+		case err := <-faults:
+			s.log.Warn("Manifest folder events were lost; it is scanned", "error", err)
+			wake.in(0)
+		case <-wake.c():
+			wake.rang()
+			s.round(w, wake)
+			wake.in(s.cfg.Rescan)
+		}
+	}
+}
+
+// round does one scan and what follows from it.
+func (s *Source) round(w *watcher, wake *alarm) {
+	// Watch before the scan: what changes after the scan makes an event.
+	if w != nil {
+		if _, err := w.sync(); err != nil {
+			s.log.Warn("Part of the manifest folder is polled", "error", err,
+				"remedy", "raise fs.inotify.max_user_watches")
+		}
+	}
+	changed := s.scanner.scan(time.Now())
+	if w != nil {
+		if again, _ := w.sync(); again {
+			wake.in(0)
+		}
+	}
+	if len(s.scanner.waits) > 0 {
+		wake.in(s.cfg.Quiet)
+	}
+	if (changed || !s.applied) && !s.apply() {
+		wake.in(retryApply)
+	}
+}
+
+// apply hands the state on if it differs from the last.
+func (s *Source) apply() bool {
+	state := s.scanner.folder.state()
+	if s.applied && reflect.DeepEqual(state, s.last) {
+		return true
+	}
+	s.report(state.Problems)
+	if err := s.consumer.Apply(state); err != nil {
+		s.applied = false
+		s.log.Error("Manifest state was not taken", "error", err, "retry", retryApply)
+		return false
+	}
+	s.last, s.applied = state, true
+	s.log.Info("Manifest state applied", "pods", len(state.Pods), "services", len(state.Services),
+		"policies", len(state.Policies), "problems", len(state.Problems))
+	return true
+}
+
+// report logs each problem once, when it appears.
+func (s *Source) report(problems []Problem) {
+	for _, p := range problems {
+		if !slices.Contains(s.known, p) {
+			s.log.Error("Manifest refused; the file's last good state stays", "problem", p.String())
+		}
+	}
+	if len(problems) == 0 && len(s.known) > 0 {
+		s.log.Info("Manifest problems are resolved")
+	}
+	s.known = problems
+}
