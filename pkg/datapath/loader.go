@@ -111,7 +111,7 @@ func (d *Datapath) open(cfg Config) error {
 
 // loadSpec is the object with the node's configuration in it.
 func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
-	spec, err := weftbpf.LoadBpf()
+	spec, err := loadObject()
 	if err != nil {
 		return nil, fmt.Errorf("reading the compiled programs: %w", err)
 	}
@@ -179,10 +179,14 @@ func (d *Datapath) readState() error {
 	if _, err := d.readSets(); err != nil {
 		return err
 	}
-	return dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
+	err := dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
 		d.epoch = max(d.epoch, row.Epoch)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return d.finishSweep()
 }
 
 // Close gives back the handles; programs stay attached and maps pinned.
