@@ -64,6 +64,7 @@ func (a Action) String() string {
 // Policy is a policy object after conversion: the same form for every kind.
 type Policy struct {
 	Key     PolicyKey
+	Spec    int      // which of the object's specs, from 0
 	Subject Selector // endpoints it applies to
 	// Isolate tells whether endpoints it selects deny by default what no rule
 	// allows, by direction (index: Direction).

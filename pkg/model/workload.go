@@ -30,6 +30,7 @@ type Pod struct {
 	HostNetwork    bool
 	NodeName       string
 	Source         string // file or API object it came from
+	Orphan         bool   // gone from its source, but still attached
 }
 
 // Namespace carries the labels that namespace selectors match.

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// compiled is a policy whose peers are bound to the universe.
+type compiled struct {
+	src   model.Policy
+	rules []compiledRule
+	seen  uint64 // last round in which it was given
+	moved uint64 // last round in which a rule's number changed
+}
+
+type compiledRule struct {
+	src   *model.Rule
+	id    model.RuleID
+	peers []*peerSet
+	named bool // names a port
+}
+
+func (c *Compiler) compilePolicy(p *model.Policy) *compiled {
+	out := &compiled{src: *p, seen: c.round, rules: make([]compiledRule, len(p.Rules))}
+	for i := range p.Rules {
+		r := &compiledRule{src: &p.Rules[i]}
+		for _, peer := range p.Rules[i].Peers {
+			r.peers = append(r.peers, c.universe.use(c.round, peer))
+		}
+		r.named = slices.ContainsFunc(r.src.Ports, func(p model.PortRange) bool { return p.Name != "" })
+		out.rules[i] = *r
+	}
+	return out
+}
+
+// same is cheap where the caller hands in the same slices again.
+func (p *compiled) same(o *model.Policy) bool {
+	if p.src.Isolate != o.Isolate || len(p.src.Rules) != len(o.Rules) {
+		return false
+	}
+	sameRules := len(o.Rules) == 0 || &p.src.Rules[0] == &o.Rules[0]
+	return reflect.DeepEqual(p.src.Subject, o.Subject) && (sameRules || reflect.DeepEqual(p.src.Rules, o.Rules))
+}
+
+func compareCompiled(a, b *compiled) int {
+	return cmp.Or(ComparePolicyKeys(a.src.Key, b.src.Key), cmp.Compare(a.src.Spec, b.src.Spec))
+}
+
+// subject is the state kept for a subject.
+type subject struct {
+	labels   model.Labels
+	ports    []model.NamedPort
+	policies []*compiled // that select it, sorted
+	result   Result
+	seen     uint64 // last round in which it was given
+	done     uint64 // last round in which it was compiled
+	stale    bool   // its policies changed
+}
+
+// subjectKey is equal for subjects with one identity and one table of ports.
+func subjectKey(s *Subject) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", s.Identity)
+	for _, p := range s.Ports {
+		fmt.Fprintf(&b, " %s/%d/%d", p.Name, p.Protocol, p.Port)
+	}
+	return b.String()
+}
+
+// apply takes up the policies that came and went.
+func (s *subject) apply(changed policyChange) {
+	for _, p := range changed.gone {
+		if i := slices.Index(s.policies, p); i >= 0 {
+			s.policies = slices.Delete(s.policies, i, i+1)
+			s.stale = true
+		}
+	}
+	for _, p := range changed.came {
+		if Matches(p.src.Subject, s.labels) {
+			i, _ := slices.BinarySearchFunc(s.policies, p, compareCompiled)
+			s.policies = slices.Insert(s.policies, i, p)
+			s.stale = true
+		}
+	}
+}
+
+// dirty tells whether anything the result depends on changed in this round.
+func (s *subject) dirty(round uint64, names *portNames) bool {
+	if s.stale || s.done == round {
+		return s.stale
+	}
+	for _, p := range s.policies {
+		if p.moved == round {
+			return true
+		}
+		for i := range p.rules {
+			r := &p.rules[i]
+			if r.named && r.src.Direction == model.Egress && names.round == round {
+				return true
+			}
+			for _, peer := range r.peers {
+				if peer.round == round {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (s *subject) compile(round uint64, names *portNames) {
+	s.stale, s.done = false, round
+	res := Result{}
+	rules := [2][]*compiledRule{}
+	for _, p := range s.policies {
+		key := p.src.Key
+		res.Policies = appendOnce(res.Policies, key)
+		for d, isolate := range p.src.Isolate {
+			if isolate {
+				res.Isolate[d] = true
+				res.Isolated[d] = appendOnce(res.Isolated[d], key)
+			}
+		}
+		for i := range p.rules {
+			d := p.rules[i].src.Direction & 1
+			rules[d] = append(rules[d], &p.rules[i])
+		}
+	}
+	for d, list := range rules {
+		b := builder{direction: model.Direction(d), rules: list, subject: s.ports, names: names}
+		n := len(res.Set.Entries)
+		res.Set.Entries = b.build(res.Set.Entries)
+		res.HasRules[d] = len(res.Set.Entries) > n
+	}
+	model.SortEntries(res.Set.Entries)
+	res.Set.Hash = model.HashEntries(res.Set.Entries)
+	s.result = res
+}
+
+// appendOnce appends to a sorted list what is not its last item already.
+func appendOnce(list []model.PolicyKey, k model.PolicyKey) []model.PolicyKey {
+	if n := len(list); n > 0 && list[n-1] == k {
+		return list
+	}
+	return append(list, k)
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy_test
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/policy/reference"
+	"pgregory.net/rapid"
+)
+
+// world is a random node: pods with identities, policies, and what is compiled.
+type world struct {
+	in    policy.Inputs
+	pods  []reference.Party // with the identity 256 + index
+	rows  []model.IPRow
+	local policy.Locals
+}
+
+func genWorld(t *rapid.T, before policy.Locals) world {
+	var w world
+	w.in.Ports = map[model.IdentityID][]model.NamedPort{}
+	for i := range rapid.IntRange(1, 6).Draw(t, "pods") {
+		labels, ports := genPod(t)
+		id := model.MinClusterIdentity + model.IdentityID(i)
+		w.pods = append(w.pods, reference.Party{Labels: labels, Ports: ports})
+		w.in.Identities = append(w.in.Identities, model.Identity{ID: id, Labels: labels})
+		w.in.Subjects = append(w.in.Subjects, policy.Subject{Identity: id, Labels: labels, Ports: ports})
+		if len(ports) > 0 {
+			w.in.Ports[id] = ports
+		}
+	}
+	w.in.Policies = genPolicies(t)
+	local, err := before.Update(policy.Prefixes(w.in.Policies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.local, w.in.Prefixes = local, local.IDs()
+	w.rows = policy.IPRows(local.IDs(), nil)
+	return w
+}
+
+// parties are all that a pod may talk with, with the identity each has.
+func (w *world) parties() (who []reference.Party, ids []model.IdentityID) {
+	for i, p := range w.pods {
+		who, ids = append(who, p), append(ids, model.MinClusterIdentity+model.IdentityID(i))
+	}
+	for id, name := range model.ReservedNames() {
+		if id != model.IdentityWorldIPv4 && id != model.IdentityWorldIPv6 {
+			who, ids = append(who, reference.Party{Reserved: name}), append(ids, id)
+		}
+	}
+	for _, a := range addresses() {
+		who, ids = append(who, reference.Party{Addr: a}), append(ids, identityOf(w.rows, a))
+	}
+	return who, ids
+}
+
+func TestCompiledRowsAgreeWithReference(t *testing.T) {
+	questions := 0
+	rapid.Check(t, func(t *rapid.T) {
+		w := genWorld(t, policy.Locals{})
+		out, err := policy.Compile(w.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, ids := w.parties()
+		for i, res := range out.Results {
+			checkRows(t, res.Set.Entries)
+			for range 40 {
+				n := rapid.IntRange(0, len(who)-1).Draw(t, "who")
+				q := reference.Question{Subject: w.pods[i], Peer: who[n], Direction: pick(t, "dir", model.Egress, model.Ingress)}
+				q.Protocol = pick(t, "proto", model.ProtoTCP, model.ProtoTCP, model.ProtoUDP, model.ProtoICMP, 112, 47)
+				if q.Protocol != 112 && q.Protocol != 47 {
+					q.Port = pick(t, "port", uint16(0), 50, 53, 79, 80, 81, 82, 110, 111, 1000, 8<<8, 8<<8|1, 65535)
+				}
+				ask(t, w, out, res, q, ids[n])
+				questions++
+			}
+		}
+	})
+	t.Logf("%d questions", questions)
+	if questions < 10_000 {
+		t.Errorf("only %d questions were asked", questions)
+	}
+}
+
+func ask(t *rapid.T, w world, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) {
+	want := reference.Decide(w.in.Policies, q)
+	got := lookup(res.Set.Entries, q.Direction, peer, q.Protocol, q.Port)
+	passes := got.Action == model.ActionAllow || got.Action == model.ActionNone && !res.Isolate[q.Direction]
+	if got.Action != want.Action || passes != want.Passes {
+		t.Fatalf("%+v (identity %d): rows say %s (passes %v), the rules say %+v\npolicies %+v\nentries %+v",
+			q, peer, got.Action, passes, want, w.in.Policies, res.Set.Entries)
+	}
+	if got.Action == model.ActionNone {
+		return
+	}
+	if ref, ok := out.Rules.Ref(got.Rule); !ok || !slices.Contains(want.Rules, ref) {
+		t.Fatalf("%+v: the row names rule %+v, which is none of %+v", q, ref, want.Rules)
+	}
+	if !res.HasRules[q.Direction] {
+		t.Fatalf("%+v: a row matches, but the set is said to have none", q)
+	}
+}
+
+// A compiler that has seen other inputs, in another order, answers as a new one.
+func TestHistoryAndOrderDoNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := policy.NewCompiler()
+		var local policy.Locals
+		for range 3 {
+			w := genWorld(t, local)
+			local = w.local
+			want, err := policy.Compile(w.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := w.in
+			in.Policies, in.Identities = shuffle(t, in.Policies), shuffle(t, in.Identities)
+			got, err := c.Update(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("got  %+v\nwant %+v", got, want)
+			}
+		}
+	})
+}
+
+func TestLocalsKeepNumbers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := prefixes()
+		first := shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "n")]
+		second := shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "m")]
+		a, err := policy.Locals{}.Update(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := a.Update(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := policy.Locals{}.Update(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[model.IdentityID]netip.Prefix{}
+		for p, id := range b.IDs() {
+			if before, ok := a.IDs()[p]; ok && before != id {
+				t.Fatalf("%s had %d and has %d", p, before, id)
+			}
+			if other, twice := seen[id]; twice || !id.IsLocal() || p.Bits() == 0 {
+				t.Fatalf("%s and %s have %d", p, other, id)
+			}
+			seen[id] = p
+		}
+		if !reflect.DeepEqual(b.IDs(), fresh.IDs()) {
+			t.Fatalf("a fresh table is %v, not %v", fresh.IDs(), b.IDs())
+		}
+	})
+}
