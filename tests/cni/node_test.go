@@ -104,3 +104,29 @@ func wantAddrs(t *testing.T, seen <-chan []netip.Addr, want []netip.Addr) {
 		t.Fatalf("timed out waiting for %v", want)
 	}
 }
+
+// A host that lives by router advertisements goes on to when it begins to forward.
+func TestForwardingKeepsRouterAdvertisements(t *testing.T) {
+	ip(t, "link", "add", "uplink", "type", "veth", "peer", "name", "router")
+	t.Cleanup(func() { ip(t, "link", "del", "uplink") })
+	set := func(key, value string) {
+		t.Helper()
+		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+key, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("all/forwarding", "0")
+	set("uplink/accept_ra", "1")
+	set("router/accept_ra", "0")
+	if err := nodenet.SetUp([]netip.Prefix{range6}); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]string{"uplink": "2\n", "router": "0\n"} {
+		if got, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + device + "/accept_ra"); err != nil || string(got) != want {
+			t.Errorf("accept_ra of %s is %q, %v", device, got, err)
+		}
+	}
+	if err := nodenet.Cleanup(nodenet.CleanupConfig{}); err != nil {
+		t.Error(err)
+	}
+}
