@@ -18,7 +18,7 @@ import (
 func TestMeasuredTickIsTheConfiguredOne(t *testing.T) {
 	configured, err := configHZ("/proc/config.gz")
 	if errors.Is(err, unix.ENOENT) {
-		t.Skip("the kernel has no /proc/config.gz (CONFIG_IKCONFIG_PROC)")
+		t.Skip("kernel: /proc/config.gz (CONFIG_IKCONFIG_PROC)")
 	}
 	must(t, err)
 	measured, err := measureHZ()
