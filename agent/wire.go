@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -52,6 +53,7 @@ type agent struct {
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
+	registry *prometheus.Registry
 	metrics  *metrics.Agent
 }
 
@@ -106,11 +108,13 @@ func (a *agent) build() error {
 		allocator: allocator.New(allocator.Config{Store: store, Now: time.Now})}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
 
-	a.metrics = metrics.NewAgent()
+	a.registry = metrics.NewRegistry()
+	a.metrics = metrics.NewAgent(a.registry, weft.Version())
 	a.engine = engine.New(engine.Config{
 		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
 		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
 	})
+	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
 	if a.events, err = a.dp.Flows(); err != nil {
 		return err
