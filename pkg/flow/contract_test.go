@@ -11,9 +11,12 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
 )
+
+var _ Source = (*datapath.FlowReader)(nil)
 
 // The kernel's enum, the domain model's table and the API's enum are one list.
 func TestReasonsAgreeEverywhere(t *testing.T) {
