@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package version knows which release this is. The number comes from the file
-// VERSION at the top of the repository by way of the linker.
+// Package version tells which release this is, and what it was built with.
 package version
 
-import "runtime"
+import (
+	"runtime"
 
-// number is set by the linker: -X github.com/weftmesh/weft/pkg/version.number=…
-var number = "dev"
+	"github.com/weftmesh/weft"
+)
 
-// String is the release, such as 0.1.0, or dev for a build outside the Makefile.
-func String() string { return number }
+// String is the release, such as 0.1.0.
+func String() string { return weft.Version() }
 
 // Long adds the Go version and platform.
 func Long() string {
-	return number + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
+	return String() + " (" + runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH + ")"
 }
