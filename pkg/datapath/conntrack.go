@@ -3,8 +3,11 @@
 package datapath
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -33,6 +36,24 @@ func (d *Datapath) sweep(prefixes []netip.Prefix) error {
 		}
 	}
 	return nil
+}
+
+// finishSweep does what an agent that was killed between the change of an
+// address and the sweep of its flows left undone.
+func (d *Datapath) finishSweep() error {
+	if _, err := os.Stat(d.pins.unsweptDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := d.sweep(everyAddress()); err != nil {
+		return err
+	}
+	return d.pins.markSwept()
+}
+
+func everyAddress() []netip.Prefix {
+	return []netip.Prefix{
+		netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+	}
 }
 
 func sweepPrefix(p netip.Prefix) weftbpf.BpfWeftSweepPrefix {

@@ -9,4 +9,5 @@
 //
 //	maps/<name>_v<version>   maps; the version moves with the layout
 //	links/<device>_in, _out  tcx links of weft_from_pod and weft_to_pod
+//	unswept                  there while flows may have to be decided again
 package datapath

@@ -51,8 +51,9 @@ func (d *Datapath) applyEndpoint(row model.EndpointRow) error {
 }
 
 // writeRow brings a row to want. When what was decided for the endpoint may no
-// longer hold, the epoch moves, and does so in a second write: a packet that
-// reads the new epoch finds the new row, however the first write was torn.
+// longer hold, the epoch moves, twice, each time in a write of its own: a packet
+// that meets the first write half done bears the first of the two epochs, or
+// the old one, and is decided again.
 func (d *Datapath) writeRow(slot uint32, want weftbpf.BpfWeftEpRow) error {
 	var have weftbpf.BpfWeftEpRow
 	if err := d.maps.WeftEp.Lookup(slot, &have); err != nil {
@@ -67,16 +68,18 @@ func (d *Datapath) writeRow(slot uint32, want weftbpf.BpfWeftEpRow) error {
 			return err
 		}
 	}
-	if err := d.maps.WeftEp.Put(slot, want); err != nil {
-		return fmt.Errorf("writing its row: %w", err)
+	writes := 1
+	if !sameDecisions(have, want) {
+		writes = 2
 	}
-	if sameDecisions(have, want) {
-		return nil
-	}
-	d.epoch++
-	want.Epoch = d.epoch
-	if err := d.maps.WeftEp.Put(slot, want); err != nil {
-		return fmt.Errorf("moving its epoch: %w", err)
+	for range writes {
+		if writes > 1 {
+			d.epoch++
+			want.Epoch = d.epoch
+		}
+		if err := d.maps.WeftEp.Put(slot, want); err != nil {
+			return fmt.Errorf("writing its row: %w", err)
+		}
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ func (d *Datapath) ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
+	all, err := d.pins.markUnswept()
+	if err != nil {
+		return err
+	}
 	if err := d.putIPs(upsert); err != nil {
 		return fmt.Errorf("writing addresses: %w", err)
 	}
@@ -47,7 +51,13 @@ func (d *Datapath) ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error {
 			changed = append(changed, prefix)
 		}
 	}
-	return d.sweep(changed)
+	if all { // an earlier change was cut short before its sweep
+		changed = everyAddress()
+	}
+	if err := d.sweep(changed); err != nil {
+		return err
+	}
+	return d.pins.markSwept()
 }
 
 // lookUpIPs tells what the kernel knows of each prefix: the answer for those of

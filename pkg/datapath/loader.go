@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
@@ -49,8 +48,7 @@ type Datapath struct {
 	mu      sync.Mutex // over what follows, and over sequences of writes
 	maps    weftbpf.BpfMaps
 	progs   weftbpf.BpfPrograms
-	events  *ringbuf.Reader // nil until RunEvents
-	epoch   uint32          // the newest epoch given out
+	epoch   uint32 // the newest epoch given out
 	sets    setTable
 	tracked GCStats // of the last collection
 }
@@ -111,7 +109,7 @@ func (d *Datapath) open(cfg Config) error {
 
 // loadSpec is the object with the node's configuration in it.
 func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
-	spec, err := weftbpf.LoadBpf()
+	spec, err := loadObject()
 	if err != nil {
 		return nil, fmt.Errorf("reading the compiled programs: %w", err)
 	}
@@ -179,10 +177,14 @@ func (d *Datapath) readState() error {
 	if _, err := d.readSets(); err != nil {
 		return err
 	}
-	return dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
+	err := dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
 		d.epoch = max(d.epoch, row.Epoch)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return d.finishSweep()
 }
 
 // Close gives back the handles; programs stay attached and maps pinned.
@@ -190,9 +192,6 @@ func (d *Datapath) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
-	if d.events != nil {
-		errs = append(errs, d.events.Close())
-	}
 	if d.progs.WeftFromPod != nil {
 		errs = append(errs, d.progs.Close(), d.maps.Close())
 	}

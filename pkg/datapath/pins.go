@@ -35,6 +35,29 @@ func (p pins) linkPath(ifname, side string) string {
 	return filepath.Join(p.linksDir(), name+side)
 }
 
+// unsweptDir marks, also for an agent that comes after a crash, that addresses
+// were written and flows perhaps not yet swept.
+func (p pins) unsweptDir() string { return filepath.Join(p.root, "unswept") }
+
+// markUnswept tells whether the mark was there already.
+func (p pins) markUnswept() (already bool, err error) {
+	err = os.Mkdir(p.unsweptDir(), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("marking that flows are to be swept: %w", err)
+	}
+	return false, nil
+}
+
+func (p pins) markSwept() error {
+	if err := os.Remove(p.unsweptDir()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("marking that flows were swept: %w", err)
+	}
+	return nil
+}
+
 // prepare makes the directories, and mounts a bpffs around them if there is
 // none.
 func (p pins) prepare() error {

@@ -3,10 +3,11 @@
 package datapath
 
 import (
-	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 func TestMeasuredTickIsTheConfiguredOne(t *testing.T) {
 	configured, err := configHZ("/proc/config.gz")
 	if errors.Is(err, unix.ENOENT) {
-		t.Skip("kernel: /proc/config.gz (CONFIG_IKCONFIG_PROC)")
+		t.Skip("kernel: no /proc/config.gz (CONFIG_IKCONFIG_PROC)")
 	}
 	must(t, err)
 	measured, err := measureHZ()
@@ -69,29 +70,16 @@ func TestChangedAddressesHaveTheirFlowsDecidedAgain(t *testing.T) {
 	}
 }
 
-func TestEventsComeUntilTheContextEnds(t *testing.T) {
+func TestFlowReaderWaitsUntilTheDeadlineAndEndsWhenClosed(t *testing.T) {
 	d := open(t, Config{FlowEvents: true})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- d.RunEvents(ctx, func(*weftbpf.BpfWeftFlow) {}) }()
-	if !eventually(t, func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.events != nil }) {
-		t.Fatal("the reader does not start")
+	reader, err := d.Flows()
+	must(t, err)
+	if _, err := reader.ReadFlow(time.Now().Add(10 * time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("an empty buffer gives %v", err)
 	}
-	if err := d.RunEvents(ctx, nil); err == nil {
-		t.Error("a second reader is let in")
-	}
-	cancel()
-	must(t, <-ended)
-}
-
-func TestASampleOfAnotherSizeIsNoEvent(t *testing.T) {
-	if asFlow(make([]byte, 8)) != nil {
-		t.Error("eight bytes were taken for an event")
-	}
-	sample := make([]byte, 136)
-	sample[8] = 2
-	if flow := asFlow(sample); flow == nil || flow.Type != 2 {
-		t.Errorf("the event is %+v", flow)
+	must(t, reader.Close())
+	if _, err := reader.ReadFlow(time.Now().Add(time.Second)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a closed reader gives %v", err)
 	}
 }
 
