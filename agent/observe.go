@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/pkg/metrics"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // headerTimeout bounds how long a client of /metrics may take to ask.
@@ -26,7 +27,7 @@ func (a *agent) metricSources() metrics.Sources {
 			}
 			out := make([]metrics.Packets, len(counters))
 			for i, c := range counters {
-				out[i] = metrics.Packets(c)
+				out[i] = metrics.Packets{Reason: model.Reason(c.Reason), Direction: c.Direction, Packets: c.Packets, Bytes: c.Bytes}
 			}
 			return out, nil
 		},
@@ -42,7 +43,10 @@ func (a *agent) metricSources() metrics.Sources {
 			}
 			return out, nil
 		},
-		Flows: func() metrics.Flows { return metrics.Flows(a.flows.Counters()) },
+		Flows: func() metrics.Flows {
+			c := a.flows.Counters()
+			return metrics.Flows{Seen: c.Seen, Lost: c.Lost, Malformed: c.Malformed, Stored: c.Stored}
+		},
 		State: a.stateForMetrics,
 	}
 }

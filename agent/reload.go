@@ -28,7 +28,8 @@ func (a *agent) reloadOnHangup(ctx context.Context, path string) error {
 			a.log.Error("the configuration is faulty, the old one stays", "error", err)
 			continue
 		}
-		a.level.Set(next.LogLevel)
-		a.log.Info("configuration read again", "logLevel", next.LogLevel)
+		running, changed, waiting := config.Reload(a.cfg, next)
+		a.level.Set(running.LogLevel.Level())
+		a.log.Info("configuration read again", "changed", changed, "changeAtRestart", waiting)
 	}
 }

@@ -27,7 +27,6 @@ import (
 	"github.com/weftmesh/weft/pkg/config"
 	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/pkg/flow"
-	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/ipam"
 	"github.com/weftmesh/weft/pkg/logging"
 	"github.com/weftmesh/weft/pkg/manifest"
@@ -49,7 +48,6 @@ type agent struct {
 	addrs    *nodenet.Addresses
 	cni      *cniserver.Server
 	dp       *datapath.Datapath
-	events   *datapath.FlowReader
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
@@ -60,7 +58,7 @@ type agent struct {
 // run is the agent's life: it ends with ctx, or with the first part that fails.
 func run(ctx context.Context, cfg config.Config, path string) error {
 	a := &agent{cfg: cfg, level: new(slog.LevelVar), start: time.Now()}
-	a.level.Set(cfg.LogLevel)
+	a.level.Set(cfg.LogLevel.Level())
 	a.log = logging.New(a.level, os.Stderr)
 	lock, err := lockNode(cfg.RunDir)
 	if err != nil {
@@ -71,7 +69,6 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 		return err
 	}
 	defer a.dp.Close()
-	defer a.events.Close()
 	if err := a.tables.Start(); err != nil {
 		return fmt.Errorf("starting the tables: %w", err)
 	}
@@ -92,8 +89,7 @@ func (a *agent) build() error {
 	if a.tables, err = state.New(); err != nil {
 		return err
 	}
-	labels := a.cfg.IdentityLabels
-	filter, err := identity.NewFilter(labels.Include, labels.Exclude)
+	filter, err := a.cfg.IdentityLabels.Filter()
 	if err != nil {
 		return fmt.Errorf("reading identityLabels: %w", err)
 	}
@@ -116,11 +112,8 @@ func (a *agent) build() error {
 	})
 	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
-	if a.events, err = a.dp.Flows(); err != nil {
-		return err
-	}
 	a.flows = flow.NewPipeline(flow.Config{
-		Source: a.events, Names: func() flow.Names { return a.engine.View().Names },
+		Source: a.dp, Names: func() flow.Names { return a.engine.View().Names },
 		Store: a.store, Clock: flow.SystemClock, Log: a.log.With("part", "flows"),
 	})
 	return a.buildCNI()
