@@ -78,7 +78,9 @@ enum weft_ep_flag {
  * One local endpoint. Rows lie in an array by slot; slot 0 is never used. A row
  * is replaced whole. epoch is unique over the node's life: it moves whenever
  * identity, policy set (its number or its content) or enforcement moves, and is
- * never 0 in a live row.
+ * never 0 in a live row. A reader may see an update half done; therefore a change
+ * is written twice, with two new epochs: what was decided on a torn row bears the
+ * first and is decided again.
  */
 struct weft_ep_row {
 	__u32 ifindex; /* host-side device; 0: the slot is free */
