@@ -25,6 +25,7 @@ const (
 	BpfMapWeftEpstat   = "weft_epstat"
 	BpfMapWeftEvents   = "weft_events"
 	BpfMapWeftFrag     = "weft_frag"
+	BpfMapWeftGen      = "weft_gen"
 	BpfMapWeftIf       = "weft_if"
 	BpfMapWeftIfHi     = "weft_if_hi"
 	BpfMapWeftIp4      = "weft_ip4"
@@ -33,6 +34,7 @@ const (
 	BpfMapWeftMetrics  = "weft_metrics"
 	BpfMapWeftPend     = "weft_pend"
 	BpfMapWeftPolsets  = "weft_polsets"
+	BpfMapWeftSwept    = "weft_swept"
 	BpfProgWeftCtGc    = "weft_ct_gc"
 	BpfProgWeftCtSweep = "weft_ct_sweep"
 	BpfProgWeftFromPod = "weft_from_pod"
@@ -102,6 +104,7 @@ type BpfMapSpecs struct {
 	WeftEpstat  *ebpf.MapSpec `ebpf:"weft_epstat"`
 	WeftEvents  *ebpf.MapSpec `ebpf:"weft_events"`
 	WeftFrag    *ebpf.MapSpec `ebpf:"weft_frag"`
+	WeftGen     *ebpf.MapSpec `ebpf:"weft_gen"`
 	WeftIf      *ebpf.MapSpec `ebpf:"weft_if"`
 	WeftIfHi    *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4     *ebpf.MapSpec `ebpf:"weft_ip4"`
@@ -110,6 +113,7 @@ type BpfMapSpecs struct {
 	WeftMetrics *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftPend    *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftSwept   *ebpf.MapSpec `ebpf:"weft_swept"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -149,6 +153,7 @@ type BpfMaps struct {
 	WeftEpstat  *ebpf.Map `ebpf:"weft_epstat"`
 	WeftEvents  *ebpf.Map `ebpf:"weft_events"`
 	WeftFrag    *ebpf.Map `ebpf:"weft_frag"`
+	WeftGen     *ebpf.Map `ebpf:"weft_gen"`
 	WeftIf      *ebpf.Map `ebpf:"weft_if"`
 	WeftIfHi    *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4     *ebpf.Map `ebpf:"weft_ip4"`
@@ -157,6 +162,7 @@ type BpfMaps struct {
 	WeftMetrics *ebpf.Map `ebpf:"weft_metrics"`
 	WeftPend    *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets *ebpf.Map `ebpf:"weft_polsets"`
+	WeftSwept   *ebpf.Map `ebpf:"weft_swept"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -170,6 +176,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftEpstat,
 		m.WeftEvents,
 		m.WeftFrag,
+		m.WeftGen,
 		m.WeftIf,
 		m.WeftIfHi,
 		m.WeftIp4,
@@ -178,6 +185,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftMetrics,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftSwept,
 	)
 }
 
