@@ -22,12 +22,12 @@ build: need-go ## the binaries, into build/bin
 	$(call say,build: binaries of Weft $(VERSION) into build/bin (the first time downloads modules))
 	@go build $(GOFLAGS_) -o build/bin/weft-agent ./agent
 	@go build $(GOFLAGS_) -o build/bin/weft ./cli
-	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni/weft-cni
+	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni
 
 demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own
 	$(call say,demo: starting)
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
-	@exec build/bin/demo -bin build/bin -manifests tests/demo/manifests
+	@exec build/bin/demo $(DEMO_FLAGS)
 
 test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)

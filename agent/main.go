@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weftmesh/weft"
 	"github.com/weftmesh/weft/pkg/config"
-	"github.com/weftmesh/weft/pkg/version"
 )
 
 func main() {
@@ -61,7 +61,7 @@ func command() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version.Long())
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), weft.Version())
 			return err
 		},
 	})

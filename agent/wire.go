@@ -7,14 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft"
 	"github.com/weftmesh/weft/agent/api"
 	"github.com/weftmesh/weft/agent/cniserver"
 	"github.com/weftmesh/weft/agent/endpointstore"
@@ -30,7 +32,6 @@ import (
 	"github.com/weftmesh/weft/pkg/manifest"
 	"github.com/weftmesh/weft/pkg/metrics"
 	"github.com/weftmesh/weft/pkg/state"
-	"github.com/weftmesh/weft/pkg/version"
 )
 
 // agent is every part of the node agent, made in the order in which data flows.
@@ -50,13 +51,14 @@ type agent struct {
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
+	registry *prometheus.Registry
 	metrics  *metrics.Agent
 }
 
 // run is the agent's life: it ends with ctx, or with the first part that fails.
 func run(ctx context.Context, cfg config.Config, path string) error {
 	a := &agent{cfg: cfg, level: new(slog.LevelVar), start: time.Now()}
-	a.level.Set(cfg.Level())
+	a.level.Set(cfg.LogLevel.Level())
 	a.log = logging.New(a.level, os.Stderr)
 	lock, err := lockNode(cfg.RunDir)
 	if err != nil {
@@ -71,10 +73,10 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 		return fmt.Errorf("starting the tables: %w", err)
 	}
 	defer a.tables.Stop()
-	if err := a.restore(); err != nil {
+	if err := a.restore(ctx); err != nil {
 		return err
 	}
-	a.log.Info("weft-agent is running", "version", version.String(), "node", cfg.NodeName, "manifests", cfg.Manifests)
+	a.log.Info("weft-agent is running", "version", weft.Version(), "node", cfg.NodeName, "manifests", cfg.Manifests)
 	return a.serve(ctx, path)
 }
 
@@ -87,25 +89,28 @@ func (a *agent) build() error {
 	if a.tables, err = state.New(); err != nil {
 		return err
 	}
-	node := engine.Node{Cluster: a.cfg.ClusterName, Filter: a.cfg.LabelFilter(), ClusterCIDRs: a.cfg.ClusterRanges()}
+	filter, err := a.cfg.IdentityLabels.Filter()
+	if err != nil {
+		return fmt.Errorf("reading identityLabels: %w", err)
+	}
+	node := engine.Node{Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
 
 	a.problems = &problems{}
 	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests},
 		manifestSink{tables: a.tables, problems: a.problems}, a.log.With("part", "manifests"))
 
 	store := allocator.NewFileStore(filepath.Join(a.cfg.StateDir, "identities.json"))
-	alloc, err := allocator.Open(store, time.Now)
-	if err != nil {
-		return err
-	}
-	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables, allocator: alloc}
+	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables,
+		allocator: allocator.New(allocator.Config{Store: store, Now: time.Now})}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
 
-	a.metrics = metrics.NewAgent()
+	a.registry = metrics.NewRegistry()
+	a.metrics = metrics.NewAgent(a.registry, weft.Version())
 	a.engine = engine.New(engine.Config{
 		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
 		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
 	})
+	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
 	a.flows = flow.NewPipeline(flow.Config{
 		Source: a.dp, Names: func() flow.Names { return a.engine.View().Names },
@@ -115,9 +120,21 @@ func (a *agent) build() error {
 }
 
 func (a *agent) buildCNI() error {
-	addrs, err := ipam.New(a.cfg.PodRanges()...)
+	var v4, v6 netip.Prefix
+	for _, p := range a.cfg.PodCIDRs {
+		if p.Addr().Is4() {
+			v4 = p
+		} else {
+			v6 = p
+		}
+	}
+	addrs, err := ipam.NewAllocator(v4, v6)
 	if err != nil {
 		return fmt.Errorf("reading podCIDRs: %w", err)
+	}
+	mtu, err := nodenet.MTU(a.cfg.MTU)
+	if err != nil {
+		return err
 	}
 	log := a.log.With("part", "cni")
 	records, err := endpointstore.New(a.cfg.StateDir, addrs, log)
@@ -127,7 +144,7 @@ func (a *agent) buildCNI() error {
 	a.cni = cniserver.New(cniserver.Config{
 		Store: records, Workloads: a.tables, Endpoints: endpointTable{a.tables},
 		Realizer: realizer{tables: a.tables, realized: a.engine.Realized()},
-		Devices:  nodenet.Devices{}, Ready: ready(a.tables), Log: log, MTU: a.cfg.PodMTU(),
+		Devices:  nodenet.Devices{}, Ready: ready(a.tables), Log: log, MTU: mtu,
 	})
 	return nil
 }
@@ -135,17 +152,31 @@ func (a *agent) buildCNI() error {
 func (a *agent) datapathConfig() datapath.Config {
 	ct := a.cfg.Conntrack
 	return datapath.Config{
-		BPFFS: a.cfg.BPFFS, CTEntries4: ct.EntriesIPv4, CTEntries6: ct.EntriesIPv6,
-		Timeouts:   datapath.Timeouts{TCP: ct.TCPTimeout.Duration, Any: ct.AnyTimeout.Duration},
+		BPFFS: pinDir(a.cfg), CTEntries4: ct.EntriesIPv4, CTEntries6: ct.EntriesIPv6,
+		Timeouts: datapath.Timeouts{
+			TCP: time.Duration(ct.TCPTimeout), Any: time.Duration(ct.OtherTimeout),
+			New: time.Duration(ct.UnansweredTimeout), Closed: time.Duration(ct.TCPClosingTimeout),
+			Alive: time.Duration(a.cfg.Flows.AliveInterval),
+		},
 		FlowEvents: true, Log: a.log.With("part", "datapath"),
 	}
 }
 
-func (a *agent) setHostAddrs(addrs []net.IP) {}
+// pinDir is where maps and links are pinned.
+func pinDir(cfg config.Config) string { return filepath.Join(cfg.BPFFS, "weft") }
+
+func (a *agent) setHostAddrs(addrs []netip.Addr) {
+	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+		a.log.Error("the host's addresses cannot be recorded", "error", err)
+	}
+}
 
 // restore takes up what a former agent left, before anything new is let in.
-func (a *agent) restore() error {
-	if err := nodenet.SetUp(a.cfg.PodRanges()); err != nil {
+func (a *agent) restore(ctx context.Context) error {
+	if err := nodenet.SetUp(a.cfg.PodCIDRs); err != nil {
+		return err
+	}
+	if err := a.ids.allocator.Load(ctx); err != nil {
 		return err
 	}
 	addrs, err := nodenet.HostAddresses()
@@ -196,9 +227,13 @@ func (a *agent) serve(ctx context.Context, path string) error {
 }
 
 func (a *agent) api() *api.Server {
+	var podRanges []string
+	for _, p := range a.cfg.PodCIDRs {
+		podRanges = append(podRanges, p.String())
+	}
 	return api.New(api.Config{
-		Version: version.String(), Node: a.cfg.NodeName, Source: "manifest",
-		PodCIDRs: a.cfg.PodCIDRs, Started: a.start, Revisions: a.tables,
+		Version: weft.Version(), Node: a.cfg.NodeName, Source: "manifest",
+		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters,
 		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests)},

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
@@ -49,8 +48,7 @@ type Datapath struct {
 	mu      sync.Mutex // over what follows, and over sequences of writes
 	maps    weftbpf.BpfMaps
 	progs   weftbpf.BpfPrograms
-	events  *ringbuf.Reader // nil until RunEvents
-	epoch   uint32          // the newest epoch given out
+	epoch   uint32 // the newest epoch given out
 	sets    setTable
 	tracked GCStats // of the last collection
 }
@@ -194,9 +192,6 @@ func (d *Datapath) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
-	if d.events != nil {
-		errs = append(errs, d.events.Close())
-	}
 	if d.progs.WeftFromPod != nil {
 		errs = append(errs, d.progs.Close(), d.maps.Close())
 	}

@@ -34,13 +34,10 @@ func DefaultExclude() []string {
 		"statefulset.kubernetes.io/pod-name",
 		"batch.kubernetes.io/*",
 		"*.kubernetes.io/*hash",
-		"kubernetes.io/created-by",
 		"topology.kubernetes.io/*",
 		"failure-domain.beta.kubernetes.io/*",
-		"beta.kubernetes.io/*",
 		"node.kubernetes.io/*",
 		"rollouts-pod-template-hash",
-		"annotation.*",
 	}
 }
 

@@ -90,3 +90,6 @@ func ruleHash(n ruleName) model.RuleID {
 func ComparePolicyKeys(a, b model.PolicyKey) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
+
+// All is the whole numbering. It must not be changed.
+func (n RuleNumbers) All() map[model.RuleID]model.RuleRef { return n.refs }

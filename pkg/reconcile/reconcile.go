@@ -60,9 +60,9 @@ type Reconciler struct {
 func New(dp Datapath, now func() time.Time) *Reconciler {
 	return &Reconciler{
 		dp: dp, now: now,
-		endpoints: newRows("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
-		sets:      newRows("policy set", func(_, _ model.PolicySet) bool { return true }),
-		ips:       newRows("address", func(a, b model.IPRow) bool { return a == b }),
+		endpoints: newRows[uint16]("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
+		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
+		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
 		attached:  make(map[uint16]string),
 	}
 }

@@ -13,7 +13,7 @@ import (
 func newSlices(db *statedb.DB) (statedb.RWTable[model.EndpointSlice], error) {
 	return newTable(db, "endpoint-slices", []string{"Slice", "Service", "Endpoints"}, sliceKey,
 		func(s model.EndpointSlice) []string {
-			return []string{sliceKey(s), s.Service, strconv.Itoa(len(s.Endpoints))}
+			return []string{sliceKey(s), s.Service.String(), strconv.Itoa(len(s.Backends))}
 		})
 }
 

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -215,8 +217,17 @@ func (d *decoder) text(n *yaml.Node, u encoding.TextUnmarshaler, path string) {
 		d.fail(n, path, "want a text, got %s", describe(n))
 		return
 	}
-	if err := u.UnmarshalText([]byte(n.Value)); err != nil {
-		d.fail(n, path, "not a valid value: %v", err)
+	err := u.UnmarshalText([]byte(n.Value))
+	if err == nil {
+		return
+	}
+	switch u.(type) {
+	case *netip.Prefix:
+		d.fail(n, path, "want an address range such as 10.0.0.0/8 or fd00::/64, got %s", describe(n))
+	case *netip.Addr:
+		d.fail(n, path, "want an IPv4 or IPv6 address, got %s", describe(n))
+	default:
+		d.fail(n, path, "not a valid value %s: %v", strconv.Quote(shorten(n.Value)), err)
 	}
 }
 

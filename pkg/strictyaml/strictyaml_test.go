@@ -91,7 +91,7 @@ func TestFaultsNamePlaceAndRemedy(t *testing.T) {
 		{"null list", "kind: x\nitems:\n", `2: items: has no value; give it one or remove the field (an empty list is [])`},
 		{"null item", "items:\n-\n", `2: items[0]: has no value; give it one or remove the field (an empty object is {})`},
 		{"duplicate", "kind: a\non: true\nkind: b\n", `3: kind: duplicate key, first given on line 1; remove one of the two`},
-		{"text type", "prefix: 10.0.0.0\n", `1: prefix: not a valid value: netip.ParsePrefix("10.0.0.0"): no '/'`},
+		{"text type", "prefix: 10.0.0.0\n", `1: prefix: want an address range such as 10.0.0.0/8 or fd00::/64, got the text "10.0.0.0"`},
 		{"merge", "items:\n- &a {name: x}\n- {<<: *a}\n", `3: items[1]: merge keys (<<) are not supported; write the fields out`},
 		{"tag", "kind: !secret x\n", `1: kind: want a text, got a value with the tag "!secret"`},
 		{"second document", "kind: a\n---\nknid: b\n", `3: knid: unknown field; did you mean "kind"?`},

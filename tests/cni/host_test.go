@@ -153,7 +153,7 @@ func (h *host) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	g := grpc.NewServer()
+	g := grpc.NewServer(grpc.WaitForHandlers(true)) // as the end of a process would
 	agentv1.RegisterCNIServiceServer(g, server)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

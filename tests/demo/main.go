@@ -17,7 +17,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -33,7 +33,7 @@ func main() {
 	flag.Parse()
 	sandbox.Enter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := demo(ctx, *bin, *manifests, *stay == "yes" || *stay == "auto" && term.IsTerminal(int(os.Stdout.Fd())))
+	err := demo(ctx, *bin, *manifests, *stay == "yes" || *stay == "auto" && atTerminal())
 	stop()
 	switch {
 	case err == nil:
@@ -70,4 +70,9 @@ func demo(ctx context.Context, bin, manifests string, stay bool) error {
 		return nil
 	}
 	return err
+}
+
+func atTerminal() bool {
+	_, err := unix.IoctlGetTermios(int(os.Stdout.Fd()), unix.TCGETS)
+	return err == nil
 }

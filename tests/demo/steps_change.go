@@ -22,7 +22,7 @@ const (
 	effect = time.Second
 )
 
-// policyEdited lets the backends admit only backend-v1's callers while frontend
+// policyEdited takes frontend out of what the backends admit, while frontend
 // talks to backend-v2.
 func (s *stage) policyEdited(ctx context.Context) (string, error) {
 	for _, addr := range s.addrs("backend-v2") {
@@ -39,8 +39,7 @@ func (s *stage) policyEdited(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the policy: %w", err)
 	}
-	const all, one = "{matchLabels: {app: frontend}}]\n    toPorts: [{ports: [{port: \"8080\"", "{matchLabels: {app: nobody}}]\n    toPorts: [{ports: [{port: \"8080\""
-	edited := strings.Replace(string(policy), all, one, 1)
+	edited := strings.Replace(string(policy), admitted("frontend"), admitted("nobody"), 1)
 	if edited == string(policy) {
 		return "", errors.New("policy.yaml has no rule for frontend to edit")
 	}
@@ -82,6 +81,11 @@ func (s *stage) policyEdited(ctx context.Context) (string, error) {
 		last.Sub(at).Milliseconds(), line), nil
 }
 
+// admitted is what the backends' policy says about the one app that it admits.
+func admitted(app string) string {
+	return "ingress:\n  - fromEndpoints: [{matchLabels: {app: " + app + "}}]"
+}
+
 func (s *stage) policyRestored(ctx context.Context) (string, error) {
 	policy, err := os.ReadFile(filepath.Join(s.manifests, "policy.yaml"))
 	if err != nil {
@@ -91,10 +95,10 @@ func (s *stage) policyRestored(ctx context.Context) (string, error) {
 		return "", err
 	}
 	at := time.Now()
-	var admitted time.Duration
+	var let time.Duration
 	err = sandbox.Eventually(ctx, 5*time.Second, "a new connection let in", func() error {
 		err := s.ask("tcp", "frontend", "backend-v2")
-		admitted = time.Since(at)
+		let = time.Since(at)
 		return err
 	})
 	if err != nil {
@@ -108,7 +112,7 @@ func (s *stage) policyRestored(ctx context.Context) (string, error) {
 	}
 	s.streams = nil
 	return fmt.Sprintf("new connections after %d ms, the old one when TCP next tried it, after %d ms",
-		admitted.Milliseconds(), time.Since(at).Milliseconds()), nil
+		let.Milliseconds(), time.Since(at).Milliseconds()), nil
 }
 
 // moving waits until every stream has moved since a time, and by some bytes.

@@ -27,12 +27,13 @@ func layers() map[string]layer {
 	return map[string]layer{
 		".": layerSupport, "pkg/model": layerModel,
 		"pkg/strictyaml": layerSupport, "pkg/logging": layerSupport, "pkg/metrics": layerSupport,
+		"pkg/attachment": layerSupport, "pkg/version": layerSupport,
 		"pkg/datapath/weftbpf": layerSupport,
 		"pkg/policy":           layerLogic, "pkg/identity": layerLogic, "pkg/ipam": layerLogic, "pkg/lb": layerLogic,
 		"pkg/state": layerState,
 		"pkg/api":   layerSupport, "pkg/config": layerEdge, "pkg/convert": layerEdge,
 		"pkg/reconcile": layerEdge, "pkg/datapath": layerEdge, "pkg/k8s": layerEdge, "pkg/manifest": layerEdge,
-		"pkg/flow": layerEdge, "envoy": layerEdge,
+		"pkg/flow": layerEdge, "pkg/podnet": layerEdge, "envoy": layerEdge,
 		"agent": layerProgram, "operator": layerProgram, "cli": layerProgram, "daemonset": layerProgram,
 		"tests": layerProgram,
 	}
@@ -45,9 +46,14 @@ func foreignToLogic() []string {
 }
 
 func TestImportsPointOneWay(t *testing.T) {
+	unknown := make(map[string]bool)
 	for _, f := range goFiles(t) {
 		from, ok := layerOf(f.dir())
+		if !ok && unknown[f.dir()] {
+			continue
+		}
 		if !ok {
+			unknown[f.dir()] = true
 			t.Errorf("%s: folder has no layer; give it one in tests/repo/imports_test.go", f.dir())
 			continue
 		}

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	current "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netns"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -73,7 +73,7 @@ func checkNetNS(path string) error {
 	if path == "" {
 		return badEnv("CNI_NETNS is missing")
 	}
-	if _, err := os.Stat(path); err != nil {
+	if err := ns.IsNSorErr(path); err != nil {
 		return types.NewError(types.ErrInvalidNetNS, fmt.Sprintf("CNI_NETNS: %v", err), "")
 	}
 	runtime.LockOSThread()

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/weftmesh/weft/agent/nodenet"
+	"github.com/weftmesh/weft/daemonset/cni/install"
+	"github.com/weftmesh/weft/pkg/config"
+	"github.com/weftmesh/weft/pkg/datapath"
+)
+
+// cleanup removes every trace of Weft from the node. It refuses while an agent
+// runs, which would bring back what is removed.
+func cleanup(cfg config.Config) error {
+	lock, err := lockNode(cfg.RunDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	files := []string{
+		filepath.Join(cfg.RunDir, "agent.sock"),
+		filepath.Join(cfg.RunDir, "cni.sock"),
+		filepath.Join(cfg.RunDir, "agent.lock"),
+	}
+	return errors.Join(
+		datapath.Cleanup(pinDir(cfg)),
+		install.Remove(install.Config{}),
+		nodenet.Cleanup(nodenet.CleanupConfig{StateDir: cfg.StateDir, Files: files}),
+	)
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/metrics"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// headerTimeout bounds how long a client of /metrics may take to ask.
+const headerTimeout = 5 * time.Second
+
+// metricSources tells the metrics where to read.
+func (a *agent) metricSources() metrics.Sources {
+	return metrics.Sources{
+		Packets: func() ([]metrics.Packets, error) {
+			counters, err := a.dp.Counters()
+			if err != nil {
+				return nil, err
+			}
+			out := make([]metrics.Packets, len(counters))
+			for i, c := range counters {
+				out[i] = metrics.Packets{Reason: model.Reason(c.Reason), Direction: c.Direction, Packets: c.Packets, Bytes: c.Bytes}
+			}
+			return out, nil
+		},
+		Conntrack: func() (metrics.Conntrack, error) {
+			evicted, err := a.dp.EvictedUnanswered()
+			if err != nil {
+				return metrics.Conntrack{}, err
+			}
+			t := a.dp.Tracked()
+			out := metrics.Conntrack{Answered: t.Answered, Unanswered: t.Unanswered}
+			for _, n := range evicted {
+				out.Evicted += n
+			}
+			return out, nil
+		},
+		Flows: func() metrics.Flows {
+			c := a.flows.Counters()
+			return metrics.Flows{Seen: c.Seen, Lost: c.Lost, Malformed: c.Malformed, Stored: c.Stored}
+		},
+		State: a.stateForMetrics,
+	}
+}
+
+func (a *agent) stateForMetrics() metrics.State {
+	view := a.engine.View()
+	s := metrics.State{
+		Desired: a.tables.Revision(), Problems: a.problems.count(),
+		Endpoints: map[string]int{}, Identities: map[string]int{}, Policies: map[string]int{}, Failing: map[string]int{},
+	}
+	_, s.Realized = a.engine.Realized().Revisions()
+	for _, e := range view.Endpoints {
+		s.Endpoints[string(e.State)]++
+	}
+	for _, i := range view.Identities {
+		s.Identities[i.Kind]++
+	}
+	for _, p := range view.Policies {
+		s.Policies[p.Key.Kind]++
+	}
+	for kind, errs := range a.engine.Realized().Failing() {
+		s.Failing[kind] = len(errs)
+	}
+	return s
+}
+
+// health is what /healthz answers: the agent works once its source has been
+// read and the kernel has followed.
+func (a *agent) health() error {
+	if !a.tables.Synced() {
+		return errors.New("the manifest folder has not been read yet")
+	}
+	if failing := a.engine.Realized().Failing(); len(failing) > 0 {
+		return fmt.Errorf("rows are not in the kernel: %v", failing)
+	}
+	return nil
+}
+
+// serveMetrics serves /metrics and /healthz until ctx ends.
+func (a *agent) serveMetrics(ctx context.Context) error {
+	if a.cfg.MetricsAddress == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", a.cfg.MetricsAddress)
+	if err != nil {
+		return fmt.Errorf("listening on metricsAddress: %w", err)
+	}
+	srv := &http.Server{
+		Handler:           metrics.Handler(a.registry, a.health, a.log.With("part", "metrics")),
+		ReadHeaderTimeout: headerTimeout,
+	}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving metrics: %w", err)
+	}
+	return nil
+}

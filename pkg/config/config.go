@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package config is the agent's configuration: one file, read strictly, with a
+// default for everything. What is wrong in it is reported with its line, its
+// field and a remedy, and the agent does not start.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/identity"
+)
+
+//go:generate go run ./gendocs -config config.go -doc ../../docs/CONFIGURATION.md
+
+// DefaultPath is where the agent looks for its configuration.
+const DefaultPath = "/etc/weft/config.yaml"
+
+// Config is the whole configuration of an agent. docs/CONFIGURATION.md is made
+// from it: the comments of its fields are the reference that users read.
+type Config struct {
+	// Name of this node in flows, status and the API.
+	NodeName string `json:"nodeName" default:"the host name"`
+	// Name of the cluster; part of every identity.
+	ClusterName string `json:"clusterName"`
+	// Folder of the manifests that take the place of Kubernetes on a plain host. It may be created later.
+	Manifests string `json:"manifests"`
+	// Folder for what survives a restart of the machine: endpoints, addresses, identities.
+	StateDir string `json:"stateDir"`
+	// Folder for the sockets of the API and of the CNI plugin.
+	RunDir string `json:"runDir"`
+	// Mount point of the BPF file system; what is pinned is in `weft` below it.
+	BPFFS string `json:"bpffs"`
+	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two.
+	PodCIDRs []netip.Prefix `json:"podCIDRs"`
+	// All ranges of the cluster's own addresses. One that is in them but not known has the identity `unknown`, never `world`.
+	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs" default:"podCIDRs"`
+	// Largest packet of a pod, in bytes; 0 takes that of the device with the default route, or 1500.
+	MTU uint16 `json:"mtu"`
+	// Least severe log lines that are written: debug, info, warn or error.
+	LogLevel Level `json:"logLevel" reload:"yes"`
+	// Address and port for /metrics and /healthz; empty: none.
+	MetricsAddress string `json:"metricsAddress"`
+	// Which labels of pods and namespaces make identities.
+	IdentityLabels IdentityLabels `json:"identityLabels"`
+	// Tracking of connections in the kernel.
+	Conntrack Conntrack `json:"conntrack"`
+	// Flow events.
+	Flows Flows `json:"flows"`
+}
+
+// IdentityLabels configures the filter of package identity.
+type IdentityLabels struct {
+	// Patterns of label keys, in which `*` stands for any text. If there are any, only keys that match one make identities.
+	Include []string `json:"include"`
+	// Patterns of label keys that do not make identities. A list here replaces the default one.
+	Exclude []string `json:"exclude"`
+}
+
+// Conntrack configures the tables of connections. Changes of sizes take effect
+// when the agent starts, and keep the connections that fit.
+type Conntrack struct {
+	// Connections of IPv4 that the kernel remembers.
+	EntriesIPv4 uint32 `json:"entriesIPv4"`
+	// Connections of IPv6 that the kernel remembers.
+	EntriesIPv6 uint32 `json:"entriesIPv6"`
+	// Time after which an idle TCP connection is forgotten.
+	TCPTimeout Duration `json:"tcpTimeout"`
+	// Time after which a TCP connection is forgotten that both sides have closed, or one has reset.
+	TCPClosingTimeout Duration `json:"tcpClosingTimeout"`
+	// Time after which an idle flow of UDP, ICMP or another protocol is forgotten.
+	OtherTimeout Duration `json:"otherTimeout"`
+	// Time after which a flow is forgotten that was never answered.
+	UnansweredTimeout Duration `json:"unansweredTimeout"`
+}
+
+// Flows configures flow events.
+type Flows struct {
+	// Flows that the agent keeps in memory for `weft observe`.
+	BufferSize int `json:"bufferSize"`
+	// Time between two reports about a connection that lives on.
+	AliveInterval Duration `json:"aliveInterval"`
+}
+
+// Default is the configuration without a file, on a host of this name.
+func Default(hostname string) Config {
+	return Config{
+		NodeName:       hostname,
+		ClusterName:    "default",
+		Manifests:      "/etc/weft/manifests",
+		StateDir:       "/var/lib/weft",
+		RunDir:         "/run/weft",
+		BPFFS:          "/sys/fs/bpf",
+		PodCIDRs:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24"), netip.MustParsePrefix("fd00:10:244::/64")},
+		LogLevel:       Level(slog.LevelInfo),
+		MetricsAddress: "127.0.0.1:9465",
+		IdentityLabels: IdentityLabels{Exclude: identity.DefaultExclude()},
+		Conntrack: Conntrack{
+			EntriesIPv4: 131072, EntriesIPv6: 65536,
+			TCPTimeout: Duration(6 * time.Hour), TCPClosingTimeout: Duration(10 * time.Second),
+			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
+		},
+		Flows: Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
+	}
+}
