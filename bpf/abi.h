@@ -78,7 +78,9 @@ enum weft_ep_flag {
  * One local endpoint. Rows lie in an array by slot; slot 0 is never used. A row
  * is replaced whole. epoch is unique over the node's life: it moves whenever
  * identity, policy set (its number or its content) or enforcement moves, and is
- * never 0 in a live row.
+ * never 0 in a live row. A reader may see an update half done; therefore a change
+ * is written twice, with two new epochs: what was decided on a torn row bears the
+ * first and is decided again.
  */
 struct weft_ep_row {
 	__u32 ifindex; /* host-side device; 0: the slot is free */
@@ -174,6 +176,9 @@ enum weft_ct_flag {
  * bytes are what an established packet touches.
  */
 struct weft_ct {
+#ifdef WEFT_CT_ALT /* builds for tests: another layout */
+	__u64 alt;
+#endif
 	__u64 packets[2];
 	__u64 bytes[2];
 	__u32 seen;     /* jiffies of the last packet, low half */
@@ -191,7 +196,11 @@ struct weft_ct {
 	__u32 reported; /* jiffies of the last event about it */
 	__u32 service;  /* service translation: number of the service, 0: none */
 	__u32 backend;
+#ifdef WEFT_CT_ALT
+	__u8 spare[8];
+#else
 	__u8 spare[16];
+#endif
 };
 
 /* IPv4 keys are small: the element of the table is padded to whole lines. */

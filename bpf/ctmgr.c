@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Care of conntrack, run by the agent (BPF_PROG_RUN). */
-#include "lib/config.h"
+/* Care of conntrack, run by the agent (BPF_PROG_RUN), one run at a time. */
+#include "lib/gc.h"
+#include "lib/sweep.h"
 
+/* Marks the flows of some addresses, to be decided again with their next packet. */
 SEC("syscall")
 int weft_ct_sweep(struct weft_sweep *ctx)
 {
-	ctx->matched = 0;
-	return 0;
+	return weft_sweep_run(ctx);
 }
 
+/* Ends what has timed out, and reports what lives on and what floods left over. */
 SEC("syscall")
 int weft_ct_gc(struct weft_gc *ctx)
 {
-	ctx->live = 0;
-	return 0;
+	return weft_gc_run(ctx);
 }

@@ -13,6 +13,7 @@
 #define WEFT_MAX_POLSET 4096
 #define WEFT_IF_DIRECT 65536
 #define WEFT_PEND 512
+#define WEFT_CTN (512 * WEFT_PEND)
 
 /* Device -> slot: an array for the first indexes, a hash for the rest. */
 struct {
@@ -97,7 +98,7 @@ struct {
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEFT_MAX_EP *WEFT_PEND);
+	__uint(max_entries, WEFT_CTN);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct weft_ct4_key);
 	__type(value, struct weft_ct);
@@ -105,7 +106,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEFT_MAX_EP *WEFT_PEND);
+	__uint(max_entries, WEFT_CTN);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct weft_ct6_key);
 	__type(value, struct weft_ct);
@@ -158,3 +159,37 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } weft_lost SEC(".maps");
+
+/*
+ * Moved by every sweep, before it looks at the flows. Who decides a flow reads it
+ * before and after: if it moved, the identities used may be old, and the flow is
+ * marked stale.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} weft_gen SEC(".maps");
+
+/*
+ * What the running sweep looks for, with masks made of the prefix lengths; the
+ * callbacks cannot reach their program's argument. Scratch: not pinned.
+ */
+struct weft_swept_row {
+	__u32 count;
+	struct {
+		__be32 addr[4];
+		__be32 mask[4];
+		__u8 family;
+		__u8 bits;
+		__u8 pad[2];
+	} prefix[WEFT_SWEEP_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_swept_row);
+} weft_swept SEC(".maps");

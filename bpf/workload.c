@@ -1,15 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The host-side device of a pod: what the pod sends, and what is sent to it. */
-#include "lib/config.h"
+#include "lib/workload.h"
 
 SEC("tcx/ingress")
 int weft_from_pod(struct __sk_buff *ctx)
 {
-	return TC_ACT_OK;
+	struct weft_pkt p;
+	int reason;
+
+	weft_begin(ctx, &p, WEFT_EGRESS);
+	ctx->mark = 0; /* marks mean something on the host; a pod has no say in it */
+	reason = weft_examine(ctx, &p, WEFT_EGRESS);
+	if (reason == WEFT_PASSED)
+		reason = weft_deliver(ctx, &p);
+	if (reason > 0)
+		return weft_refuse(ctx, &p, reason);
+	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
+	if (reason != -TC_ACT_REDIRECT)
+		return TC_ACT_OK;
+	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+	return TC_ACT_REDIRECT;
 }
 
 SEC("tcx/egress")
 int weft_to_pod(struct __sk_buff *ctx)
 {
+	struct weft_pkt p;
+	int reason;
+
+	weft_begin(ctx, &p, WEFT_INGRESS);
+	reason = weft_examine(ctx, &p, WEFT_INGRESS);
+	if (reason > 0)
+		return weft_refuse(ctx, &p, reason);
+	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
 	return TC_ACT_OK;
 }

@@ -89,10 +89,10 @@ func (d *Datapath) open(cfg Config) error {
 		return err
 	}
 	defer adopted.close()
-	if err := adopted.carryOver(); err != nil {
+	if err := d.load(spec, adopted); err != nil { // takes a second: nothing waits for it
 		return err
 	}
-	if err := d.load(spec, adopted); err != nil {
+	if err := adopted.carryOver(); err != nil {
 		return err
 	}
 	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {

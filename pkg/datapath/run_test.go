@@ -49,14 +49,7 @@ func TestChangedAddressesHaveTheirFlowsDecidedAgain(t *testing.T) {
 	for _, key := range flows {
 		must(t, d.maps.WeftCt4.Put(key, weftbpf.BpfWeftCt4Row{}))
 	}
-	stale := func() (marked [3]bool) {
-		for i, key := range flows {
-			var row weftbpf.BpfWeftCt4Row
-			must(t, d.maps.WeftCt4.Lookup(key, &row))
-			marked[i] = row.Ct.Flags&uint8(weftbpf.BpfWeftCtFlagWEFT_CT_STALE) != 0
-		}
-		return marked
-	}
+	stale := func() [3]bool { return [3]bool(staleFlows(t, d, flows)) }
 	host := func(n byte) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, n}), 32) }
 
 	// Saying what already held, by default, changes nothing.
@@ -67,6 +60,43 @@ func TestChangedAddressesHaveTheirFlowsDecidedAgain(t *testing.T) {
 	must(t, d.ApplyIPs([]model.IPRow{{Prefix: host(2), Identity: 300}}, nil))
 	if got := stale(); got != [3]bool{true, true, false} {
 		t.Errorf("marked are %v, want the first two flows", got)
+	}
+}
+
+// staleFlows tells which flows are marked to be decided again.
+func staleFlows(t *testing.T, d *Datapath, flows []weftbpf.BpfWeftCt4Key) []bool {
+	t.Helper()
+	marked := make([]bool, len(flows))
+	for i, key := range flows {
+		var row weftbpf.BpfWeftCt4Row
+		must(t, d.maps.WeftCt4.Lookup(key, &row))
+		marked[i] = row.Ct.Flags&uint8(weftbpf.BpfWeftCtFlagWEFT_CT_STALE) != 0
+	}
+	return marked
+}
+
+func TestASweepThatWasCutShortIsMadeUpFor(t *testing.T) {
+	d := open(t, Config{})
+	key, row := ct4(4000, 1)
+	row.Ct.Flags = 0
+	cutShort := func() {
+		must(t, d.maps.WeftCt4.Put(key, row))
+		_, err := d.pins.markUnswept()
+		must(t, err)
+	}
+	cutShort() // by an error: the next change sweeps everything
+	must(t, d.ApplyIPs([]model.IPRow{{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Identity: 300}}, nil))
+	if !staleFlows(t, d, []weftbpf.BpfWeftCt4Key{key})[0] {
+		t.Error("the next change swept only its own addresses")
+	}
+	cutShort() // by the end of the agent: the next agent sweeps everything
+	must(t, d.Close())
+	d = reopen(t, Config{})
+	if !staleFlows(t, d, []weftbpf.BpfWeftCt4Key{key})[0] {
+		t.Error("the next agent did not sweep")
+	}
+	if already, err := d.pins.markUnswept(); err != nil || already {
+		t.Errorf("the mark is still there: %v, %v", already, err)
 	}
 }
 
@@ -137,7 +167,7 @@ func TestConfigurationReachesThePrograms(t *testing.T) {
 func TestEveryMapOfTheObjectIsPinned(t *testing.T) {
 	spec, err := weftbpf.LoadBpf()
 	must(t, err)
-	pinned := make(map[string]bool)
+	pinned := map[string]bool{"weft_swept": true} // scratch of one run of a program
 	for _, pin := range pinnedMaps() {
 		pinned[pin.name] = true
 	}

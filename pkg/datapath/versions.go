@@ -35,5 +35,6 @@ func pinnedMaps() []mapPin {
 		{name: "weft_drops", version: 1},
 		{name: "weft_events", version: 1},
 		{name: "weft_lost", version: 1},
+		{name: "weft_gen", version: 1},
 	}
 }

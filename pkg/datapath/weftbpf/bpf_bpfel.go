@@ -314,6 +314,19 @@ type BpfWeftSweepPrefix struct {
 	Pad    [6]uint8
 }
 
+type BpfWeftSweptRow struct {
+	_      structs.HostLayout
+	Count  uint32
+	Prefix [64]struct {
+		_      structs.HostLayout
+		Addr   [4]uint32
+		Mask   [4]uint32
+		Family uint8
+		Bits   uint8
+		Pad    [2]uint8
+	}
+}
+
 type BpfWeftTypes struct {
 	_        structs.HostLayout
 	Dir      uint32
@@ -386,6 +399,7 @@ const (
 	BpfMapWeftEpstat   = "weft_epstat"
 	BpfMapWeftEvents   = "weft_events"
 	BpfMapWeftFrag     = "weft_frag"
+	BpfMapWeftGen      = "weft_gen"
 	BpfMapWeftIf       = "weft_if"
 	BpfMapWeftIfHi     = "weft_if_hi"
 	BpfMapWeftIp4      = "weft_ip4"
@@ -394,6 +408,7 @@ const (
 	BpfMapWeftMetrics  = "weft_metrics"
 	BpfMapWeftPend     = "weft_pend"
 	BpfMapWeftPolsets  = "weft_polsets"
+	BpfMapWeftSwept    = "weft_swept"
 	BpfProgWeftCtGc    = "weft_ct_gc"
 	BpfProgWeftCtSweep = "weft_ct_sweep"
 	BpfProgWeftFromPod = "weft_from_pod"
@@ -463,6 +478,7 @@ type BpfMapSpecs struct {
 	WeftEpstat  *ebpf.MapSpec `ebpf:"weft_epstat"`
 	WeftEvents  *ebpf.MapSpec `ebpf:"weft_events"`
 	WeftFrag    *ebpf.MapSpec `ebpf:"weft_frag"`
+	WeftGen     *ebpf.MapSpec `ebpf:"weft_gen"`
 	WeftIf      *ebpf.MapSpec `ebpf:"weft_if"`
 	WeftIfHi    *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4     *ebpf.MapSpec `ebpf:"weft_ip4"`
@@ -471,6 +487,7 @@ type BpfMapSpecs struct {
 	WeftMetrics *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftPend    *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftSwept   *ebpf.MapSpec `ebpf:"weft_swept"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -510,6 +527,7 @@ type BpfMaps struct {
 	WeftEpstat  *ebpf.Map `ebpf:"weft_epstat"`
 	WeftEvents  *ebpf.Map `ebpf:"weft_events"`
 	WeftFrag    *ebpf.Map `ebpf:"weft_frag"`
+	WeftGen     *ebpf.Map `ebpf:"weft_gen"`
 	WeftIf      *ebpf.Map `ebpf:"weft_if"`
 	WeftIfHi    *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4     *ebpf.Map `ebpf:"weft_ip4"`
@@ -518,6 +536,7 @@ type BpfMaps struct {
 	WeftMetrics *ebpf.Map `ebpf:"weft_metrics"`
 	WeftPend    *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets *ebpf.Map `ebpf:"weft_polsets"`
+	WeftSwept   *ebpf.Map `ebpf:"weft_swept"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -531,6 +550,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftEpstat,
 		m.WeftEvents,
 		m.WeftFrag,
+		m.WeftGen,
 		m.WeftIf,
 		m.WeftIfHi,
 		m.WeftIp4,
@@ -539,6 +559,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftMetrics,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftSwept,
 	)
 }
 

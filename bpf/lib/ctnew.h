@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Conntrack, all but the established packet: new flows, unanswered ones, flows
+ * to be decided again. Entries are written whole (an element that is replaced
+ * cannot be another flow's by now, as one written in place could).
+ */
+#pragma once
+
+#include "ct.h"
+#include "decide.h"
+#include "flow.h"
+
+union weft_ct_row {
+	struct weft_ct ct;
+	struct weft_ct4_row v4;
+	struct weft_ct6_row v6;
+};
+
+static __always_inline long weft_ct_put(const union weft_ct_key *key, __u8 family,
+					const union weft_ct_row *row)
+{
+	if (family == 4)
+		return bpf_map_update_elem(&weft_ct4, &key->v4, &row->v4, BPF_ANY);
+	return bpf_map_update_elem(&weft_ct6, &key->v6, &row->v6, BPF_ANY);
+}
+
+static __always_inline long weft_ctn_put(const union weft_ct_key *key, __u8 family,
+					 const struct weft_ct *ct)
+{
+	if (family == 4)
+		return bpf_map_update_elem(&weft_ctn4, &key->v4, ct, BPF_ANY);
+	return bpf_map_update_elem(&weft_ctn6, &key->v6, ct, BPF_ANY);
+}
+
+static __always_inline long weft_ctn_del(const union weft_ct_key *key, __u8 family)
+{
+	if (family == 4)
+		return bpf_map_delete_elem(&weft_ctn4, &key->v4);
+	return bpf_map_delete_elem(&weft_ctn6, &key->v6);
+}
+
+/* Removes a flow from where it is. */
+static __always_inline void weft_ct_del(const union weft_ct_key *key, __u8 family, bool answered)
+{
+	if (!answered)
+		weft_ctn_del(key, family);
+	else if (family == 4)
+		bpf_map_delete_elem(&weft_ct4, &key->v4);
+	else
+		bpf_map_delete_elem(&weft_ct6, &key->v6);
+}
+
+/* Makes room in a place of the ring: the flow it names goes, if still unanswered. */
+static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct weft_epstat_row *stat)
+{
+	const union weft_ct_key *old = (const void *)&row->key;
+	struct weft_ct *ct;
+
+	if (!row->family)
+		return;
+	ct = weft_ctn_find(old, row->family);
+	if (!ct)
+		return;
+	weft_event_ct(old, ct, row->family << 8 | WEFT_FLOW_END, 0);
+	if (weft_ctn_del(old, row->family) == 0)
+		__sync_fetch_and_add(&stat->pend_evicted, 1);
+}
+
+/* Takes the next place in the ring of the endpoint that answers for the flow. */
+static __noinline int weft_pend_take(struct weft_pkt *p, __u32 slot)
+{
+	struct weft_epstat_row *stat = bpf_map_lookup_elem(&weft_epstat, &slot);
+	void *ring = bpf_map_lookup_elem(&weft_pend, &slot);
+	struct weft_pend_row *row;
+	__u32 place;
+
+	if (!stat || !ring || !weft_cfg.pend_max)
+		return WEFT_DROP_CT_FULL;
+	place = __sync_fetch_and_add(&stat->pend_head, 1) % weft_cfg.pend_max;
+	row = bpf_map_lookup_elem(ring, &place);
+	if (!row)
+		return WEFT_DROP_CT_FULL;
+	weft_pend_evict(row, stat);
+	weft_memcpy(&row->key, &p->key, sizeof(row->key));
+	row->family = p->family;
+	return WEFT_PASSED;
+}
+
+/* Identities that moved while they were used: decide again with the next packet. */
+static __always_inline void weft_ct_recheck(struct weft_pkt *p, __u32 gen, bool answered)
+{
+	struct weft_ct *ct;
+
+	if (weft_likely(weft_gen_get() == gen))
+		return;
+	ct = answered ? weft_ct_find(&p->key, p->family) : weft_ctn_find(&p->key, p->family);
+	if (ct)
+		__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE);
+}
+
+static __always_inline void weft_ct_begin(struct weft_pkt *p, struct weft_ct *ct)
+{
+	weft_memset(ct, 0, sizeof(*ct));
+	ct->created = p->now;
+	ct->reported = p->now;
+	ct->flags = p->src_b ? WEFT_CT_FROM_B : 0;
+	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
+		ct->flags |= WEFT_CT_ICMP;
+		ct->icmp = p->icmp;
+	}
+}
+
+/* As weft_ct_seen, for an entry that is not in a table yet. */
+static __always_inline void weft_ct_note(const struct weft_pkt *p, struct weft_ct *ct, bool reply)
+{
+	if (reply) {
+		ct->packets[1] += p->segs;
+		ct->bytes[1] += p->len;
+		ct->tcp[1] |= p->tcp;
+	} else {
+		ct->packets[0] += p->segs;
+		ct->bytes[0] += p->len;
+		ct->tcp[0] |= p->tcp;
+	}
+	ct->seen = p->now;
+	if ((p->tcp & TCP_RST) || (ct->tcp[0] & ct->tcp[1] & TCP_FIN))
+		ct->flags |= WEFT_CT_CLOSING;
+}
+
+/* What decided, in family << 8 form for weft_event_ct. */
+static __always_inline __u32 weft_new_type(const struct weft_pkt *p, const struct weft_ct *ct)
+{
+	return (__u32)p->family << 8 |
+	       (ct->action == WEFT_ACTION_AUDIT ? WEFT_FLOW_AUDIT : WEFT_FLOW_NEW);
+}
+
+/* A refused flow ends, unless the packet may have come from someone else. */
+static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_pkt *p,
+					    struct weft_ct *ct, int reason, bool answered)
+{
+	if (reason != WEFT_DROP_POLICY_DENY && reason != WEFT_DROP_POLICY_DEFAULT)
+		return;
+	weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
+	weft_ct_del(&p->key, p->family, answered);
+}
+
+/*
+ * For a packet without an answered flow, or with one that no longer stands. Gives
+ * WEFT_PASSED, and then the flow is in conntrack, or the reason to drop the packet.
+ */
+__noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_ep_row *own;
+	struct weft_ct *ct;
+	union weft_ct_row row;
+	__u32 gen = weft_gen_get();
+	bool answered, reply = false, fresh = true, against = false;
+	int reason;
+
+	if (!p)
+		return WEFT_DROP_MALFORMED;
+	own = weft_ep_get(p->own_slot);
+	if (!own)
+		return WEFT_DROP_NO_ENDPOINT;
+	ct = weft_ct_find(&p->key, p->family);
+	answered = ct != NULL;
+	weft_memset(&row, 0, sizeof(row));
+	if (!ct)
+		ct = weft_ctn_find(&p->key, p->family);
+	if (ct) {
+		against = reply = weft_ct_reply(p, ct);
+		fresh = weft_ct_fresh(p, ct, reply);
+		if (!answered && !fresh && weft_ct_holds(ctx, p, own, p->hook, ct, reply)) {
+			weft_ct_seen(p, ct, reply);
+			if (!reply || (p->tcp & TCP_RST))
+				return WEFT_PASSED;
+			row.ct = *ct;
+			goto promote;
+		}
+	}
+	if (fresh) {
+		if (p->frag == WEFT_FRAG_LATER &&
+		    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
+			return WEFT_DROP_FRAGMENT; /* its type is not known any more */
+		reply = false;
+		weft_ct_begin(p, &row.ct);
+	} else {
+		row.ct = *ct;
+		row.ct.flags &= ~WEFT_CT_STALE;
+	}
+	reason = weft_decide(ctx, p, own, &row.ct, reply);
+	if (reason) {
+		/* A SYN against the flow's direction must not be able to end it. */
+		if (ct && !(fresh && against))
+			weft_ct_refused(ctx, p, ct, reason, answered);
+		return reason;
+	}
+	if (fresh && ct)
+		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
+	weft_ct_note(p, &row.ct, reply);
+	if (!ct) {
+		reason = weft_pend_take(p, row.ct.slot[0] ? row.ct.slot[0] : row.ct.slot[1]);
+		if (reason)
+			return reason;
+	}
+	if (!answered && !(reply && !(p->tcp & TCP_RST))) {
+		if (weft_ctn_put(&p->key, p->family, &row.ct))
+			return WEFT_DROP_CT_FULL;
+		weft_ct_recheck(p, gen, false);
+		if (fresh)
+			weft_event_ct(&p->key, &row.ct, weft_new_type(p, &row.ct), ctx->ifindex);
+		return WEFT_PASSED;
+	}
+promote:
+	/* Both tables hold the flow for a moment, so that it is never in none. */
+	if (weft_ct_put(&p->key, p->family, &row))
+		return answered ? WEFT_DROP_CT_FULL : WEFT_PASSED;
+	if (!answered)
+		weft_ctn_del(&p->key, p->family);
+	weft_ct_recheck(p, gen, true);
+	if (fresh)
+		weft_event_ct(&p->key, &row.ct, weft_new_type(p, &row.ct), ctx->ifindex);
+	return WEFT_PASSED;
+}

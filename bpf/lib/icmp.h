@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * ICMP errors. They pass if the packet they quote belongs to a known flow and
+ * was sent by whom the error goes to. From a pod, it must also be one that was
+ * sent to this pod: pods are no routers.
+ */
+#pragma once
+
+#include "ct.h"
+
+struct weft_quoted {
+	union weft_addr src;
+	union weft_addr dst;
+	__be16 port[2];
+	__u8 proto;
+};
+
+static __always_inline bool weft_quoted_ports(struct __sk_buff *ctx, struct weft_quoted *q,
+					      __u32 off)
+{
+	struct weft_l4hdr h;
+	bool icmp = q->proto == PROTO_ICMP || q->proto == PROTO_ICMP6;
+
+	q->port[0] = q->port[1] = 0;
+	if (!icmp && q->proto != PROTO_TCP && q->proto != PROTO_UDP && q->proto != PROTO_SCTP)
+		return true;
+	if (!weft_load(ctx, off, &h, 8))
+		return false;
+	q->port[0] = icmp ? h.word[0] : h.port[0];
+	q->port[1] = icmp ? h.word[0] : h.port[1];
+	return true;
+}
+
+static __always_inline bool weft_quoted_ip4(struct __sk_buff *ctx, struct weft_quoted *q, __u32 off)
+{
+	struct weft_iphdr ip;
+
+	if (!weft_load(ctx, off, &ip, sizeof(ip)) || ip.vihl >> 4 != 4 ||
+	    (bpf_ntohs(ip.frag_off) & IP4_OFFSET))
+		return false;
+	q->src.v4 = ip.src;
+	q->dst.v4 = ip.dst;
+	q->proto = ip.proto;
+	return weft_quoted_ports(ctx, q, off + (ip.vihl & 0xf) * 4);
+}
+
+/* Of extension headers only one is understood here: that of a first fragment. */
+static __always_inline bool weft_quoted_ip6(struct __sk_buff *ctx, struct weft_quoted *q, __u32 off)
+{
+	struct {
+		__u8 next;
+		__u8 reserved;
+		__be16 offset;
+		__be32 id;
+	} frag;
+	struct weft_ip6hdr ip;
+
+	if (!weft_load(ctx, off, &ip, sizeof(ip)) || *(__u8 *)&ip >> 4 != 6)
+		return false;
+	weft_memcpy(&q->src, ip.src, 16);
+	weft_memcpy(&q->dst, ip.dst, 16);
+	q->proto = ip.nexthdr;
+	off += IP6_LEN;
+	if (q->proto == PROTO_FRAGMENT) {
+		if (!weft_load(ctx, off, &frag, sizeof(frag)) || (bpf_ntohs(frag.offset) >> 3))
+			return false;
+		q->proto = frag.next;
+		off += sizeof(frag);
+	}
+	return weft_quoted_ports(ctx, q, off);
+}
+
+__noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_quoted q = {};
+	struct weft_ct *ct;
+	bool known, first;
+	__u32 off;
+
+	if (!p)
+		return WEFT_DROP_ICMP_NO_FLOW;
+	off = p->l4_off + 8;
+	known = p->family == 4 ? weft_quoted_ip4(ctx, &q, off) : weft_quoted_ip6(ctx, &q, off);
+	if (!known || !weft_same_ip6(&q.src, p->dst.b) ||
+	    (p->hook == WEFT_EGRESS && !weft_same_ip6(&q.dst, p->src.b)))
+		return WEFT_DROP_ICMP_NO_FLOW;
+	p->src_b = weft_ct_fill(&p->key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
+	ct = weft_ct_find(&p->key, p->family);
+	if (!ct)
+		ct = weft_ctn_find(&p->key, p->family);
+	if (!ct)
+		return WEFT_DROP_ICMP_NO_FLOW;
+	/* The error's receiver is the quoted packet's sender: the initiator, or not. */
+	first = !weft_ct_reply(p, ct);
+	if (p->hook == WEFT_INGRESS)
+		return ct->slot[first ? 0 : 1] == p->own_slot ? WEFT_PASSED
+							      : WEFT_DROP_ICMP_NO_FLOW;
+	p->other_slot = ct->slot[first ? 0 : 1];
+	return ct->slot[first ? 1 : 0] == p->own_slot ? WEFT_PASSED : WEFT_DROP_ICMP_NO_FLOW;
+}

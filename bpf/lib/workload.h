@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The steps of a packet at a pod's device, in order. */
+#pragma once
+
+#include "ctnew.h"
+#include "deliver.h"
+#include "frag.h"
+#include "icmp.h"
+#include "parse.h"
+#include "spoof.h"
+
+/* Let pass to the stack or to the pod without conntrack. */
+#define WEFT_AS_IS (-1)
+
+/* Enough of the packet in one piece for Ethernet, IPv6 and TCP. */
+#define WEFT_LINEAR (ETH_LEN + IP6_LEN + 20)
+
+/* Group reports tell the host nothing it needs, so they are dropped without a word. */
+static __always_inline int weft_multicast(struct weft_pkt *p, const __u8 hook, bool group)
+{
+	if (p->kind == WEFT_ICMP_GROUP || p->proto == PROTO_IGMP)
+		group = true;
+	else if (p->family == 4)
+		group |= bpf_ntohl(p->dst.v4) >> 28 == 0xe || p->dst.v4 == 0xffffffff;
+	else
+		group |= p->dst.b[0] == 0xff;
+	if (weft_likely(!group))
+		return WEFT_PASSED;
+	p->quiet = hook == WEFT_INGRESS || p->kind == WEFT_ICMP_GROUP || p->proto == PROTO_IGMP;
+	return WEFT_DROP_MULTICAST;
+}
+
+/* Redirects and router announcements, which no pod may send. */
+static __always_inline bool weft_router_talk(const struct weft_pkt *p)
+{
+	__u8 type = p->icmp >> 8;
+
+	return p->kind && (p->family == 4 ? type == 5 || type == 9 || type == 10 : type == 138);
+}
+
+/* The sender's addresses, and what is not for conntrack. */
+static __always_inline int weft_admit(struct __sk_buff *ctx, struct weft_pkt *p,
+				      const struct weft_ep_row *own, const __u8 hook, bool group)
+{
+	bool nd = p->family == 6 && p->kind == WEFT_ICMP_ND;
+	int reason;
+
+	if (hook == WEFT_EGRESS) {
+		reason = p->family == 4 ? weft_spoof_ip4(own, p) : weft_spoof_ip6(own, p);
+		if (reason)
+			return reason;
+		if (nd) {
+			reason = weft_spoof_nd(ctx, p);
+			return reason ? reason : WEFT_AS_IS;
+		}
+		if (weft_router_talk(p))
+			return WEFT_DROP_UNSUPPORTED_L4;
+	} else if (nd && p->ttl == 255 && !p->frag) {
+		return WEFT_AS_IS; /* of a neighbour: the host */
+	}
+	return weft_multicast(p, hook, group);
+}
+
+static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
+				      const struct weft_ep_row *own, const __u8 hook,
+				      const __u8 family)
+{
+	struct weft_ct *ct;
+	bool reply;
+	int reason;
+
+	if (weft_unlikely(p->frag == WEFT_FRAG_LATER)) {
+		reason = weft_frag_find(p);
+		if (reason)
+			return reason;
+	}
+	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
+		return weft_icmp_error(ctx, p);
+	p->src_b = weft_ct_fill(&p->key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_find(&p->key, family);
+	if (weft_likely(ct)) {
+		reply = weft_ct_reply(p, ct);
+		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&
+				weft_ct_holds(ctx, p, own, hook, ct, reply))) {
+			weft_ct_seen(p, ct, reply);
+			return WEFT_PASSED;
+		}
+	}
+	return weft_ct_slow(ctx, p);
+}
+
+static __always_inline int weft_ip_packet(struct __sk_buff *ctx, struct weft_pkt *p,
+					  const struct weft_ep_row *own, const __u8 hook,
+					  const __u8 family, bool group)
+{
+	int reason;
+
+	p->family = family;
+	reason = family == 4 ? weft_parse_ip4(ctx, p) : weft_parse_ip6(ctx, p);
+	if (!reason)
+		reason = weft_admit(ctx, p, own, hook, group);
+	if (!reason)
+		reason = weft_track(ctx, p, own, hook, family);
+	if (!reason && weft_unlikely(p->frag == WEFT_FRAG_FIRST))
+		weft_frag_keep(p);
+	return reason;
+}
+
+/* Gives WEFT_PASSED, WEFT_AS_IS or the reason to drop the packet. */
+static __always_inline int weft_examine(struct __sk_buff *ctx, struct weft_pkt *p, const __u8 hook)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct weft_eth *eth = data;
+	struct weft_ep_row *own;
+	bool group;
+	int reason;
+
+	own = weft_ep_of(ctx->ifindex, &p->own_slot);
+	if (!own)
+		return WEFT_DROP_NO_ENDPOINT;
+	if (hook == WEFT_EGRESS)
+		p->ident[0] = own->identity;
+	else
+		p->ident[1] = own->identity;
+	if (weft_unlikely(data + WEFT_LINEAR > end)) {
+		bpf_skb_pull_data(ctx, p->len < WEFT_LINEAR ? p->len : WEFT_LINEAR);
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+		eth = data;
+		if ((void *)(eth + 1) > end)
+			return WEFT_DROP_MALFORMED;
+	}
+	if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac))
+		return WEFT_DROP_SPOOFED_MAC;
+	if (ctx->vlan_present)
+		return WEFT_DROP_UNSUPPORTED_L3;
+	group = eth->dst[0] & 1;
+	switch (eth->proto) {
+	case bpf_htons(ETH_IP4):
+		return weft_ip_packet(ctx, p, own, hook, 4, group);
+	case bpf_htons(ETH_IP6):
+		return weft_ip_packet(ctx, p, own, hook, 6, group);
+	case bpf_htons(ETH_ARP):
+		reason = hook == WEFT_EGRESS ? weft_spoof_arp(ctx, own) : WEFT_PASSED;
+		return reason ? reason : WEFT_AS_IS;
+	}
+	return WEFT_DROP_UNSUPPORTED_L3;
+}
+
+static __always_inline void weft_begin(struct __sk_buff *ctx, struct weft_pkt *p, __u8 hook)
+{
+	__u32 segs = ctx->gso_segs;
+
+	weft_memset(p, 0, sizeof(*p));
+	p->hook = p->dir = hook;
+	p->now = bpf_jiffies64();
+	p->len = ctx->len;
+	p->segs = segs ? segs : 1;
+}
