@@ -7,8 +7,7 @@ export CGO_ENABLED = 0
 TOOLS    := build/tools
 VERSION  := $(shell cat VERSION)
 GOFLAGS_ := -trimpath -buildvcs=false
-PREFIX   ?= /usr/local
-DESTDIR  ?=
+ROOT     ?= /
 
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
@@ -73,23 +72,17 @@ clang: need-linux
 	fi
 
 install: need-linux need-root build ## Weft on this host: binaries, CNI plugin, systemd unit, configuration
-	$(call say,install: into $(DESTDIR)/)
-	@install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin build/bin/weft build/bin/weft-agent
-	@install -D -m 0755 -t $(DESTDIR)/opt/cni/bin build/bin/weft-cni
-	@install -D -m 0644 -t $(DESTDIR)/etc/systemd/system daemonset/install/weft-agent.service
-	@install -d -m 0755 $(DESTDIR)/etc/weft/manifests
-	@[ -e $(DESTDIR)/etc/weft/config.yaml ] || install -D -m 0644 -t $(DESTDIR)/etc/weft daemonset/install/config.yaml
-	@[ -e $(DESTDIR)/etc/cni/net.d/05-weft.conflist ] || install -D -m 0644 -t $(DESTDIR)/etc/cni/net.d daemonset/cni/install/05-weft.conflist
-	@echo "installed. Start it with: systemctl daemon-reload && systemctl enable --now weft-agent"
+	$(call say,install: into $(ROOT))
+	@go run $(GOFLAGS_) ./daemonset/host -bin build/bin -root $(ROOT)
+	@echo "Weft is installed. Start it with: systemctl daemon-reload && systemctl enable --now weft-agent"
 
-uninstall: need-linux need-root ## take Weft off this host; /etc/weft stays
-	$(call say,uninstall: from $(DESTDIR)/)
-	@if [ -z "$(DESTDIR)" ]; then \
-		if command -v systemctl >/dev/null && [ -d /run/systemd/system ]; then systemctl disable --now weft-agent 2>/dev/null || true; fi; \
-		if [ -x $(PREFIX)/bin/weft-agent ]; then $(PREFIX)/bin/weft-agent cleanup; fi; \
+uninstall: need-linux need-root need-go ## take Weft off this host; /etc/weft stays
+	$(call say,uninstall: from $(ROOT))
+	@if [ "$(ROOT)" = / ]; then \
+		if [ -d /run/systemd/system ]; then systemctl disable --now --quiet weft-agent || true; fi; \
+		if [ -x /usr/local/bin/weft-agent ]; then /usr/local/bin/weft-agent cleanup; fi; \
 	fi
-	@rm -f $(DESTDIR)$(PREFIX)/bin/weft $(DESTDIR)$(PREFIX)/bin/weft-agent $(DESTDIR)/opt/cni/bin/weft-cni \
-		$(DESTDIR)/etc/systemd/system/weft-agent.service $(DESTDIR)/etc/cni/net.d/05-weft.conflist
+	@go run $(GOFLAGS_) ./daemonset/host -remove -root $(ROOT)
 
 clean: ## remove build/
 	@rm -rf build

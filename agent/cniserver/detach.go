@@ -141,7 +141,9 @@ func (s *Server) Restore() error {
 	for _, r := range found.Released {
 		s.cfg.Log.Info("endpoint released that went while the agent was away", "endpoint", r.ID, "pod", r.Pod.String(), "device", r.HostIfName)
 	}
+	known := map[string]bool{}
 	for _, r := range s.cfg.Store.List() {
+		known[r.HostIfName] = true
 		if err := s.cfg.Endpoints.Upsert(r.Endpoint); err != nil {
 			return fmt.Errorf("restoring endpoint %d: %w", r.ID, err)
 		}
@@ -153,6 +155,22 @@ func (s *Server) Restore() error {
 		}
 	}
 	s.cfg.Log.Info("endpoints restored", "kept", found.Kept, "released", len(found.Released), "unusable", len(found.Bad))
+	return s.reportStrays(known)
+}
+
+// reportStrays names devices that no record speaks of. Their pods have no network,
+// as the kernel has no row for them; removing them is for who can tell whose they
+// are.
+func (s *Server) reportStrays(known map[string]bool) error {
+	names, err := s.cfg.Devices.HostSide()
+	if err != nil {
+		return fmt.Errorf("looking for stray devices: %w", err)
+	}
+	for _, name := range names {
+		if !known[name] {
+			s.cfg.Log.Warn("a device has no endpoint record, so its pod has no network; delete the pod and make it again", "device", name)
+		}
+	}
 	return nil
 }
 

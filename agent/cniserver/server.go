@@ -49,6 +49,8 @@ type Realizer interface {
 type Devices interface {
 	// Find answers a device's index, or 0 if there is none of that name.
 	Find(name string) (uint32, error)
+	// HostSide lists the names of all host-side devices.
+	HostSide() ([]string, error)
 	// Remove removes a host-side device; none is no error.
 	Remove(name string) error
 	// EnsureHostSide gives the device routes and neighbours that are missing.

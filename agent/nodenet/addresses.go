@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/weftmesh/weft/pkg/podnet"
 )
 
 // Resubscribing after the kernel ended the subscription (its buffer ran over).
@@ -109,7 +111,7 @@ func (a *Addresses) refresh() error {
 
 // HostAddresses lists the host's own addresses, sorted, as NewAddresses describes.
 func HostAddresses() ([]netip.Addr, error) {
-	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	list, err := podnet.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("listing the host's addresses: %w", err)
 	}

@@ -59,15 +59,13 @@ func removeState(dir string) error {
 }
 
 func removeDevices() error {
-	links, err := netlink.LinkList()
+	names, err := Devices{}.HostSide()
 	if err != nil {
-		return fmt.Errorf("listing devices: %w", err)
+		return err
 	}
 	var errs []error
-	for _, l := range links {
-		if l.Type() == "veth" && attachment.IsHostDevice(l.Attrs().Name) {
-			errs = append(errs, podnet.RemoveHost(l.Attrs().Name))
-		}
+	for _, name := range names {
+		errs = append(errs, podnet.RemoveHost(name))
 	}
 	return errors.Join(errs...)
 }

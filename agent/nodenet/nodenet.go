@@ -54,7 +54,34 @@ func forward(v4 bool) error {
 	if v4 {
 		return sysctl("ipv4/ip_forward", "1")
 	}
+	if err := keepRouterAdvertisements(); err != nil {
+		return err
+	}
 	return sysctl("ipv6/conf/all/forwarding", "1")
+}
+
+// keepRouterAdvertisements lets devices that take router advertisements go on with
+// it (accept_ra 2) when the host begins to forward. Otherwise the kernel would drop
+// the default routes that the host itself lives by.
+func keepRouterAdvertisements() error {
+	const conf = "/proc/sys/net/ipv6/conf/"
+	if on, err := os.ReadFile(conf + "all/forwarding"); err == nil && strings.TrimSpace(string(on)) == "1" {
+		return nil // whoever turned it on has decided
+	}
+	devices, err := os.ReadDir(conf)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing IPv6 settings: %w", err)
+	}
+	for _, d := range devices {
+		now, err := os.ReadFile(conf + d.Name() + "/accept_ra")
+		if err != nil || d.Name() == "all" || strings.TrimSpace(string(now)) != "1" {
+			continue // a device may go while we look
+		}
+		if err := sysctl("ipv6/conf/"+d.Name()+"/accept_ra", "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func sysctl(key, value string) error {
@@ -88,9 +115,11 @@ func unreachable(p netip.Prefix) *netlink.Route {
 func removeRoutes(doomed func(netlink.Route) bool) error {
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family,
-			&netlink.Route{Protocol: podnet.RouteProtocol, Table: unix.RT_TABLE_UNSPEC},
-			netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		routes, err := podnet.Dump(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family,
+				&netlink.Route{Protocol: podnet.RouteProtocol, Table: unix.RT_TABLE_UNSPEC},
+				netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listing routes: %w", err))
 			continue
@@ -121,6 +150,21 @@ func (Devices) Find(name string) (uint32, error) {
 		return 0, fmt.Errorf("looking up device %s: %w", name, err)
 	}
 	return uint32(link.Attrs().Index), nil
+}
+
+// HostSide lists the names of all host-side devices.
+func (Devices) HostSide() ([]string, error) {
+	links, err := podnet.Dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("listing devices: %w", err)
+	}
+	var out []string
+	for _, l := range links {
+		if l.Type() == "veth" && attachment.IsHostDevice(l.Attrs().Name) {
+			out = append(out, l.Attrs().Name)
+		}
+	}
+	return out, nil
 }
 
 // Remove removes a host-side device, and so the pod's end; none is no error.

@@ -66,6 +66,9 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// errNotRealized is a wait that was given up.
+var errNotRealized = errors.New("not all intent is in the kernel")
+
 // errFailing is an agent that answers but is not well; what is wrong was shown.
 var errFailing = errors.New("the agent is failing")
 
@@ -173,6 +176,9 @@ func (a *app) report(err error) {
 	switch code := a.exitCode(context.Background(), err); {
 	case code == ExitTimeout:
 		message = fmt.Sprintf("no answer from the agent at %s within %v", a.socket, a.timeout)
+		if errors.Is(err, errNotRealized) {
+			message = fmt.Sprintf("after %v not all intent is in the kernel", a.timeout)
+		}
 		advice = "Give it longer with --timeout, or look at its log: journalctl -u weft-agent, or kubectl -n weft-system logs."
 	case errors.As(err, &unreachable):
 		message, advice = unreachable.Error(), unreachable.Advice()

@@ -95,12 +95,30 @@ func TestWait(t *testing.T) {
 	a := &agent{status: wellStatus(), waits: make(chan struct{})}
 	socket := serve(t, a)
 	got := run(t, socket, "status", "--wait", "--timeout", "50ms")
-	if got.code != ExitTimeout || !strings.Contains(got.stderr, "within 50ms") {
+	if got.code != ExitTimeout || !strings.Contains(got.stderr, "after 50ms not all intent is in the kernel") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+	if !strings.Contains(got.stdout, "12 in the kernel, 13 wanted (under way)") {
+		t.Errorf("it does not show how things stand: %s", got.stdout)
 	}
 	close(a.waits)
 	if got := run(t, socket, "status", "--wait"); got.code != ExitOK {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+}
+
+func TestNoAnswerInTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "silent.sock")
+	silent, err := net.Listen("unix", path) // takes connections and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, args := range []string{"status", "policy list", "observe"} {
+		got := run(t, path, append(strings.Fields(args), "--timeout", "50ms")...)
+		if got.code != ExitTimeout || !strings.Contains(got.stderr, "no answer from the agent at "+path+" within 50ms") {
+			t.Errorf("%s: exit %d: %s", args, got.code, got.stderr)
+		}
 	}
 }
 

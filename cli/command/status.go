@@ -25,13 +25,17 @@ the kernel, what is known, and what was dropped and why. It exits with 1 when th
 agent is failing; a degraded agent still does its work and exits with 0.
 
 With --wait it first waits until the agent can be reached and all intent that it
-knows is in the kernel, for as long as --timeout.`,
+knows is in the kernel, for as long as --timeout. When it gives up it shows how
+things stand and exits with 4, or with 3 if the agent was never reached.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
 			s, err := a.status(c.Context(), wait)
+			if wait && a.exitCode(c.Context(), err) == ExitTimeout {
+				return errors.Join(err, errNotRealized, a.showWaiting(c.Context(), output))
+			}
 			if err != nil {
 				return err
 			}
@@ -67,6 +71,22 @@ func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusRespon
 		case <-retry.C:
 		}
 	}
+}
+
+// showWaiting shows how things stand when a wait was given up: what is not in the
+// kernel, and why. It has a moment of its own; no answer adds nothing.
+func (a *app) showWaiting(ctx context.Context, output string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var s *agentv1.GetStatusResponse
+	err := a.stream(ctx, func(ctx context.Context, c *client.Client) (err error) {
+		s, err = c.GetStatus(ctx, &agentv1.GetStatusRequest{})
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	return a.showStatus(s, output)
 }
 
 func (a *app) showStatus(s *agentv1.GetStatusResponse, output string) error {

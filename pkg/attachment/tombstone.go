@@ -29,7 +29,7 @@ func WriteTombstone(stateDir string, k Key) error {
 	if err := k.Validate(); err != nil {
 		return err
 	}
-	data, err := json.Marshal(tombstone{ContainerID: k.ContainerID, IfName: k.IfName})
+	data, err := json.Marshal(tombstone(k))
 	if err != nil {
 		return fmt.Errorf("encoding: %w", err)
 	}

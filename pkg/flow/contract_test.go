@@ -16,7 +16,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-var _ Source = (*datapath.Datapath)(nil)
+var _ Source = (*datapath.FlowReader)(nil)
 
 // The kernel's enum, the domain model's table and the API's enum are one list.
 func TestReasonsAgreeEverywhere(t *testing.T) {

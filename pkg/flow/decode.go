@@ -55,12 +55,7 @@ func Decode(raw []byte) (Event, error) {
 	}
 	var k weftbpf.BpfWeftFlow
 	copy(unsafe.Slice((*byte)(unsafe.Pointer(&k)), RecordSize), raw)
-	return fromKernel(&k)
-}
 
-// fromKernel converts a record that lies in memory as a struct; it keeps nothing
-// of it.
-func fromKernel(k *weftbpf.BpfWeftFlow) (Event, error) {
 	e := Event{
 		Monotonic: time.Duration(k.Time), Type: model.FlowType(k.Type), Reason: model.Reason(k.Reason),
 		Direction: model.Direction(k.Dir), Protocol: k.Proto, TCPFlags: k.TcpFlags,
@@ -80,7 +75,7 @@ func fromKernel(k *weftbpf.BpfWeftFlow) (Event, error) {
 		e.Ports[i] = fromWire(k.Port[i])
 	}
 	var err error
-	e.Addrs, err = addresses(k)
+	e.Addrs, err = addresses(&k)
 	return e, err
 }
 

@@ -4,23 +4,25 @@ package flow
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
-	"sync"
+	"os"
 	"sync/atomic"
 	"time"
 
-	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
 // Source is the kernel's ring buffer of flow events.
 type Source interface {
-	// RunEvents calls fn with every event until the context ends, which is no
-	// error. raw is good only during the call; fn must not block, or the ring
-	// fills up.
-	RunEvents(ctx context.Context, fn func(raw *weftbpf.BpfWeftFlow)) error
-	// LostEvents is how many events the kernel had no room for, ever.
-	LostEvents() (uint64, error)
+	// ReadFlow returns the next record, good until the next call. When there is
+	// none it waits until the deadline and fails with os.ErrDeadlineExceeded;
+	// once the source is closed it fails with os.ErrClosed. The programs wake
+	// nobody up, so records may be found only when the deadline passes.
+	ReadFlow(deadline time.Time) ([]byte, error)
+	// LostFlows is how many events the kernel had no room for, ever.
+	LostFlows() (uint64, error)
 }
 
 // Config is what a Pipeline is made of.
@@ -37,12 +39,8 @@ type Pipeline struct {
 	cfg      Config
 	seen     [model.FlowAudit + 1]atomic.Uint64
 	bad      atomic.Uint64
-	lost     atomic.Uint64 // in the kernel
-	crowded  atomic.Uint64 // here: more than pendingMax at once
-	lostSeen uint64        // of lost, already in the store; Run's alone
-
-	mu      sync.Mutex
-	pending []Event // taken from the kernel, not yet in the store
+	lost     atomic.Uint64
+	lostRead time.Time // when Source.LostFlows was last read
 }
 
 // NewPipeline makes a pipeline that does nothing before Run.
@@ -54,103 +52,98 @@ func NewPipeline(cfg Config) *Pipeline {
 }
 
 const (
-	// flushEvery is how late a flow may be shown. A batch shares one snapshot and
-	// one reading of the clocks, so that the reader of the ring does next to
-	// nothing for an event.
-	flushEvery = 50 * time.Millisecond
+	// pollEvery bounds how late a flow is shown: the kernel does not wake the
+	// reader, which costs it most on a busy node.
+	pollEvery = 50 * time.Millisecond
 	// lossEvery is how often the kernel's counter of lost events is read.
 	lossEvery = time.Second
-	// pendingMax bounds the memory of a burst; what is more is counted as lost.
-	pendingMax = 1 << 16
+	// pipelineBatch bounds how many events share a snapshot and a clock reading.
+	pipelineBatch = 512
 )
 
-// Run moves events until the context ends, then returns nil; an error of the
-// source ends it, too. The goroutine that it starts ends with the context, before
-// Run returns.
+// Run moves events until the context ends or the source is closed, then returns
+// nil; any other error of the source ends it, too.
 func (p *Pipeline) Run(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- p.cfg.Source.RunEvents(ctx, p.take) }()
-	flush := time.NewTicker(flushEvery)
-	defer flush.Stop()
-	loss := time.NewTicker(lossEvery)
-	defer loss.Stop()
-	for {
-		select {
-		case err := <-ended:
-			p.countLost()
-			if flushErr := p.flush(); err == nil {
-				err = flushErr
-			}
-			return err
-		case <-loss.C:
-			p.countLost()
-		case <-flush.C:
-			if err := p.flush(); err != nil {
-				p.cfg.Log.Error("flow events are kept back", "error", err)
-			}
+	events := make([]Event, 0, pipelineBatch)
+	for ctx.Err() == nil {
+		var err error
+		events, err = p.collect(events[:0])
+		if addErr := p.add(events); addErr != nil {
+			return addErr
+		}
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading flow events: %w", err)
 		}
 	}
+	return nil
 }
 
-// take is called for each event, by the reader of the ring.
-func (p *Pipeline) take(raw *weftbpf.BpfWeftFlow) {
-	e, err := fromKernel(raw)
-	if err != nil {
-		p.bad.Add(1)
-		p.cfg.Log.Warn("flow event is not understood", "error", err)
-		return
+// collect reads until there are no more events, at most one batch.
+func (p *Pipeline) collect(events []Event) ([]Event, error) {
+	deadline := time.Now().Add(pollEvery)
+	for len(events) < pipelineBatch {
+		raw, err := p.cfg.Source.ReadFlow(deadline)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return events, nil
+		}
+		if err != nil {
+			return events, err
+		}
+		e, err := Decode(raw)
+		if err != nil {
+			p.bad.Add(1)
+			p.cfg.Log.Warn("flow event is not understood", "error", err)
+			continue
+		}
+		p.seen[e.Type].Add(1)
+		events = append(events, e)
 	}
-	p.seen[e.Type].Add(1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.pending) >= pendingMax {
-		p.crowded.Add(1)
-		return
-	}
-	p.pending = append(p.pending, e)
+	return events, nil
 }
 
-// flush gives names to what was taken and stores it. When the clocks cannot be
-// read all stays pending.
-func (p *Pipeline) flush() error {
+func (p *Pipeline) add(events []Event) error {
+	lost := p.countLost()
+	if len(events) == 0 {
+		p.cfg.Store.Add(nil, lost)
+		return nil
+	}
 	wall, monotonic, err := p.cfg.Clock()
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	events := p.pending
-	p.pending = nil
-	p.mu.Unlock()
-	var flows []*model.Flow
-	if len(events) > 0 {
-		names := p.cfg.Names()
-		flows = make([]*model.Flow, len(events))
-		for i := range events {
-			flows[i] = Enrich(&events[i], wallTime(events[i].Monotonic, wall, monotonic), names)
-		}
+	names := p.cfg.Names()
+	flows := make([]*model.Flow, len(events))
+	for i := range events {
+		flows[i] = Enrich(&events[i], wallTime(events[i].Monotonic, wall, monotonic), names)
 	}
-	lost := p.lostEver()
-	p.cfg.Store.Add(flows, lost-p.lostSeen)
-	p.lostSeen = lost
+	p.cfg.Store.Add(flows, lost)
 	return nil
 }
 
-// countLost reads the kernel's counter; if it cannot be read it is asked again
-// next time.
-func (p *Pipeline) countLost() {
-	total, err := p.cfg.Source.LostEvents()
-	if err == nil && total > p.lost.Load() {
-		p.lost.Store(total)
+// countLost is how many more events the kernel lost since the last call. A
+// counter that cannot be read is asked again next time.
+func (p *Pipeline) countLost() uint64 {
+	if time.Since(p.lostRead) < lossEvery {
+		return 0
 	}
+	p.lostRead = time.Now()
+	before := p.lost.Load()
+	total, err := p.cfg.Source.LostFlows()
+	if err != nil || total <= before {
+		return 0
+	}
+	p.lost.Store(total)
+	return total - before
 }
-
-func (p *Pipeline) lostEver() uint64 { return p.lost.Load() + p.crowded.Load() }
 
 // Counters is what has passed so far.
 type Counters struct {
 	Seen      map[model.FlowType]uint64 // events read, by type
 	Malformed uint64                    // records that were not understood
-	Lost      uint64                    // events that found no room, in the kernel or here
+	Lost      uint64                    // events that the kernel had no room for
 	Stored    uint64                    // flows held at present
 }
 
@@ -167,7 +160,7 @@ func (c Counters) Total() uint64 {
 func (p *Pipeline) Counters() Counters {
 	c := Counters{
 		Seen:      make(map[model.FlowType]uint64, len(p.seen)),
-		Malformed: p.bad.Load(), Lost: p.lostEver(), Stored: uint64(p.cfg.Store.Len()),
+		Malformed: p.bad.Load(), Lost: p.lost.Load(), Stored: uint64(p.cfg.Store.Len()),
 	}
 	for t := model.FlowNew; t <= model.FlowAudit; t++ {
 		c.Seen[t] = p.seen[t].Load()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -18,29 +19,25 @@ import (
 	"google.golang.org/grpc/status"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
-	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
-	"github.com/weftmesh/weft/pkg/model"
 )
 
-// scripted is a ring buffer that gives some records and then ends.
+// scripted is a ring buffer that holds some records and is then closed.
 type scripted struct {
-	records []weftbpf.BpfWeftFlow
+	records [][]byte
 	lost    uint64
-	err     error
-	wait    bool // after the records, until the context ends
+	end     error
 }
 
-func (s *scripted) RunEvents(ctx context.Context, fn func(*weftbpf.BpfWeftFlow)) error {
-	for i := range s.records {
-		fn(&s.records[i])
+func (s *scripted) ReadFlow(time.Time) ([]byte, error) {
+	if len(s.records) == 0 {
+		return nil, s.end
 	}
-	if s.wait {
-		<-ctx.Done()
-	}
-	return s.err
+	raw := s.records[0]
+	s.records = s.records[1:]
+	return raw, nil
 }
 
-func (s *scripted) LostEvents() (uint64, error) { return s.lost, nil }
+func (s *scripted) LostFlows() (uint64, error) { return s.lost, nil }
 
 func testPipeline(source Source, store *Store) *Pipeline {
 	return NewPipeline(Config{
@@ -53,56 +50,38 @@ func testPipeline(source Source, store *Store) *Pipeline {
 func TestPipelineStoresAndCounts(t *testing.T) {
 	store := NewStore(16)
 	follower := store.Reader(Start{})
-	source := &scripted{records: []weftbpf.BpfWeftFlow{dropped(), {Type: 99}, dropped()}, lost: 3}
+	source := &scripted{
+		records: [][]byte{encode(dropped()), {1, 2, 3}, encode(dropped())}, lost: 3, end: os.ErrClosed,
+	}
 	p := testPipeline(source, store)
 	if err := p.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := p.Counters()
-	if c.Total() != 2 || c.Seen[model.FlowDrop] != 2 || c.Malformed != 1 || c.Lost != 3 || c.Stored != 2 {
+	if c.Total() != 2 || c.Malformed != 1 || c.Lost != 3 || c.Stored != 2 {
 		t.Errorf("counters: %+v", c)
 	}
 	b := follower.Next()
-	if len(b.Flows) != 2 || !b.Flows[0].Time.Equal(noon()) || b.Flows[0].Peers[0].Pod.Name != "intruder" {
-		t.Errorf("stored: %+v", b.Flows)
-	}
 	if b.Lost != 3 {
 		t.Errorf("the follower is told of %d lost, want 3", b.Lost)
 	}
-}
-
-func TestPipelineShowsEventsWhileItRuns(t *testing.T) {
-	store := NewStore(16)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	ended := make(chan error)
-	p := testPipeline(&scripted{records: []weftbpf.BpfWeftFlow{dropped()}, wait: true}, store)
-	go func() { ended <- p.Run(ctx) }()
-	if err := store.Reader(Start{}).Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestPipelineBoundsABurst(t *testing.T) {
-	store := NewStore(16)
-	p := testPipeline(&scripted{}, store)
-	for range pendingMax + 5 {
-		raw := dropped()
-		p.take(&raw)
-	}
-	if c := p.Counters(); c.Lost != 5 || c.Total() != pendingMax+5 {
-		t.Errorf("counters: %+v", c)
+	if len(b.Flows) != 2 || !b.Flows[0].Time.Equal(noon()) || b.Flows[0].Peers[0].Pod.Name != "intruder" {
+		t.Errorf("stored: %+v", b.Flows)
 	}
 }
 
 func TestPipelineReportsABrokenSource(t *testing.T) {
 	broken := errors.New("bad file descriptor")
-	if err := testPipeline(&scripted{err: broken}, NewStore(1)).Run(t.Context()); !errors.Is(err, broken) {
+	if err := testPipeline(&scripted{end: broken}, NewStore(1)).Run(t.Context()); !errors.Is(err, broken) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPipelineEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := testPipeline(&scripted{end: os.ErrDeadlineExceeded}, NewStore(1)).Run(ctx); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,9 +4,11 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,7 +35,7 @@ func (k Key) String() string {
 type Object struct {
 	Key   Key
 	Line  int // of its name
-	Value any // model.Pod, Namespace, Service, EndpointSlice or Policy
+	Value any // model.Pod, Namespace, Service, EndpointSlice or []Policy
 }
 
 // Decode reads a manifest file; name tells YAML from JSON and is the Source of
@@ -140,10 +142,16 @@ func problems(file string, errs []strictyaml.Error) []Problem {
 func place(doc *strictyaml.Document, errs field.ErrorList) []strictyaml.Error {
 	var out []strictyaml.Error
 	for _, e := range errs {
-		body := e.ErrorBody()
-		out = append(out, strictyaml.Error{
-			Line: doc.LineOf(e.Field), Field: e.Field, Message: strings.ToLower(body[:1]) + body[1:],
-		})
+		out = append(out, strictyaml.Error{Line: doc.LineOf(e.Field), Field: e.Field, Message: message(e)})
 	}
+	slices.SortStableFunc(out, func(a, b strictyaml.Error) int { return cmp.Compare(a.Line, b.Line) })
 	return out
+}
+
+func message(e *field.Error) string {
+	if e.Type == faultOfPolicy {
+		return e.Detail
+	}
+	body := e.ErrorBody()
+	return strings.ToLower(body[:1]) + body[1:]
 }

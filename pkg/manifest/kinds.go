@@ -10,6 +10,8 @@ import (
 	"github.com/weftmesh/weft/pkg/strictyaml"
 )
 
+const weftVersion = "weftmesh.io/v1alpha1"
+
 // kind is one kind of object that the folder may hold.
 type kind struct {
 	version string // apiVersion
@@ -24,6 +26,9 @@ func kinds() []kind {
 		{"v1", "Namespace", of(convert.Namespace, namespaceObject)},
 		{"v1", "Service", of(convert.Service, serviceObject)},
 		{"discovery.k8s.io/v1", "EndpointSlice", of(convert.EndpointSlice, sliceObject)},
+		{"networking.k8s.io/v1", "NetworkPolicy", of(networkPolicy, policyObject)},
+		{weftVersion, "WeftNetworkPolicy", of(weftNetworkPolicy, policyObject)},
+		{weftVersion, "WeftClusterNetworkPolicy", of(weftClusterNetworkPolicy, policyObject)},
 	}
 }
 
@@ -59,9 +64,4 @@ func serviceObject(v model.Service, source string) Object {
 func sliceObject(v model.EndpointSlice, source string) Object {
 	v.Source = source
 	return Object{Key: Key{Namespace: v.Namespace, Name: v.Name}, Value: v}
-}
-
-func policyObject(v model.Policy, source string) Object {
-	v.Source = source
-	return Object{Key: Key{Namespace: v.Key.Namespace, Name: v.Key.Name}, Value: v}
 }

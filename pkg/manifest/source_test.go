@@ -274,3 +274,15 @@ func TestConsumerIsAskedAgainAfterAnError(t *testing.T) {
 	})
 	s.wait("one@a.yaml", "")
 }
+
+func TestFolderThatCannotBeListedChangesNothing(t *testing.T) {
+	s := play(t, existing)
+	s.write("a.yaml", pods("one"))
+	s.wait("one@a.yaml", "")
+	s.must(os.Rename(s.dir, s.dir+".away"))
+	s.must(os.WriteFile(s.dir, nil, 0o644))
+	s.wait("one@a.yaml", "reading the manifest folder: ")
+	s.must(os.Remove(s.dir))
+	s.must(os.Rename(s.dir+".away", s.dir))
+	s.wait("one@a.yaml", "")
+}

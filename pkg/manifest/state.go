@@ -77,8 +77,8 @@ func build(objects []Object) State {
 			s.Services = append(s.Services, v)
 		case model.EndpointSlice:
 			s.EndpointSlices = append(s.EndpointSlices, v)
-		case model.Policy:
-			s.Policies = append(s.Policies, v)
+		case []model.Policy:
+			s.Policies = append(s.Policies, v...)
 		}
 	}
 	for name := range inUse {
@@ -103,7 +103,7 @@ func (s *State) sort() {
 	})
 	slices.SortFunc(s.Policies, func(a, b model.Policy) int {
 		return cmp.Or(cmp.Compare(a.Key.Kind, b.Key.Kind), cmp.Compare(a.Key.Namespace, b.Key.Namespace),
-			cmp.Compare(a.Key.Name, b.Key.Name))
+			cmp.Compare(a.Key.Name, b.Key.Name), cmp.Compare(a.Spec, b.Spec))
 	})
 }
 

@@ -72,7 +72,7 @@ func checkDevice(link netlink.Link, h half) error {
 }
 
 func checkAddr(link netlink.Link, a addr) error {
-	list, err := netlink.AddrList(link, a.family())
+	list, err := Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(link, a.family()) })
 	if err != nil {
 		return fmt.Errorf("listing addresses of %s: %w", link.Attrs().Name, err)
 	}
@@ -85,7 +85,9 @@ func checkAddr(link netlink.Link, a addr) error {
 }
 
 func checkRoute(link netlink.Link, a addr, want *netlink.Route) error {
-	list, err := netlink.RouteListFiltered(a.family(), want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	list, err := Dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(a.family(), want, netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return fmt.Errorf("listing routes of %s: %w", link.Attrs().Name, err)
 	}
@@ -98,7 +100,9 @@ func checkRoute(link netlink.Link, a addr, want *netlink.Route) error {
 }
 
 func checkNeighbour(link netlink.Link, a addr, ip netip.Addr, mac model.MAC) error {
-	list, err := netlink.NeighList(link.Attrs().Index, a.family())
+	list, err := Dump(func() ([]netlink.Neigh, error) {
+		return netlink.NeighList(link.Attrs().Index, a.family())
+	})
 	if err != nil {
 		return fmt.Errorf("listing neighbours of %s: %w", link.Attrs().Name, err)
 	}

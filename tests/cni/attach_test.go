@@ -4,10 +4,13 @@ package cni_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 
+	"github.com/containernetworking/cni/pkg/types"
 	"github.com/vishvananda/netlink"
 
 	"github.com/weftmesh/weft/agent/nodenet"
@@ -127,5 +130,48 @@ func TestVersionsOfTheResult(t *testing.T) {
 			t.Errorf("version %s: %+v", v, r)
 		}
 		p.mustDel()
+	}
+}
+
+func TestManyPodsAtOnce(t *testing.T) {
+	const pods, workers = 60, 6
+	h := newHost(t, range4, range6)
+	var all []*pod
+	for i := range pods {
+		all = append(all, h.newPod(fmt.Sprintf("p%d", i)))
+	}
+	each := func(f func(p *pod) *types.Error) {
+		t.Helper()
+		queue := make(chan *pod, pods)
+		for _, p := range all {
+			queue <- p
+		}
+		close(queue)
+		var wg sync.WaitGroup
+		for range workers {
+			wg.Go(func() {
+				for p := range queue {
+					if e := f(p); e != nil {
+						t.Errorf("pod %s: %v (%s)", p.name, e, e.Details)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	each(func(p *pod) *types.Error { r, e := p.add(); p.result = r; return e })
+	each(func(p *pod) *types.Error { return p.check(p.result) })
+	seen := map[netip.Addr]bool{}
+	for _, p := range all {
+		for _, c := range p.result.IPs {
+			if seen[addrOf(c.Address)] {
+				t.Errorf("two pods have %s", c.Address.IP)
+			}
+			seen[addrOf(c.Address)] = true
+		}
+	}
+	each(func(p *pod) *types.Error { _, e := p.call("DEL", nil); return e })
+	for _, p := range all {
+		h.wantNothing(p)
 	}
 }

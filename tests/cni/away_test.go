@@ -104,7 +104,7 @@ func TestRestartRepairsTheHostsSide(t *testing.T) {
 func TestCheckSeesWhatIsWrong(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
-		break_     func(h *host, p *pod)
+		spoil      func(h *host, p *pod)
 	}{
 		{"address", "in the pod: device eth0 lacks address 10.17.0.2", func(_ *host, p *pod) { p.ip("addr", "flush", "dev", "eth0") }},
 		{"route", "in the pod: device eth0 lacks the route to 0.0.0.0/0", func(_ *host, p *pod) { p.ip("-4", "route", "flush", "default") }},
@@ -125,7 +125,7 @@ func TestCheckSeesWhatIsWrong(t *testing.T) {
 			if e := p.check(r); e != nil {
 				t.Fatalf("CHECK: %v", e)
 			}
-			c.break_(h, p)
+			c.spoil(h, p)
 			wantError(t, p.check(r), 100, c.text)
 		})
 	}

@@ -44,11 +44,11 @@ func TestAddFailsClosedWithoutAgent(t *testing.T) {
 // the same pod must work.
 func TestAddRollsBack(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		code   uint
-		text   string
-		break_ func(h *host, p *pod)
-		mend   func(h *host, p *pod)
+		name  string
+		code  uint
+		text  string
+		spoil func(h *host, p *pod)
+		mend  func(h *host, p *pod)
 	}{
 		{"unknown pod", 101, "pod default/a is not known to this node",
 			func(h *host, _ *pod) { h.tables.pods = map[model.PodKey]model.Pod{} },
@@ -94,7 +94,7 @@ func TestAddRollsBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t, range4, range6)
 			p := h.newPod("a")
-			c.break_(h, p)
+			c.spoil(h, p)
 			_, e := p.add()
 			wantError(t, e, c.code, c.text)
 			c.mend(h, p)
@@ -158,7 +158,7 @@ func TestBadInputIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		code       uint
-		break_     func(p *pod)
+		spoil      func(p *pod)
 	}{
 		{"no pod named", "CNI_ARGS has no K8S_POD_NAMESPACE", types.ErrInvalidEnvironmentVariables, func(p *pod) { p.args = "IgnoreUnknown=1" }},
 		{"unknown argument", "CNI_ARGS: ", types.ErrInvalidEnvironmentVariables, func(p *pod) { p.args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;FOO=1" }},
@@ -173,7 +173,7 @@ func TestBadInputIsRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := h.newPod("a")
-			c.break_(p)
+			c.spoil(p)
 			_, e := p.add()
 			wantError(t, e, c.code, c.text)
 			if n := len(h.tables.list()); n != 0 {

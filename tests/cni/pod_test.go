@@ -36,6 +36,7 @@ type pod struct {
 	version     string
 	extra       map[string]any // added to the network configuration
 	args        string         // CNI_ARGS instead of the usual
+	result      *current.Result
 }
 
 // newPod makes the namespace and, in the agent's tables, the workload.

@@ -34,10 +34,11 @@ func main() {
 	sandbox.Enter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := demo(ctx, *bin, *manifests, *stay == "yes" || *stay == "auto" && atTerminal())
+	interrupted := ctx.Err() != nil
 	stop()
 	switch {
 	case err == nil:
-	case ctx.Err() != nil:
+	case interrupted:
 		fmt.Println("\nended before its end; everything that it made is gone")
 		os.Exit(130)
 	default:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ type node struct {
 	agent   *sandbox.Agent
 	runtime *sandbox.Runtime
 	pods    []*sandbox.Pod
+	world   *sandbox.NS
+	before  []string // what was on the node before the agent
 }
 
 // startNode starts the agent on an empty manifest folder. When the test ends,
@@ -48,6 +51,8 @@ func startNode(t *testing.T, settings ...string) *node {
 	ok(t, os.MkdirAll(manifestDir, 0o755))
 	text := "nodeName: node-1\nmetricsAddress: \"127.0.0.1:9465\"\n" + strings.Join(settings, "\n") + "\n"
 	ok(t, os.WriteFile(n.config, []byte(text), 0o644))
+	n.world = newWorld(t)
+	n.before = inventory(t)
 	t.Cleanup(n.tearDown)
 	n.startAgent("weft-agent")
 	return n
@@ -83,8 +88,13 @@ func (n *node) tearDown() {
 	if err != nil {
 		n.t.Errorf("cleanup: %v\n%s", err, out)
 	}
-	for _, left := range leftovers(n.t) {
-		n.t.Errorf("left on the node: %s", left)
+	for _, left := range inventory(n.t) {
+		if !slices.Contains(n.before, left) {
+			n.t.Errorf("left on the node: %s", left)
+		}
+	}
+	if err := removeWorld(n.world); err != nil {
+		n.t.Error(err)
 	}
 	for _, f := range []string{manifestDir, n.config} {
 		if err := os.RemoveAll(f); err != nil {

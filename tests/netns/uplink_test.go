@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/weftmesh/weft/tests/sandbox"
+)
+
+// The host has one wire to the world, which is a namespace that is no pod.
+const (
+	uplinkDevice = "up0"
+	hostV4       = "192.0.2.1"
+	hostV6       = "2001:db8::1"
+	worldV4      = "192.0.2.2"
+	worldV6      = "2001:db8::2"
+)
+
+// hostAddrs and worldAddrs are by family, like addrs of a pod.
+func hostAddrs() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr(hostV4), netip.MustParseAddr(hostV6)}
+}
+
+func worldAddrs() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr(worldV4), netip.MustParseAddr(worldV6)}
+}
+
+// newWorld wires the host to a namespace beyond it, which knows the way back.
+func newWorld(t *testing.T) *sandbox.NS {
+	t.Helper()
+	world, err := sandbox.NewNS("world")
+	ok(t, err)
+	ok(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: uplinkDevice}, PeerName: "w0"}))
+	ok(t, moveTo(world, "w0"))
+	ok(t, setUp(uplinkDevice, hostV4+"/24", hostV6+"/64"))
+	ok(t, world.Do(func() error {
+		if err := setUp("w0", worldV4+"/24", worldV6+"/64"); err != nil {
+			return err
+		}
+		for _, via := range []string{hostV4, hostV6} {
+			if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(via), Dst: everywhere(via)}); err != nil {
+				return fmt.Errorf("routing by %s: %w", via, err)
+			}
+		}
+		return nil
+	}))
+	return world
+}
+
+func removeWorld(world *sandbox.NS) error {
+	if link, err := netlink.LinkByName(uplinkDevice); err == nil {
+		if err := netlink.LinkDel(link); err != nil {
+			return err
+		}
+	}
+	return world.Close()
+}
+
+func moveTo(ns *sandbox.NS, device string) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	fd, err := os.Open(ns.Path)
+	if err != nil {
+		return err
+	}
+	defer fd.Close()
+	return netlink.LinkSetNsFd(link, int(fd.Fd()))
+}
+
+// setUp gives a device of the present namespace addresses and sets it up.
+func setUp(device string, addresses ...string) error {
+	link, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		addr.Flags = 0x02 // IFA_F_NODAD: an address is good at once
+		if addr.IP.To4() != nil {
+			addr.Flags = 0
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("adding %s to %s: %w", a, device, err)
+		}
+	}
+	return netlink.LinkSetUp(link)
+}
+
+func everywhere(via string) *net.IPNet {
+	if ip := net.ParseIP(via); ip.To4() != nil {
+		return &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+	}
+	return &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}
+}
