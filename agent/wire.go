@@ -48,6 +48,7 @@ type agent struct {
 	addrs    *nodenet.Addresses
 	cni      *cniserver.Server
 	dp       *datapath.Datapath
+	events   *datapath.FlowReader
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
@@ -65,10 +66,14 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 		return err
 	}
 	defer lock.Close()
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("making stateDir: %w", err)
+	}
 	if err := a.build(); err != nil {
 		return err
 	}
 	defer a.dp.Close()
+	defer a.events.Close()
 	if err := a.tables.Start(); err != nil {
 		return fmt.Errorf("starting the tables: %w", err)
 	}
@@ -112,8 +117,11 @@ func (a *agent) build() error {
 	})
 	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
+	if a.events, err = a.dp.Flows(); err != nil {
+		return err
+	}
 	a.flows = flow.NewPipeline(flow.Config{
-		Source: a.dp, Names: func() flow.Names { return a.engine.View().Names },
+		Source: a.events, Names: func() flow.Names { return a.engine.View().Names },
 		Store: a.store, Clock: flow.SystemClock, Log: a.log.With("part", "flows"),
 	})
 	return a.buildCNI()

@@ -3,51 +3,51 @@
 package datapath
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf/ringbuf"
-
-	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
 
-// pollEvents bounds how late an event is read: the programs wake nobody up
-// while there is room, which costs a busy node least.
-const pollEvents = 50 * time.Millisecond
+// FlowReader reads flow events. One goroutine uses it.
+type FlowReader struct {
+	dp     *Datapath
+	ring   *ringbuf.Reader
+	record ringbuf.Record
+}
 
-// RunEvents calls fn with every flow event until the context ends, which is no
-// error. raw is good only during the call. One reader at a time.
-func (d *Datapath) RunEvents(ctx context.Context, fn func(raw *weftbpf.BpfWeftFlow)) error {
-	reader, err := ringbuf.NewReader(d.maps.WeftEvents)
+// Flows opens the ring buffer of flow events.
+func (d *Datapath) Flows() (*FlowReader, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ring, err := ringbuf.NewReader(d.maps.WeftEvents)
 	if err != nil {
-		return fmt.Errorf("opening the ring buffer of flow events: %w", err)
+		return nil, fmt.Errorf("opening the ring buffer of flow events: %w", err)
 	}
-	defer reader.Close()
-	var record ringbuf.Record
-	for ctx.Err() == nil {
-		reader.SetDeadline(time.Now().Add(pollEvents))
-		err := reader.ReadInto(&record)
-		for ; err == nil && ctx.Err() == nil; err = reader.ReadInto(&record) {
-			if raw := asFlow(record.RawSample); raw != nil {
-				fn(raw)
-			}
-		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("reading flow events: %w", err)
-		}
-	}
-	return nil
+	return &FlowReader{dp: d, ring: ring}, nil
 }
 
-// asFlow looks at a sample as an event, without a copy: the reader's buffer is
-// an allocation of its own, and so aligned. A sample of another size is none.
-func asFlow(sample []byte) *weftbpf.BpfWeftFlow {
-	if len(sample) < int(unsafe.Sizeof(weftbpf.BpfWeftFlow{})) {
-		return nil
+// ReadFlow returns the next event (struct weft_flow), good until the next call.
+// When there is none it waits until the deadline and fails with
+// os.ErrDeadlineExceeded; after Close it fails with os.ErrClosed.
+func (r *FlowReader) ReadFlow(deadline time.Time) ([]byte, error) {
+	r.ring.SetDeadline(deadline)
+	err := r.ring.ReadInto(&r.record)
+	switch {
+	case err == nil:
+		return r.record.RawSample, nil
+	case errors.Is(err, ringbuf.ErrClosed):
+		return nil, os.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, os.ErrDeadlineExceeded
 	}
-	return (*weftbpf.BpfWeftFlow)(unsafe.Pointer(&sample[0]))
+	return nil, fmt.Errorf("reading flow events: %w", err)
 }
+
+// LostFlows is how many events the kernel had no room for, ever.
+func (r *FlowReader) LostFlows() (uint64, error) { return r.dp.LostEvents() }
+
+// Close ends reading; events go on to be counted as lost once the buffer is full.
+func (r *FlowReader) Close() error { return r.ring.Close() }

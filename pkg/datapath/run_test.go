@@ -3,9 +3,9 @@
 package datapath
 
 import (
-	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -100,28 +100,16 @@ func TestASweepThatWasCutShortIsMadeUpFor(t *testing.T) {
 	}
 }
 
-func TestEventsComeUntilTheContextEnds(t *testing.T) {
+func TestFlowReaderWaitsUntilTheDeadlineAndEndsWhenClosed(t *testing.T) {
 	d := open(t, Config{FlowEvents: true})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- d.RunEvents(ctx, func(*weftbpf.BpfWeftFlow) {}) }()
-	cancel()
-	select {
-	case err := <-ended:
-		must(t, err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("the reader goes on after its context has ended")
+	reader, err := d.Flows()
+	must(t, err)
+	if _, err := reader.ReadFlow(time.Now().Add(10 * time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("an empty buffer gives %v", err)
 	}
-}
-
-func TestASampleOfAnotherSizeIsNoEvent(t *testing.T) {
-	if asFlow(make([]byte, 8)) != nil {
-		t.Error("eight bytes were taken for an event")
-	}
-	sample := make([]byte, 136)
-	sample[8] = 2
-	if flow := asFlow(sample); flow == nil || flow.Type != 2 {
-		t.Errorf("the event is %+v", flow)
+	must(t, reader.Close())
+	if _, err := reader.ReadFlow(time.Now().Add(time.Second)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a closed reader gives %v", err)
 	}
 }
 
