@@ -18,7 +18,7 @@ const dumpBatch = 2048
 // dump calls fn with every entry of a map, fetched in batches.
 func dump[K, V any](m *ebpf.Map, fn func(K, V) error) error {
 	keys, values := make([]K, dumpBatch), make([]V, dumpBatch)
-	return batches(m, keys, values, func(n int) error {
+	err := batches(m, keys, values, func(n int) error {
 		for i := range n {
 			if err := fn(keys[i], values[i]); err != nil {
 				return err
@@ -26,13 +26,33 @@ func dump[K, V any](m *ebpf.Map, fn func(K, V) error) error {
 		}
 		return nil
 	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return dumpSingly(m, fn)
+	}
+	return err
+}
+
+// dumpSingly is dump for kernels that have no batches for this type of map.
+func dumpSingly[K, V any](m *ebpf.Map, fn func(K, V) error) error {
+	var key K
+	var value V
+	entries := m.Iterate()
+	for entries.Next(&key, &value) {
+		if err := fn(key, value); err != nil {
+			return err
+		}
+	}
+	if err := entries.Err(); err != nil {
+		return fmt.Errorf("dumping map: %w", err)
+	}
+	return nil
 }
 
 // dumpRaw is dump for a map whose layout is not known at build time.
 func dumpRaw(m *ebpf.Map, fn func(key, value []byte) error) error {
 	keys := reflect.MakeSlice(reflect.SliceOf(byteArray(m.KeySize())), dumpBatch, dumpBatch)
 	values := reflect.MakeSlice(reflect.SliceOf(byteArray(m.ValueSize())), dumpBatch, dumpBatch)
-	return batches(m, keys.Interface(), values.Interface(), func(n int) error {
+	err := batches(m, keys.Interface(), values.Interface(), func(n int) error {
 		for i := range n {
 			if err := fn(keys.Index(i).Bytes(), values.Index(i).Bytes()); err != nil {
 				return err
@@ -40,6 +60,10 @@ func dumpRaw(m *ebpf.Map, fn func(key, value []byte) error) error {
 		}
 		return nil
 	})
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return dumpSingly(m, fn)
+	}
+	return err
 }
 
 // dumpMaps calls fn with the index and id of every map in an array of maps. It

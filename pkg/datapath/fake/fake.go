@@ -17,7 +17,6 @@ import (
 	"sync"
 
 	"github.com/weftmesh/weft/pkg/datapath"
-	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -37,7 +36,6 @@ type Datapath struct {
 	attached map[string]uint32
 	swept    []netip.Prefix
 	writes   int
-	events   chan *weftbpf.BpfWeftFlow
 }
 
 // New is an empty kernel that never fails.
@@ -45,7 +43,7 @@ func New() *Datapath {
 	return &Datapath{
 		rows: make(map[uint16]model.EndpointRow), epochs: make(map[uint16]uint32),
 		sets: make(map[model.SetHash]model.PolicySet), ips: make(map[netip.Prefix]model.IPRow),
-		attached: make(map[string]uint32), events: make(chan *weftbpf.BpfWeftFlow, 64),
+		attached: make(map[string]uint32),
 	}
 }
 

@@ -3,13 +3,11 @@
 package fake
 
 import (
-	"context"
 	"maps"
 	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/datapath"
-	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -68,18 +66,3 @@ func (d *Datapath) LostEvents() (uint64, error) { return 0, nil }
 
 // EvictedUnanswered is none.
 func (d *Datapath) EvictedUnanswered() (map[uint16]uint64, error) { return nil, nil }
-
-// Emit hands an event to RunEvents; it waits when many are unread.
-func (d *Datapath) Emit(raw *weftbpf.BpfWeftFlow) { d.events <- raw }
-
-// RunEvents calls fn with what was emitted until the context ends.
-func (d *Datapath) RunEvents(ctx context.Context, fn func(raw *weftbpf.BpfWeftFlow)) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case raw := <-d.events:
-			fn(raw)
-		}
-	}
-}
