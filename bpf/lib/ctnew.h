@@ -138,7 +138,11 @@ static __always_inline __u32 weft_new_type(const struct weft_pkt *p, const struc
 static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_pkt *p,
 					    struct weft_ct *ct, int reason, bool answered)
 {
+	bool host = ct->identity[0] == WEFT_ID_HOST || ct->identity[1] == WEFT_ID_HOST;
+
 	if (reason != WEFT_DROP_POLICY_DENY && reason != WEFT_DROP_POLICY_DEFAULT)
+		return;
+	if (host && p->hook == WEFT_INGRESS && ctx->ingress_ifindex)
 		return;
 	weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
 	weft_ct_del(&p->key, p->family, answered);
@@ -195,6 +199,9 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 			weft_ct_refused(ctx, p, ct, reason, answered);
 		return reason;
 	}
+	/* What goes wrong from here on is nobody's policy. */
+	p->dir = p->hook;
+	p->rule = 0;
 	if (fresh && ct)
 		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
 	weft_ct_note(p, &row.ct, reply);
