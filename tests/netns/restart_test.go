@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
@@ -115,6 +117,7 @@ func TestTrafficOutlivesTheAgent(t *testing.T) {
 
 func TestWorkloadsDeletedWithoutAnAgentLeaveNothing(t *testing.T) {
 	n := startNode(t)
+	n.write("policy.yaml", clientTakesNothing)
 	stays, goes := n.pod("stays"), n.pod("goes")
 	ok(t, n.agent.Kill())
 	ok(t, os.Remove(filepath.Join(manifestDir, "pod-goes.yaml")))
@@ -122,7 +125,8 @@ func TestWorkloadsDeletedWithoutAnAgentLeaveNothing(t *testing.T) {
 	n.forget(goes)
 	n.startAgent("weft-agent")
 	n.settle()
-	for dir, want := range map[string]int{"/sys/fs/bpf/weft/links": 2, "/var/lib/weft/endpoints": 1} {
+	n.pod("client")
+	for dir, want := range map[string]int{"/sys/fs/bpf/weft/links": 4, "/var/lib/weft/endpoints": 2} {
 		ok(t, sandbox.Eventually(n.ctx, soon, "only what is left in "+dir, func() error {
 			entries, err := os.ReadDir(dir)
 			if err == nil && len(entries) != want {
@@ -131,8 +135,27 @@ func TestWorkloadsDeletedWithoutAnAgentLeaveNothing(t *testing.T) {
 			return err
 		}))
 	}
+	n.equalsFresh()
 	serve(t, stays, 8080)
 	onBoth(t, func(t *testing.T, family int) {
 		reaches(t, sandbox.Host(), "tcp", addrs(stays)[family], 8080)
 	})
+}
+
+// equalsFresh fails unless the kernel holds what an agent that finds it empty
+// writes there.
+func (n *node) equalsFresh() {
+	n.t.Helper()
+	const pins = "/sys/fs/bpf/weft"
+	before, err := datapath.Inspect(pins)
+	ok(n.t, err)
+	ok(n.t, n.agent.Kill())
+	ok(n.t, datapath.Cleanup(pins))
+	n.startAgent("weft-agent")
+	n.settle()
+	fresh, err := datapath.Inspect(pins)
+	ok(n.t, err)
+	if !reflect.DeepEqual(before, fresh) {
+		n.t.Errorf("the kernel held\n%+v\nbut a fresh agent writes\n%+v", before, fresh)
+	}
 }
