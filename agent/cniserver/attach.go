@@ -28,6 +28,11 @@ func (s *Server) Prepare(ctx context.Context, req *agentv1.PrepareRequest) (*age
 	if !filepath.IsAbs(req.GetNetns()) {
 		return nil, status.Errorf(codes.InvalidArgument, "the network namespace %q is not an absolute path", req.GetNetns())
 	}
+	if s.cfg.Ready != nil {
+		if err := s.cfg.Ready(); err != nil {
+			return nil, status.Error(codes.FailedPrecondition, err.Error())
+		}
+	}
 	letGo, err := s.hold(ctx, key)
 	if err != nil {
 		return nil, status.FromContextError(err).Err()
@@ -71,7 +76,7 @@ func (s *Server) workload(req *agentv1.PrepareRequest) (model.Pod, error) {
 	case !ok || pod.Orphan:
 		return pod, status.Errorf(codes.NotFound, "pod %s is not known to this node: no manifest or API object of that name has been read", key)
 	case pod.HostNetwork:
-		return pod, status.Errorf(codes.FailedPrecondition, "pod %s uses the host's network and is not attached", key)
+		return pod, status.Errorf(codes.PermissionDenied, "pod %s uses the host's network and is not attached", key)
 	case pod.UID != "" && req.GetPodUid() != "" && pod.UID != req.GetPodUid():
 		return pod, status.Errorf(codes.NotFound, "pod %s is not known to this node with UID %s, but with %s", key, req.GetPodUid(), pod.UID)
 	}

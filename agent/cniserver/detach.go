@@ -70,7 +70,7 @@ func (s *Server) Check(ctx context.Context, req *agentv1.CheckRequest) (*agentv1
 	wait, cancel := context.WithTimeout(ctx, s.cfg.CheckTimeout)
 	defer cancel()
 	if _, err := s.cfg.Realizer.WaitEndpoint(wait, r.ID); err != nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "pod %s: its policy is not in the kernel: %v", r.Pod, err)
+		return nil, status.Errorf(codes.Aborted, "pod %s: its policy is not in the kernel: %v", r.Pod, err)
 	}
 	return &agentv1.CheckResponse{Endpoint: response(r)}, nil
 }

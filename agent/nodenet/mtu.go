@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/weftmesh/weft/pkg/podnet"
 )
 
 // defaultMTU is used on a host without a default route.
@@ -19,7 +21,7 @@ func MTU(configured uint16) (uint16, error) {
 	}
 	smallest := 0
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteList(nil, family)
+		routes, err := podnet.Dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 		if err != nil {
 			return 0, fmt.Errorf("listing routes for the MTU: %w", err)
 		}

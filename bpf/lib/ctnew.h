@@ -195,6 +195,9 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 			weft_ct_refused(ctx, p, ct, reason, answered);
 		return reason;
 	}
+	/* What goes wrong from here on is nobody's policy. */
+	p->dir = p->hook;
+	p->rule = 0;
 	if (fresh && ct)
 		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
 	weft_ct_note(p, &row.ct, reply);

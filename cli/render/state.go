@@ -160,16 +160,27 @@ func ids(all []uint32) string {
 }
 
 func entries(w io.Writer, e *agentv1.EndpointPolicy) error {
+	if len(e.GetEntries()) == 0 {
+		_, err := fmt.Fprintf(w, "\nendpoint %d: no entries\n", e.GetEndpoint())
+		return err
+	}
 	if _, err := fmt.Fprintf(w, "\nendpoint %d\n", e.GetEndpoint()); err != nil {
 		return err
 	}
+	reserved := model.ReservedNames()
 	var rows [][]string
 	for _, p := range e.GetEntries() {
-		peer := number(p.GetPeer())
+		peer, protocol := number(p.GetPeer()), p.GetProtocol()
+		if name, ok := reserved[model.IdentityID(p.GetPeer())]; ok {
+			peer += " " + name
+		}
 		if p.GetPeer() == 0 {
 			peer = "any"
 		}
-		rows = append(rows, []string{p.GetDirection(), peer, p.GetProtocol(), p.GetPort(), p.GetAction(), p.GetRule()})
+		if protocol == "0" {
+			protocol = "any"
+		}
+		rows = append(rows, []string{p.GetDirection(), peer, protocol, p.GetPort(), p.GetAction(), p.GetRule()})
 	}
 	return Table(w, []string{"DIRECTION", "PEER", "PROTOCOL", "PORT", "ACTION", "RULE"}, rows)
 }

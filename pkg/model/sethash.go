@@ -39,10 +39,11 @@ func HashEntries(entries []PolicyEntry) SetHash {
 		entries = slices.Clone(entries)
 		SortEntries(entries)
 	}
+	const width, batch = 20, 512 // bytes an entry, entries a write
 	h := sha256.New()
-	buf := make([]byte, 0, 22)
-	for _, e := range entries {
-		buf = append(buf[:0], byte(e.Direction))
+	buf := make([]byte, 0, width*batch)
+	for i, e := range entries {
+		buf = append(buf, byte(e.Direction))
 		buf = binary.BigEndian.AppendUint32(buf, uint32(e.Peer))
 		buf = append(buf, e.Protocol)
 		buf = binary.BigEndian.AppendUint16(buf, e.Port)
@@ -50,7 +51,10 @@ func HashEntries(entries []PolicyEntry) SetHash {
 		buf = binary.BigEndian.AppendUint32(buf, e.Precedence)
 		buf = binary.BigEndian.AppendUint16(buf, e.Ruleset)
 		buf = binary.BigEndian.AppendUint32(buf, uint32(e.Rule))
-		h.Write(buf)
+		if len(buf) == cap(buf) || i == len(entries)-1 {
+			h.Write(buf)
+			buf = buf[:0]
+		}
 	}
 	return SetHash(h.Sum(nil)[:len(SetHash{})])
 }

@@ -111,7 +111,7 @@ func BenchmarkNewIdentityForAll(b *testing.B) {
 	in := benchInputs()
 	all := benchPolicy(benchPolicies)
 	all.Subject = model.Selector{}
-	all.Rules[0].Peers = []model.Peer{{Entity: "cluster"}}
+	all.Rules[0].Peers, all.Rules[0].Ports = []model.Peer{{Entity: "cluster"}}, nil
 	in.Policies = append(in.Policies, all)
 	more := in
 	more.Identities = append(slices.Clone(in.Identities), benchIdentity(benchIdentities+3))

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"reflect"
 	"slices"
@@ -14,10 +15,11 @@ import (
 
 // compiled is a policy whose peers are bound to the universe.
 type compiled struct {
-	src   model.Policy
-	rules []compiledRule
-	seen  uint64 // last round in which it was given
-	moved uint64 // last round in which a rule's number changed
+	src    model.Policy
+	serial uint64 // unlike any other's
+	rules  []compiledRule
+	seen   uint64 // last round in which it was given
+	moved  uint64 // last round in which a rule's number changed
 }
 
 type compiledRule struct {
@@ -28,7 +30,8 @@ type compiledRule struct {
 }
 
 func (c *Compiler) compilePolicy(p *model.Policy) *compiled {
-	out := &compiled{src: *p, seen: c.round, rules: make([]compiledRule, len(p.Rules))}
+	c.serial++
+	out := &compiled{src: *p, serial: c.serial, seen: c.round, rules: make([]compiledRule, len(p.Rules))}
 	for i := range p.Rules {
 		r := &compiledRule{src: &p.Rules[i]}
 		for _, peer := range p.Rules[i].Peers {
@@ -66,9 +69,15 @@ type subject struct {
 
 // subjectKey is equal for subjects with one identity and one table of ports.
 func subjectKey(s *Subject) string {
+	return fmt.Sprintf("%d%s", s.Identity, portsKey(s.Ports))
+}
+
+func portsKey(ports []model.NamedPort) string {
+	if len(ports) == 0 {
+		return ""
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d", s.Identity)
-	for _, p := range s.Ports {
+	for _, p := range ports {
 		fmt.Fprintf(&b, " %s/%d/%d", p.Name, p.Protocol, p.Port)
 	}
 	return b.String()
@@ -115,8 +124,24 @@ func (s *subject) dirty(round uint64, names *portNames) bool {
 	return false
 }
 
-func (s *subject) compile(round uint64, names *portNames) {
-	s.stale, s.done = false, round
+// dependsOn is equal for subjects whose results are: the policies that select
+// them and, if one of them names ports in ingress, their own ports.
+func (s *subject) dependsOn() string {
+	var key []byte
+	named := false
+	for _, p := range s.policies {
+		key = binary.BigEndian.AppendUint64(key, p.serial)
+		named = named || slices.ContainsFunc(p.rules, func(r compiledRule) bool {
+			return r.named && r.src.Direction == model.Ingress
+		})
+	}
+	if named {
+		key = append(key, portsKey(s.ports)...)
+	}
+	return string(key)
+}
+
+func (s *subject) compile(names *portNames) Result {
 	res := Result{}
 	rules := [2][]*compiledRule{}
 	for _, p := range s.policies {
@@ -139,9 +164,8 @@ func (s *subject) compile(round uint64, names *portNames) {
 		res.Set.Entries = b.build(res.Set.Entries)
 		res.HasRules[d] = len(res.Set.Entries) > n
 	}
-	model.SortEntries(res.Set.Entries)
 	res.Set.Hash = model.HashEntries(res.Set.Entries)
-	s.result = res
+	return res
 }
 
 // appendOnce appends to a sorted list what is not its last item already.

@@ -57,6 +57,7 @@ type Compiler struct {
 	subjects map[string]*subject
 	names    portNames
 	rules    RuleNumbers
+	serial   uint64 // of the newest compiled policy
 }
 
 // policyID names one spec of a policy object.
@@ -88,10 +89,17 @@ func (c *Compiler) Update(in Inputs) (Output, error) {
 	c.names.sync(c.round, in.Ports)
 	changed := c.syncPolicies(in.Policies)
 	out := Output{Results: make([]Result, len(in.Subjects)), Rules: c.rules}
+	fresh := map[string]Result{} // of this round, by what they depend on
 	for i := range in.Subjects {
 		s := c.subject(&in.Subjects[i], changed)
 		if s.dirty(c.round, &c.names) {
-			s.compile(c.round, &c.names)
+			key := s.dependsOn()
+			res, ok := fresh[key]
+			if !ok {
+				res = s.compile(&c.names)
+				fresh[key] = res
+			}
+			s.result, s.stale, s.done = res, false, c.round
 		}
 		out.Results[i] = s.result
 	}

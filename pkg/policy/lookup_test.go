@@ -4,6 +4,7 @@ package policy_test
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
 	"pgregory.net/rapid"
@@ -64,6 +65,9 @@ func checkRows(t *rapid.T, entries []model.PolicyEntry) {
 		prot uint8
 		port uint16
 		bits uint8
+	}
+	if !slices.IsSortedFunc(entries, model.CompareEntries) {
+		t.Fatalf("entries are not in order: %+v", entries)
 	}
 	seen := map[key]bool{}
 	for _, e := range entries {

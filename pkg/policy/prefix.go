@@ -69,9 +69,10 @@ func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	var fresh []netip.Prefix
 	for _, p := range want {
 		id, ok := l.ids[p]
+		_, twice := used[id]
 		switch {
 		case !p.IsValid() || p.Bits() == 0:
-		case ok:
+		case ok && !twice && id.IsLocal():
 			next[p], used[id] = id, struct{}{}
 		default:
 			fresh = append(fresh, p)

@@ -84,7 +84,8 @@ type row struct {
 }
 
 // resolve turns what rules say about overlapping prefixes into rows of which
-// the longest match is the strongest of all that match.
+// the longest match is the strongest of all that match. They are in the order
+// of entries.
 func resolve(said map[portPrefix]saying) []row {
 	out := make([]row, 0, len(said))
 	kept := make(map[portPrefix]uint32, len(said)) // precedence of rows so far
@@ -96,6 +97,9 @@ func resolve(said map[portPrefix]saying) []row {
 		kept[p] = s.precedence
 		out = append(out, row{p, s})
 	}
+	slices.SortFunc(out, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.proto, b.proto), cmp.Compare(a.port, b.port), cmp.Compare(a.bits, b.bits))
+	})
 	return out
 }
 

@@ -23,8 +23,12 @@ type element struct {
 // identities that it means, kept up to date element by element.
 type universe struct {
 	elements map[model.IdentityID]*element
+	having   map[keyValue]map[model.IdentityID]*element // by each label
 	peers    map[string]*peerSet
 }
+
+// keyValue is a label of any source.
+type keyValue struct{ key, value string }
 
 // peerSet is what one peer of rules means.
 type peerSet struct {
@@ -37,7 +41,11 @@ type peerSet struct {
 }
 
 func newUniverse() *universe {
-	u := &universe{elements: map[model.IdentityID]*element{}, peers: map[string]*peerSet{}}
+	u := &universe{
+		elements: map[model.IdentityID]*element{},
+		having:   map[keyValue]map[model.IdentityID]*element{},
+		peers:    map[string]*peerSet{},
+	}
 	for id, name := range model.ReservedNames() {
 		e := &element{id: id, labels: model.NewLabels(model.Label{Source: model.SourceReserved, Key: name})}
 		switch id {
@@ -46,7 +54,7 @@ func newUniverse() *universe {
 		case model.IdentityWorldIPv6:
 			e.prefix = world6()
 		}
-		u.elements[id] = e
+		u.add(e)
 	}
 	return u
 }
@@ -55,12 +63,12 @@ func newUniverse() *universe {
 func (u *universe) sync(round uint64, identities []model.Identity, prefixes map[netip.Prefix]model.IdentityID) {
 	for i := range identities {
 		if id := &identities[i]; id.ID.IsCluster() {
-			u.put(round, element{id: id.ID, labels: id.Labels})
+			u.put(round, id.ID, id.Labels, netip.Prefix{})
 		}
 	}
 	for prefix, id := range prefixes {
 		if id.IsLocal() {
-			u.put(round, element{id: id, prefix: prefix})
+			u.put(round, id, nil, prefix)
 		}
 	}
 	for id, e := range u.elements {
@@ -70,26 +78,43 @@ func (u *universe) sync(round uint64, identities []model.Identity, prefixes map[
 	}
 }
 
-func (u *universe) put(round uint64, e element) {
-	old, ok := u.elements[e.id]
-	if ok && old.prefix == e.prefix && sameLabels(old.labels, e.labels) {
+func (u *universe) put(round uint64, id model.IdentityID, labels model.Labels, prefix netip.Prefix) {
+	old, ok := u.elements[id]
+	if ok && old.prefix == prefix && sameLabels(old.labels, labels) {
 		old.round = round
 		return
 	}
 	if ok {
 		u.remove(round, old)
 	}
-	e.round = round
-	u.elements[e.id] = &e
+	e := &element{id: id, labels: labels, prefix: prefix, round: round}
+	u.add(e)
 	for _, s := range u.peers {
-		if !s.any && s.means(&e) {
-			s.insert(round, e.id)
+		if !s.any && s.means(e) {
+			s.insert(round, id)
 		}
+	}
+}
+
+func (u *universe) add(e *element) {
+	u.elements[e.id] = e
+	for _, l := range e.labels {
+		k := keyValue{l.Key, l.Value}
+		if u.having[k] == nil {
+			u.having[k] = map[model.IdentityID]*element{}
+		}
+		u.having[k][e.id] = e
 	}
 }
 
 func (u *universe) remove(round uint64, e *element) {
 	delete(u.elements, e.id)
+	for _, l := range e.labels {
+		k := keyValue{l.Key, l.Value}
+		if delete(u.having[k], e.id); len(u.having[k]) == 0 {
+			delete(u.having, k)
+		}
+	}
 	for _, s := range u.peers {
 		if i, found := slices.BinarySearch(s.members, e.id); found {
 			s.members = slices.Delete(s.members, i, i+1)
@@ -117,17 +142,39 @@ func (u *universe) use(round uint64, peer model.Peer) *peerSet {
 			s.any = s.entity.any
 		}
 		if !s.any {
-			for _, e := range u.elements {
-				if s.means(e) {
-					s.members = append(s.members, e.id)
-				}
-			}
-			slices.Sort(s.members)
+			u.fill(s)
 		}
 		u.peers[key] = s
 	}
 	s.users++
 	return s
+}
+
+// fill finds a new set's members.
+func (u *universe) fill(s *peerSet) {
+	for _, e := range u.candidates(s.peer.Selector) {
+		if s.means(e) {
+			s.members = append(s.members, e.id)
+		}
+	}
+	slices.Sort(s.members)
+}
+
+// candidates are elements among which all are that a selector matches: those
+// with the rarest of the labels that it asks for, or all elements.
+func (u *universe) candidates(sel *model.Selector) map[model.IdentityID]*element {
+	best := u.elements
+	if sel == nil {
+		return best
+	}
+	for _, r := range sel.Requirements {
+		if r.Operator == model.OpIn && len(r.Values) == 1 {
+			if some := u.having[keyValue{r.Key, r.Values[0]}]; len(some) < len(best) {
+				best = some
+			}
+		}
+	}
+	return best
 }
 
 func (u *universe) release(s *peerSet) {

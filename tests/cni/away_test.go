@@ -4,6 +4,7 @@ package cni_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/agent/nodenet"
 	"github.com/weftmesh/weft/pkg/attachment"
+	"github.com/weftmesh/weft/tests/sandbox"
 )
 
 func TestDelWithoutAgentIsCompletedOnItsReturn(t *testing.T) {
@@ -53,7 +55,7 @@ func TestAddAfterTombstone(t *testing.T) {
 	if err := attachment.WriteTombstone(h.dir, p.key()); err != nil {
 		t.Fatal(err)
 	}
-	ip(t, "link", "del", p.key().HostDevice())
+	must(t, delLink(p.key().HostDevice()))
 	p.mustAdd()
 	if attachment.HasTombstone(h.dir, p.key()) {
 		t.Error("the tombstone is still there, and would remove the new attachment")
@@ -67,10 +69,13 @@ func TestDelWhenEverythingIsGone(t *testing.T) {
 	if err := netns.DeleteNamed(p.containerID); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the device to go with its namespace", func() bool {
-		index, err := nodenet.Devices{}.Find(p.key().HostDevice())
-		return err == nil && index == 0
+	err := sandbox.Eventually(t.Context(), 10*time.Second, "the device goes with its namespace", func() error {
+		if index, err := (nodenet.Devices{}).Find(p.key().HostDevice()); err != nil || index != 0 {
+			return fmt.Errorf("index %d, %v", index, err)
+		}
+		return nil
 	})
+	must(t, err)
 	p.mustDel() // CNI_NETNS is a path that is not there any more
 	h.wantNothing(p)
 	p.netns = ""
@@ -82,7 +87,7 @@ func TestEndpointWithoutDeviceIsReleasedAtStart(t *testing.T) {
 	p := h.newPod("a")
 	p.mustAdd()
 	h.stopAgent()
-	ip(t, "link", "del", p.key().HostDevice())
+	must(t, delLink(p.key().HostDevice()))
 	h.start()
 	h.wantNothing(p)
 }
@@ -93,8 +98,9 @@ func TestRestartRepairsTheHostsSide(t *testing.T) {
 	r := p.mustAdd()
 	h.stopAgent()
 	dev := p.key().HostDevice()
-	ip(t, "route", "flush", "dev", dev)
-	ip(t, "-6", "neigh", "flush", "dev", dev, "nud", "permanent")
+	must(t, flushRoutes(dev, netlink.FAMILY_V4))
+	must(t, flushRoutes(dev, netlink.FAMILY_V6))
+	must(t, flushNeighbours(dev, netlink.FAMILY_V6))
 	h.start()
 	if e := p.check(r); e != nil {
 		t.Errorf("CHECK: %v", e)
@@ -102,19 +108,29 @@ func TestRestartRepairsTheHostsSide(t *testing.T) {
 }
 
 func TestCheckSeesWhatIsWrong(t *testing.T) {
+	inPod := func(f func() error) func(*host, *pod) { return func(_ *host, p *pod) { p.do(f) } }
+	onHost := func(f func(dev string) error) func(*host, *pod) {
+		return func(_ *host, p *pod) { must(t, f(p.key().HostDevice())) }
+	}
 	for _, c := range []struct {
 		name, text string
+		code       uint
 		spoil      func(h *host, p *pod)
 	}{
-		{"address", "in the pod: device eth0 lacks address 10.17.0.2", func(_ *host, p *pod) { p.ip("addr", "flush", "dev", "eth0") }},
-		{"route", "in the pod: device eth0 lacks the route to 0.0.0.0/0", func(_ *host, p *pod) { p.ip("-4", "route", "flush", "default") }},
-		{"IPv6 route", "in the pod: device eth0 lacks the route to ::/0", func(_ *host, p *pod) { p.ip("-6", "route", "flush", "default") }},
-		{"neighbour", "lacks the permanent neighbour 169.254.1.1", func(_ *host, p *pod) { p.ip("neigh", "del", "169.254.1.1", "dev", "eth0") }},
-		{"MTU", "has MTU 1300, not 1420", func(_ *host, p *pod) { p.ip("link", "set", "eth0", "mtu", "1300") }},
-		{"host's route", "lacks the route to 10.17.0.2/32", func(_ *host, p *pod) { ip(t, "route", "flush", "dev", p.key().HostDevice()) }},
-		{"device down", "is down", func(_ *host, p *pod) { ip(t, "link", "set", p.key().HostDevice(), "down") }},
-		{"device gone", "is missing", func(_ *host, p *pod) { ip(t, "link", "del", p.key().HostDevice()) }},
-		{"policy", "its policy is not in the kernel", func(h *host, _ *pod) {
+		{"address", "in the pod: device eth0 lacks address 10.17.0.2", 100,
+			inPod(func() error { return delAddr("eth0", "10.17.0.2/32") })},
+		{"route", "in the pod: device eth0 lacks the route to 0.0.0.0/0", 100,
+			inPod(func() error { return flushRoutes("eth0", netlink.FAMILY_V4) })},
+		{"IPv6 route", "in the pod: device eth0 lacks the route to ::/0", 100,
+			inPod(func() error { return flushRoutes("eth0", netlink.FAMILY_V6) })},
+		{"neighbour", "lacks the permanent neighbour 169.254.1.1", 100,
+			inPod(func() error { return flushNeighbours("eth0", netlink.FAMILY_V4) })},
+		{"MTU", "has MTU 1300, not 1420", 100, inPod(func() error { return setMTU("eth0", 1300) })},
+		{"host's route", "lacks the route to 10.17.0.2/32", 100,
+			onHost(func(dev string) error { return flushRoutes(dev, netlink.FAMILY_V4) })},
+		{"device down", "is down", 100, onHost(setDown)},
+		{"device gone", "is missing", 100, onHost(delLink)},
+		{"policy", "its policy is not in the kernel", 103, func(h *host, _ *pod) {
 			h.kernel.set(func(context.Context, uint32) error { return context.DeadlineExceeded })
 		}},
 	} {
@@ -126,7 +142,7 @@ func TestCheckSeesWhatIsWrong(t *testing.T) {
 				t.Fatalf("CHECK: %v", e)
 			}
 			c.spoil(h, p)
-			wantError(t, p.check(r), 100, c.text)
+			wantError(t, p.check(r), c.code, c.text)
 		})
 	}
 }
@@ -136,7 +152,7 @@ func TestCheckLeavesChainedPluginsAlone(t *testing.T) {
 	h := newHost(t, range4, range6)
 	p := h.newPod("a")
 	r := p.mustAdd()
-	p.ip("addr", "add", "198.51.100.7/32", "dev", "eth0")
+	p.do(func() error { return addAddr("eth0", "198.51.100.7/32") })
 	r.IPs = append(r.IPs, r.IPs[0].Copy())
 	r.IPs[len(r.IPs)-1].Address = net.IPNet{IP: net.IPv4(198, 51, 100, 7), Mask: net.CIDRMask(32, 32)}
 	if e := p.check(r); e != nil {
@@ -205,16 +221,5 @@ func TestCleanupLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(h.dir); !os.IsNotExist(err) {
 		t.Errorf("the state is left: %v", err)
-	}
-}
-
-// wait polls a condition.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for %s", what)
-		}
-		time.Sleep(10 * time.Millisecond) // between two looks at the condition
 	}
 }

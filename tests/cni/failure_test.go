@@ -57,12 +57,10 @@ func TestAddRollsBack(t *testing.T) {
 			func(h *host, _ *pod) { h.tables.upsertErr = errors.New("no room in the table") },
 			func(h *host, _ *pod) { h.tables.upsertErr = nil }},
 		{"interface exists in the pod", types.ErrIOFailure, "in the pod: a device eth0 exists already",
-			func(_ *host, p *pod) { p.ip("link", "add", "eth0", "type", "veth", "peer", "name", "x") },
-			func(_ *host, p *pod) { p.ip("link", "del", "eth0") }},
+			func(_ *host, p *pod) { p.do(func() error { return addVeth("eth0", "x") }) },
+			func(_ *host, p *pod) { p.do(func() error { return delLink("eth0") }) }},
 		{"device exists on the host", types.ErrIOFailure, "on the host: a device wf",
-			func(_ *host, p *pod) {
-				ip(t, "link", "add", p.key().HostDevice(), "type", "veth", "peer", "name", "other")
-			},
+			func(_ *host, p *pod) { must(t, addVeth(p.key().HostDevice(), "other")) },
 			func(*host, *pod) {}},
 		{"policy refused", 103, "pod default/a: its policy did not get into the kernel within 500ms: map is full",
 			func(h *host, _ *pod) {
@@ -76,16 +74,13 @@ func TestAddRollsBack(t *testing.T) {
 			func(h *host, _ *pod) { h.kernel.set(nil) }},
 		{"host's side", types.ErrIOFailure, "on the host: ",
 			func(h *host, p *pod) {
-				h.kernel.set(func(context.Context, uint32) error {
-					ip(t, "link", "set", p.key().HostDevice(), "name", "elsewhere")
-					return nil
-				})
+				h.kernel.set(func(context.Context, uint32) error { return rename(p.key().HostDevice(), "elsewhere") })
 			},
-			func(h *host, _ *pod) { h.kernel.set(nil); ip(t, "link", "del", "elsewhere") }},
+			func(h *host, _ *pod) { h.kernel.set(nil); must(t, delLink("elsewhere")) }},
 		{"pod's side", types.ErrIOFailure, "in the pod: ",
 			func(h *host, p *pod) {
 				h.kernel.set(func(context.Context, uint32) error {
-					p.ip("link", "set", "eth0", "name", "elsewhere")
+					p.do(func() error { return rename("eth0", "elsewhere") })
 					return nil
 				})
 			},
@@ -192,6 +187,8 @@ func TestStatus(t *testing.T) {
 	h.notReady = errors.New("manifests have not been read yet")
 	_, e := p.call("STATUS", nil)
 	wantError(t, e, types.ErrPluginNotAvailable, "the weft agent is not ready: manifests have not been read yet")
+	_, e = p.add()
+	wantError(t, e, types.ErrTryAgainLater, "the weft agent is not ready: manifests have not been read yet")
 	h.stopAgent()
 	_, e = p.call("STATUS", nil)
 	wantError(t, e, types.ErrPluginNotAvailable, "is weft-agent running?")

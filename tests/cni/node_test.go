@@ -81,11 +81,11 @@ func TestHostAddressesAreWatched(t *testing.T) {
 	go func() { done <- watcher.Run(ctx) }()
 	base := []netip.Addr{netip.MustParseAddr(hostIPv4), netip.MustParseAddr(hostIPv6)}
 	wantAddrs(t, seen, base)
-	ip(t, "addr", "add", "192.0.2.77/32", "dev", "lo")
+	must(t, addAddr("lo", "192.0.2.77/32"))
 	wantAddrs(t, seen, []netip.Addr{base[0], netip.MustParseAddr("192.0.2.77"), base[1]})
-	ip(t, "addr", "add", "127.0.0.9/8", "dev", "lo") // not one that others could use
-	ip(t, "addr", "del", "127.0.0.9/8", "dev", "lo")
-	ip(t, "addr", "del", "192.0.2.77/32", "dev", "lo")
+	must(t, addAddr("lo", "127.0.0.9/32")) // not one that others could use
+	must(t, delAddr("lo", "127.0.0.9/32"))
+	must(t, delAddr("lo", "192.0.2.77/32"))
 	wantAddrs(t, seen, base)
 	cancel()
 	if err := <-done; err != nil {
@@ -107,8 +107,8 @@ func wantAddrs(t *testing.T, seen <-chan []netip.Addr, want []netip.Addr) {
 
 // A host that lives by router advertisements goes on to when it begins to forward.
 func TestForwardingKeepsRouterAdvertisements(t *testing.T) {
-	ip(t, "link", "add", "uplink", "type", "veth", "peer", "name", "router")
-	t.Cleanup(func() { ip(t, "link", "del", "uplink") })
+	must(t, addVeth("uplink", "router"))
+	t.Cleanup(func() { must(t, delLink("uplink")) })
 	set := func(key, value string) {
 		t.Helper()
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+key, []byte(value), 0); err != nil {

@@ -156,16 +156,18 @@ func (p *pod) in(f func()) {
 	}
 }
 
-// ip runs the ip command in the pod's namespace.
-func (p *pod) ip(args ...string) {
+// do changes something in the pod's namespace.
+func (p *pod) do(f func() error) {
 	p.h.t.Helper()
-	ip(p.h.t, append([]string{"-n", p.containerID}, args...)...)
+	var err error
+	p.in(func() { err = f() })
+	must(p.h.t, err)
 }
 
-func ip(t *testing.T, args ...string) {
+func must(t *testing.T, err error) {
 	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %v: %v: %s", args, err, out)
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

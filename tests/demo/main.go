@@ -56,7 +56,7 @@ func demo(ctx context.Context, bin, manifests string, stay bool) error {
 	defer st.close()
 	fmt.Println("Weft on one host, without Kubernetes. This host is a set of namespaces; yours is not touched.")
 	if err := tell(ctx, os.Stdout, st.story(), os.Getenv(failEnv)); err != nil {
-		if log := st.agentLog(); log != "" && ctx.Err() == nil {
+		if log := st.agentLog(); log != "" && ctx.Err() == nil && !errors.Is(err, sandbox.ErrNotReady) {
 			err = fmt.Errorf("%w\nthe agent's log ends:\n%s", err, log)
 		}
 		return err

@@ -4,7 +4,9 @@ package repo
 
 import (
 	"bytes"
+	"go/ast"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,22 +47,50 @@ func TestNothingForbiddenIsWritten(t *testing.T) {
 	}
 }
 
+// TestTestsNeitherSleepNorSkip lets a sleep pass between two looks at a
+// condition, which is in a loop.
 func TestTestsNeitherSleepNorSkip(t *testing.T) {
-	sleep := regexp.MustCompile(`\btime\.Sleep\(`)
-	skip := regexp.MustCompile(`\b[tbf]\.(Skip|Skipf|SkipNow)\(`)
-	named := regexp.MustCompile(`\.Skipf?\("kernel: `)
-	for _, f := range files(t) {
-		if !strings.HasSuffix(f.name, "_test.go") && !strings.HasPrefix(f.name, "tests/") || f.ext() != ".go" ||
-			strings.HasPrefix(f.name, "tests/repo/") || strings.HasPrefix(f.name, "tests/run/") {
+	for _, f := range goFiles(t) {
+		if !f.test() && !strings.HasPrefix(f.name, "tests/") {
 			continue
 		}
-		for i, line := range strings.Split(string(f.content), "\n") {
-			if sleep.MatchString(line) {
-				t.Errorf("%s:%d: wait for a condition with a deadline, do not sleep", f.name, i+1)
+		var stack []ast.Node
+		ast.Inspect(f.tree, func(n ast.Node) bool {
+			if n == nil {
+				stack = stack[:len(stack)-1]
+				return true
 			}
-			if skip.MatchString(line) && !named.MatchString(line) {
-				t.Errorf(`%s:%d: only a missing kernel feature skips: t.Skip("kernel: …")`, f.name, i+1)
+			stack = append(stack, n)
+			if call, ok := n.(*ast.CallExpr); ok {
+				checkCall(t, f, call, stack)
 			}
+			return true
+		})
+	}
+}
+
+func checkCall(t *testing.T, f goFile, call *ast.CallExpr, stack []ast.Node) {
+	t.Helper()
+	sel, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok {
+		return
+	}
+	receiver, _ := sel.X.(*ast.Ident)
+	switch sel.Sel.Name {
+	case "Sleep":
+		inLoop := slices.ContainsFunc(stack, func(n ast.Node) bool { _, ok := n.(*ast.ForStmt); return ok })
+		if receiver != nil && receiver.Name == "time" && !inLoop {
+			t.Errorf("%s:%d: wait for a condition with a deadline, do not sleep", f.name, f.line(call.Pos()))
+		}
+	case "Skip", "Skipf", "SkipNow":
+		reason := ""
+		if len(call.Args) > 0 {
+			if lit, ok := call.Args[0].(*ast.BasicLit); ok {
+				reason = lit.Value
+			}
+		}
+		if receiver != nil && len(receiver.Name) <= 2 && !strings.HasPrefix(reason, `"kernel: `) {
+			t.Errorf(`%s:%d: only a missing kernel feature skips: t.Skip("kernel: …")`, f.name, f.line(call.Pos()))
 		}
 	}
 }

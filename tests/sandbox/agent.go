@@ -43,6 +43,10 @@ func BinDir() (string, error) {
 	}
 }
 
+// ErrNotReady is an agent that was not ready in time; the error around it holds
+// the end of the agent's log.
+var ErrNotReady = errors.New("agent not ready")
+
 // AgentConfig says how the agent is started. Everything else is in its file.
 type AgentConfig struct {
 	Binary string // path of weft-agent
@@ -118,7 +122,7 @@ func (a *Agent) Ready(ctx context.Context, within time.Duration) (*agentv1.GetSt
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w\nagent's log ends:\n%s", err, tail(a.Log(), 4<<10))
+		return nil, fmt.Errorf("%w: %w\nthe agent's log ends:\n%s", ErrNotReady, err, tail(a.Log(), 4<<10))
 	}
 	return status, nil
 }

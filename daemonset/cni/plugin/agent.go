@@ -54,19 +54,28 @@ func dial(ctx context.Context, socket string) (*agent, error) {
 
 func (a *agent) close() { a.conn.Close() }
 
+// awayError says that the agent did not answer, so that nobody knows whether it did
+// what was asked.
+type awayError struct{ cause *types.Error }
+
+// Unwrap shows the error that the plugin prints.
+func (e awayError) Unwrap() error { return e.cause }
+
+func (e awayError) Error() string { return e.cause.Error() }
+
 // away is the error for an agent that does not answer: fail closed, try again.
-func away(socket string, err error) *types.Error {
+func away(socket string, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
 		err = op.Err // without the path, which is in the message
 	}
-	return types.NewError(types.ErrTryAgainLater, fmt.Sprintf("the weft agent does not answer on %s: %v; is weft-agent running?", socket, err), "")
+	return awayError{types.NewError(types.ErrTryAgainLater, fmt.Sprintf("the weft agent does not answer on %s: %v; is weft-agent running?", socket, err), "")}
 }
 
 // isAway tells an agent that did not answer from one that refused.
 func isAway(err error) bool {
-	var e *types.Error
-	return errors.As(err, &e) && e.Code == types.ErrTryAgainLater
+	var e awayError
+	return errors.As(err, &e)
 }
 
 // explain makes the plugin's error of an RPC's.
@@ -76,6 +85,8 @@ func (a *agent) explain(err error) error {
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return away(a.socket, errors.New(st.Message()))
+	case codes.FailedPrecondition:
+		return types.NewError(types.ErrTryAgainLater, "the weft agent is not ready: "+st.Message(), "")
 	case codes.NotFound:
 		code = codeUnknownPod
 	case codes.ResourceExhausted:

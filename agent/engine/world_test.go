@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/pkg/datapath/fake"
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// world is tables, an engine and a fake kernel; step runs the engine once.
+type world struct {
+	t      *testing.T
+	tables *state.Tables
+	dp     *fake.Datapath
+	engine *Engine
+	source state.Source
+}
+
+func testNode() Node {
+	return Node{Cluster: "default", Filter: identity.DefaultFilter(),
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}}
+}
+
+func newWorld(t *testing.T, dp *fake.Datapath) *world {
+	t.Helper()
+	tables, err := state.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func(string, int) {}
+	w := &world{t: t, tables: tables, dp: dp, engine: New(Config{
+		Log: slog.New(slog.DiscardHandler), Node: testNode(), Tables: tables, Datapath: dp, Errors: none, Drift: none,
+	})}
+	if _, err := w.engine.rec.Compare(); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.before.prefixes = adoptedPrefixes(w.engine.rec)
+	return w
+}
+
+// step lets the engine look once at what the tables say.
+func (w *world) step() {
+	snap, _ := w.tables.Snapshot()
+	if snap.Synced {
+		w.engine.realize(w.t.Context(), snap)
+	}
+}
+
+// settle steps until everything is in the kernel.
+func (w *world) settle() {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for w.step(); ; w.step() {
+		if _, done := w.engine.realized.Revisions(); done == w.tables.Revision() {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("not in the kernel after 20 s: %v", w.engine.realized.Failing())
+		}
+	}
+}
+
+func (w *world) must(_ model.Revision, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) apply() { w.must(w.tables.ReplaceSource(w.source)) }
+
+func testPod(i int, labels map[string]string) model.Pod {
+	return model.Pod{PodKey: model.PodKey{Namespace: "demo", Name: fmt.Sprintf("pod-%d", i)},
+		Labels: labels, ServiceAccount: "default"}
+}
+
+func testEndpoint(i int) model.Endpoint {
+	return model.Endpoint{
+		ID: uint32(i), Slot: uint16(i), Pod: model.PodKey{Namespace: "demo", Name: fmt.Sprintf("pod-%d", i)},
+		ContainerID: fmt.Sprintf("c%d", i), IfName: "eth0", HostIfName: fmt.Sprintf("wf%010d", i),
+		HostIfIndex: uint32(100 + i), IPv4: netip.AddrFrom4([4]byte{10, 244, 0, byte(i)}),
+		MTU: 1500, State: model.EndpointReady,
+	}
+}
+
+// identities gives every pod of the source an identity, by its labels.
+func (w *world) identities() {
+	snap, _ := w.tables.Snapshot()
+	labelsOf := LabelsOf(testNode(), snap)
+	seen := map[string]bool{}
+	var ids []model.Identity
+	for _, p := range snap.Pods {
+		if labels := labelsOf(p); !seen[labels.Key()] {
+			seen[labels.Key()] = true
+			ids = append(ids, model.Identity{ID: model.MinClusterIdentity + model.IdentityID(hash(labels.Key())), Labels: labels})
+		}
+	}
+	w.must(w.tables.ReplaceIdentities(ids))
+}
+
+// hash is a number that labels always get, whatever the order of events.
+func hash(s string) (h uint16) {
+	for _, c := range []byte(s) {
+		h = h*31 + uint16(c)
+	}
+	return h
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"pgregory.net/rapid"
+)
+
+func TestRangesBecomeFewPrefixes(t *testing.T) {
+	check := func(t *rapid.T, first, last uint16) {
+		n, next := 0, uint32(first)
+		rangePrefixes(model.ProtoTCP, first, last, func(p portPrefix) {
+			n++
+			if uint32(p.port) != next || p.proto != model.ProtoTCP {
+				t.Fatalf("%d-%d: prefix %+v, want one from %d", first, last, p, next)
+			}
+			next += 1 << (24 - p.bits)
+			if p.port&(1<<(24-p.bits)-1) != 0 {
+				t.Fatalf("%d-%d: prefix %+v is not aligned", first, last, p)
+			}
+		})
+		if next != uint32(last)+1 || n > 30 {
+			t.Fatalf("%d-%d: %d prefixes up to %d", first, last, n, next)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.Uint16().Draw(t, "a"), rapid.Uint16().Draw(t, "b")
+		check(t, min(a, b), max(a, b))
+		check(t, 1, 65534) // the worst
+		check(t, 0, 65535)
+	})
+}
+
+func TestRuleNumbers(t *testing.T) {
+	rules := func(names ...string) []model.Policy {
+		p := model.Policy{Key: model.PolicyKey{Kind: "k", Name: "p"}}
+		for _, n := range names {
+			p.Rules = append(p.Rules, model.Rule{Name: n, Action: model.ActionDeny})
+		}
+		return []model.Policy{p}
+	}
+	a, b := NumberRules(rules("r1", "r2")), NumberRules(rules("r2", "r3"))
+	k := model.PolicyKey{Kind: "k", Name: "p"}
+	if a.ID(k, "r2") != b.ID(k, "r2") || a.ID(k, "r1") == a.ID(k, "r2") || a.ID(k, "r1") == 0 || a.ID(k, "none") != 0 {
+		t.Errorf("numbers %v and %v", a.ids, b.ids)
+	}
+	if ref, ok := a.Ref(a.ID(k, "r1")); !ok || ref != (model.RuleRef{Policy: k, Rule: "r1", Action: model.ActionDeny}) {
+		t.Errorf("reference %+v", ref)
+	}
+}
+
+// Rules whose hashes collide get different numbers, in order of their names and
+// whatever order they come in.
+func TestCollidingRuleNumbers(t *testing.T) {
+	first, second := colliding(t, func(i int) uint32 { return uint32(ruleHash(ruleName{rule: fmt.Sprint("r", i)})) })
+	names := []ruleRefName{{ruleName: ruleName{rule: fmt.Sprint("r", first)}}, {ruleName: ruleName{rule: fmt.Sprint("r", second)}}}
+	slices.SortFunc(names, func(a, b ruleRefName) int { return len(a.rule) - len(b.rule) })
+	forth := number(slices.Clone(names))
+	slices.Reverse(names)
+	back := number(names)
+	if !reflect.DeepEqual(forth, back) || len(forth.refs) != 2 {
+		t.Errorf("numbers %v and %v", forth.ids, back.ids)
+	}
+}
+
+// colliding finds two numbers with one hash.
+func colliding(t *testing.T, hash func(int) uint32) (a, b int) {
+	t.Helper()
+	seen := map[uint32]int{}
+	for i := range 1 << 20 {
+		h := hash(i)
+		if j, ok := seen[h]; ok {
+			return j, i
+		}
+		seen[h] = i
+	}
+	t.Fatal("no two hashes collide")
+	return 0, 0
+}
+
+func TestCollidingPrefixes(t *testing.T) {
+	prefix := func(i int) netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+	}
+	a, b := colliding(t, func(i int) uint32 { return uint32(localHash(prefix(i))) })
+	both, err := Locals{}.Update([]netip.Prefix{prefix(a), prefix(b)})
+	if err != nil || both.ids[prefix(a)] == both.ids[prefix(b)] {
+		t.Fatalf("identities %v: %v", both.ids, err)
+	}
+	alone, err := both.Update([]netip.Prefix{prefix(b)})
+	if err != nil || alone.ids[prefix(b)] != both.ids[prefix(b)] || len(alone.ids) != 1 {
+		t.Errorf("a prefix that stays changed from %v to %v: %v", both.ids, alone.ids, err)
+	}
+	// What stays keeps its number also where a newcomer's hash names it.
+	again, err := NewLocals(map[netip.Prefix]model.IdentityID{prefix(b): localHash(prefix(a))}).Update([]netip.Prefix{prefix(a), prefix(b)})
+	if err != nil || again.ids[prefix(b)] != localHash(prefix(a)) || again.ids[prefix(a)] == again.ids[prefix(b)] {
+		t.Errorf("identities %v: %v", again.ids, err)
+	}
+}
+
+func TestAddressesInsideTheClusterAreNeverTheWorld(t *testing.T) {
+	wide, inside, outside := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.2.0/24"), netip.MustParsePrefix("10.2.0.0/24")
+	pods := netip.MustParsePrefix("10.1.0.0/16")
+	locals := map[netip.Prefix]model.IdentityID{wide: 1 << 24, inside: 1<<24 + 1, outside: 1<<24 + 2}
+	got := IPRows(locals, []netip.Prefix{pods})
+	want := []model.IPRow{
+		{Prefix: world4(), Identity: model.IdentityWorldIPv4},
+		{Prefix: wide, Identity: 1 << 24},
+		{Prefix: pods, Identity: model.IdentityUnknown},
+		{Prefix: outside, Identity: 1<<24 + 2},
+		{Prefix: world6(), Identity: model.IdentityWorldIPv6},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
