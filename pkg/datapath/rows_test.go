@@ -223,3 +223,18 @@ func TestInspectSeesWhatWasWritten(t *testing.T) {
 		t.Errorf("inspected\n%+v\nwant\n%+v", got, want)
 	}
 }
+
+func TestAPolicySetMayBeLargerThanTheTemplate(t *testing.T) {
+	d := open(t, Config{})
+	entries := make([]model.PolicyEntry, d.setSpec.MaxEntries+1000)
+	for i := range entries {
+		entries[i] = model.PolicyEntry{Peer: model.MinClusterIdentity + model.IdentityID(i), Action: model.ActionAllow}
+	}
+	set := model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
+	must(t, d.ApplyPolicySet(set))
+	sets, err := d.PolicySets()
+	must(t, err)
+	if got := len(sets[set.Hash].Entries); got != len(entries) {
+		t.Errorf("%d entries in the kernel, want %d", got, len(entries))
+	}
+}
