@@ -57,13 +57,13 @@ func listenUnix(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveGRPC serves until ctx ends.
-func serveGRPC(ctx context.Context, path string, register func(grpc.ServiceRegistrar)) error {
+// serveGRPC serves until ctx ends; count sees every request.
+func serveGRPC(ctx context.Context, path string, count grpc.UnaryServerInterceptor, register func(grpc.ServiceRegistrar)) error {
 	l, err := listenUnix(path)
 	if err != nil {
 		return err
 	}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.UnaryInterceptor(count))
 	register(srv)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()

@@ -213,12 +213,12 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"endpoints":     a.cni.Run,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
 		"cni.sock": func(ctx context.Context) error {
-			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), func(r grpc.ServiceRegistrar) {
+			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {
 				agentv1.RegisterCNIServiceServer(r, a.cni)
 			})
 		},
 		"agent.sock": func(ctx context.Context) error {
-			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "agent.sock"), func(r grpc.ServiceRegistrar) {
+			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "agent.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {
 				agentv1.RegisterAgentServiceServer(r, a.api())
 			})
 		},

@@ -64,7 +64,8 @@ func (s *Server) ObserveFlows(req *agentv1.ObserveFlowsRequest, stream agentv1.A
 // until the intent known now is in the kernel.
 func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (*agentv1.GetStatusResponse, error) {
 	if req.WaitRealized {
-		if err := s.cfg.Realized.WaitRevision(ctx, s.cfg.Revisions.Revision()); err != nil {
+		// Revision 0 is before the source was first read: nothing is realized then.
+		if err := s.cfg.Realized.WaitRevision(ctx, max(s.cfg.Revisions.Revision(), 1)); err != nil {
 			return nil, status.Error(codes.DeadlineExceeded, err.Error())
 		}
 	}

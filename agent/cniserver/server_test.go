@@ -339,20 +339,3 @@ func TestBadRequests(t *testing.T) {
 	_, err = s.Check(t.Context(), &agentv1.CheckRequest{Attachment: at(1)})
 	wantCode(t, err, codes.NotFound)
 }
-
-func TestListen(t *testing.T) {
-	path := t.TempDir() + "/run/cni.sock"
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Listen(path); err == nil {
-		t.Error("a second agent took the socket of the first")
-	}
-	l.Close()
-	if l, err = Listen(path); err != nil {
-		t.Error(err)
-	} else {
-		l.Close()
-	}
-}

@@ -18,8 +18,8 @@ import (
 type Source interface {
 	// ReadFlow returns the next record, good until the next call. When there is
 	// none it waits until the deadline and fails with os.ErrDeadlineExceeded;
-	// once the source is closed it fails with os.ErrClosed. The programs wake
-	// nobody up, so records may be found only when the deadline passes.
+	// once the source is closed it fails with os.ErrClosed. Where the programs
+	// wake nobody up, records are found only when the deadline passes.
 	ReadFlow(deadline time.Time) ([]byte, error)
 	// LostFlows is how many events the kernel had no room for, ever.
 	LostFlows() (uint64, error)
@@ -52,8 +52,8 @@ func NewPipeline(cfg Config) *Pipeline {
 }
 
 const (
-	// pollEvery bounds how late a flow is shown: the kernel does not wake the
-	// reader, which costs it most on a busy node.
+	// pollEvery bounds how late a flow is shown: a batch is stored when it is
+	// full or this old.
 	pollEvery = 50 * time.Millisecond
 	// lossEvery is how often the kernel's counter of lost events is read.
 	lossEvery = time.Second

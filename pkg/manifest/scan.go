@@ -15,8 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds what is read of one file, in bytes.
-const maxFile = 16 << 20
+const (
+	// maxFile bounds what is read of one file, in bytes.
+	maxFile = 16 << 20
+	// longestWrite is how long a changed file is left alone because a process
+	// has it open for writing.
+	longestWrite = 10 * time.Second
+)
 
 // stamp changes whenever a file does; the time of the last change of the inode
 // cannot be set back by tools that keep the time of modification. The zero
@@ -42,7 +47,8 @@ type scanner struct {
 
 type wait struct {
 	stamp stamp
-	since time.Time
+	since time.Time // of this stamp
+	begun time.Time // of waiting
 }
 
 func newScanner(dir string, quiet time.Duration) *scanner {
@@ -99,8 +105,11 @@ func (s *scanner) settled(name string, st stamp, now time.Time) bool {
 		return false
 	}
 	w, waiting := s.waits[name]
+	if !waiting {
+		w.begun = now
+	}
 	if !waiting || w.stamp != st {
-		w = wait{stamp: st, since: now}
+		w.stamp, w.since = st, now
 		s.waits[name] = w
 	}
 	return !s.primed || now.Sub(w.since) >= s.quiet
@@ -118,9 +127,13 @@ func (s *scanner) take(name string, st stamp, now time.Time) bool {
 		s.folder.fail(name, st.fault)
 	default:
 		path := filepath.Join(s.dir, name)
-		data, err := readFile(path)
+		begun := s.waits[name].begun
+		data, err := readFile(path, now.Sub(begun) < longestWrite)
+		if errors.Is(err, errBeingWritten) {
+			return false
+		}
 		if after := stampOf(path); after != st {
-			s.waits[name] = wait{stamp: after, since: now}
+			s.waits[name] = wait{stamp: after, since: now, begun: begun}
 			return false
 		}
 		if err != nil {
@@ -174,11 +187,29 @@ func stampOf(path string) stamp {
 	return out
 }
 
-func readFile(path string) ([]byte, error) {
+// errBeingWritten tells that a process has the file open for writing.
+var errBeingWritten = errors.New("being written")
+
+// readFile reads a file; if patient, only one that nobody is writing.
+func readFile(path string, patient bool) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if patient && beingWritten(f) {
+		return nil, errBeingWritten
+	}
 	return io.ReadAll(io.LimitReader(f, maxFile))
+}
+
+// beingWritten asks for a read lease, which the kernel refuses with EAGAIN
+// while the file is open for writing, and gives it back at once. Any other
+// answer, as on a file system without leases, tells nothing.
+func beingWritten(f *os.File) bool {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	}
+	return errors.Is(err, unix.EAGAIN)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -147,6 +148,7 @@ func TestChangeIsAppliedWithin200ms(t *testing.T) {
 		s.write("a.yaml", pods(name))
 		best = min(best, s.wait(name+"@a.yaml", ""))
 	}
+	t.Logf("the fastest of 5 changes took %v", best)
 	if best > 200*time.Millisecond {
 		t.Errorf("the fastest of 5 changes took %v", best)
 	}
@@ -174,6 +176,27 @@ func TestHalfWrittenFileDoesNotFlap(t *testing.T) {
 		t.Errorf("%d states were applied for one change", after-before)
 	}
 }
+
+// What is written so far would be a valid file, and the writer is in no hurry.
+func TestFileThatIsOpenForWritingIsLeftAlone(t *testing.T) {
+	s := play(t, existing)
+	s.write("a.yaml", pods("one"))
+	s.wait("one@a.yaml", "")
+	f, err := os.Create(filepath.Join(s.dir, "a.yaml"))
+	s.must(err)
+	_, err = f.Write(pods("two"))
+	s.must(err)
+	for _, other := range []string{"b", "c", "d"} { // each takes longer than the quiet time
+		s.write("z.yaml", pods(other))
+		s.wait(strings.Join(sorted("one@a.yaml", other+"@z.yaml"), " "), "")
+	}
+	_, err = f.Write([]byte("---\napiVersion: v1\nkind: Pod\nmetadata: {name: three}\n"))
+	s.must(err)
+	s.must(f.Close())
+	s.wait("d@z.yaml three@a.yaml two@a.yaml", "")
+}
+
+func sorted(s ...string) []string { slices.Sort(s); return s }
 
 func TestAtomicReplaceAndReplaceByRemoval(t *testing.T) {
 	s := play(t, existing)

@@ -64,7 +64,7 @@ func (d *decoder) value(at *yaml.Node, v reflect.Value, path string) {
 	d.depth++
 	defer func() { d.depth-- }()
 
-	if isNull(n) && strings.HasSuffix(path, ".creationTimestamp") {
+	if isNull(n) && v.Kind() == reflect.Struct && strings.HasSuffix(path, ".creationTimestamp") {
 		return // printed so by every tool that prints manifests
 	}
 	if isNull(n) && v.Kind() != reflect.Interface {

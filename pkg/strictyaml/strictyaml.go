@@ -56,7 +56,7 @@ func Parse(data []byte) ([]*Document, error) {
 			return docs, nil
 		}
 		if err != nil {
-			return nil, syntaxError(err)
+			return nil, syntaxError(err, 1+bytes.Count(bytes.TrimRight(data, "\n"), []byte("\n")))
 		}
 		if n.Kind != yaml.DocumentNode || len(n.Content) == 0 || isNull(n.Content[0]) {
 			continue
@@ -73,12 +73,14 @@ func ParseJSON(data []byte) ([]*Document, error) {
 
 var syntaxLine = regexp.MustCompile(`^line (\d+): (.*)$`)
 
-func syntaxError(err error) Error {
+// syntaxError takes the line out of the parser's message. For a document that
+// ends too early that is the line after the last.
+func syntaxError(err error, lines int) Error {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	if m := syntaxLine.FindStringSubmatch(msg); m != nil {
 		line, convErr := strconv.Atoi(m[1])
 		if convErr == nil {
-			return Error{Line: line, Message: syntaxMessage(m[2])}
+			return Error{Line: min(line, lines), Message: syntaxMessage(m[2])}
 		}
 	}
 	return Error{Message: syntaxMessage(msg)}

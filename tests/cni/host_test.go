@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -149,7 +150,7 @@ func (h *host) start() {
 	if err := server.Restore(); err != nil {
 		h.t.Fatal(err)
 	}
-	listener, err := cniserver.Listen(h.socket())
+	listener, err := net.Listen("unix", h.socket())
 	if err != nil {
 		h.t.Fatal(err)
 	}
