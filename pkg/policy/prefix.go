@@ -69,9 +69,10 @@ func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	var fresh []netip.Prefix
 	for _, p := range want {
 		id, ok := l.ids[p]
+		_, named := next[p]
 		_, twice := used[id]
 		switch {
-		case !p.IsValid() || p.Bits() == 0:
+		case named || !p.IsValid() || p.Bits() == 0:
 		case ok && !twice && id.IsLocal():
 			next[p], used[id] = id, struct{}{}
 		default:
