@@ -2,12 +2,10 @@
 
 package netns
 
-import "testing"
-
 const fromFriend = "  endpointSelector: {matchLabels: {name: friend}}\n"
 
-func TestEgressRules(t *testing.T) {
-	runRules(t, []ruleCase{
+func egressRules() []ruleCase {
+	return []ruleCase{
 		{name: "labels", spec: fromFriend + `
   egress:
   - toEndpoints: [{matchLabels: {app: server}}]
@@ -83,11 +81,11 @@ func TestEgressRules(t *testing.T) {
 			friend -> server, guest, world, host: tcp 8080
 			friend -x server, world, host: tcp 9090, udp 8080, ping
 		`},
-	})
+	}
 }
 
-func TestPortsAndTypes(t *testing.T) {
-	runRules(t, []ruleCase{
+func portRules() []ruleCase {
+	return []ruleCase{
 		{name: "one port", spec: toServer + `
   ingress:
   - fromEntities: [all]
@@ -178,5 +176,5 @@ func TestPortsAndTypes(t *testing.T) {
 			friend, world -> server: tcp 8080, udp 8080, ping
 			friend, world -x server: tcp 9090, udp 9090
 		`},
-	})
+	}
 }

@@ -4,7 +4,7 @@ package netns
 
 import "testing"
 
-func TestNetworkPolicyOfKubernetes(t *testing.T) {
+func networkPolicies() []ruleCase {
 	const server = "  podSelector: {matchLabels: {app: server}}\n"
 	cases := []ruleCase{
 		{name: "pods of the namespace", spec: server + `
@@ -76,7 +76,7 @@ func TestNetworkPolicyOfKubernetes(t *testing.T) {
 	for i := range cases {
 		cases[i].kind = "NetworkPolicy"
 	}
-	runRules(t, cases)
+	return cases
 }
 
 func TestPoliciesAddUp(t *testing.T) {

@@ -12,15 +12,24 @@ type ruleCase struct {
 	probes string
 }
 
-// runRules tries one policy after the other on one node; each replaces the one
+// TestRules tries one policy after the other on one node; each replaces the one
 // before it.
-func runRules(t *testing.T, cases []ruleCase) {
-	t.Helper()
+func TestRules(t *testing.T) {
 	w := newTown(t)
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			w.write("policy.yaml", c.policy("policy"))
-			w.check(t, c.probes)
+	for _, group := range []struct {
+		name  string
+		cases []ruleCase
+	}{
+		{"ingress", ingressRules()}, {"egress", egressRules()}, {"ports", portRules()},
+		{"deny and defaults", denyRules()}, {"NetworkPolicy", networkPolicies()},
+	} {
+		t.Run(group.name, func(t *testing.T) {
+			for _, c := range group.cases {
+				t.Run(c.name, func(t *testing.T) {
+					w.write("policy.yaml", c.policy("policy"))
+					w.check(t, c.probes)
+				})
+			}
 		})
 	}
 	w.remove("policy.yaml")
@@ -39,8 +48,8 @@ func (c ruleCase) policy(name string) string {
 
 const toServer = "  endpointSelector: {matchLabels: {app: server}}\n"
 
-func TestIngressRules(t *testing.T) {
-	runRules(t, []ruleCase{
+func ingressRules() []ruleCase {
+	return []ruleCase{
 		{name: "labels", spec: toServer + `
   ingress:
   - fromEndpoints: [{matchLabels: {role: friend}}]
@@ -147,11 +156,11 @@ func TestIngressRules(t *testing.T) {
 			world, far -> server: tcp 8080, ping
 			friend, guest -x server: tcp 8080, ping
 		`},
-	})
+	}
 }
 
-func TestDenyAndDefaults(t *testing.T) {
-	runRules(t, []ruleCase{
+func denyRules() []ruleCase {
+	return []ruleCase{
 		{name: "deny wins over allow", spec: toServer + `
   ingress:
   - fromEntities: [all]
@@ -258,5 +267,5 @@ func TestDenyAndDefaults(t *testing.T) {
 			world -x guest: tcp 8080
 			world -> server: tcp 8080
 		`},
-	})
+	}
 }
