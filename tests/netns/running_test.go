@@ -111,3 +111,24 @@ func TestTransferIsCutAndStaysCut(t *testing.T) {
 		moves(t, s, "when the policy has gone")
 	}
 }
+
+// A connection that is forbidden stays so when the server speaks on it: the
+// server's packets are answers still, not a flow of its own.
+func TestServerDoesNotReopenForbiddenConnection(t *testing.T) {
+	w := newTown(t)
+	onBoth(t, func(t *testing.T, family int) {
+		for _, from := range []string{"stranger", "world"} {
+			client, server := w.connection(t, w.places[from], w.places["server"], family)
+			says(t, client, server, "before")
+			says(t, server, client, "before")
+			w.write("policy.yaml", onlyRole("friend"))
+			unheard(t, client, server, from+" speaks")
+			unheard(t, server, client, "server speaks to "+from)
+			unheard(t, client, server, from+" speaks again")
+			w.remove("policy.yaml")
+			hears(t, server, "before"+from+" speaks"+from+" speaks again")
+			hears(t, client, "beforeserver speaks to "+from)
+			says(t, client, server, "after")
+		}
+	})
+}

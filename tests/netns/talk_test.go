@@ -132,3 +132,62 @@ func moves(t *testing.T, s *sandbox.Stream, when string) {
 		return nil
 	}))
 }
+
+// end is one end of a connection and all that it has heard.
+type end struct {
+	net.Conn
+	heard string
+}
+
+// connection opens a TCP connection of which both ends are the test's.
+func (w *town) connection(t *testing.T, from, to *place, family int) (client, server *end) {
+	t.Helper()
+	ln, err := to.ns.Listen("tcp", hostPort(to.addrs[family], 0))
+	ok(t, err)
+	defer func() { _ = ln.Close() }()
+	near, err := from.ns.Dial("tcp", ln.Addr().String(), soon)
+	ok(t, err)
+	t.Cleanup(func() { _ = near.Close() })
+	distant, err := ln.Accept()
+	ok(t, err)
+	t.Cleanup(func() { _ = distant.Close() })
+	return &end{Conn: near}, &end{Conn: distant}
+}
+
+// says fails unless what one end says gets to the other.
+func says(t *testing.T, from, to *end, what string) {
+	t.Helper()
+	_, err := from.Write([]byte(what))
+	ok(t, err)
+	hears(t, to, to.heard+what)
+}
+
+// hears waits until an end has heard all of what, and nothing else.
+func hears(t *testing.T, to *end, what string) {
+	t.Helper()
+	ok(t, to.SetReadDeadline(time.Now().Add(soon)))
+	buf := make([]byte, 1<<10)
+	for len(to.heard) < len(what) {
+		n, err := to.Read(buf)
+		if err != nil {
+			t.Fatalf("heard %q, want %q: %v", to.heard, what, err)
+		}
+		to.heard += string(buf[:n])
+	}
+	if to.heard != what {
+		t.Fatalf("heard %q, want %q", to.heard, what)
+	}
+}
+
+// unheard fails if what one end says gets to the other, now or by retransmission.
+func unheard(t *testing.T, from, to *end, what string) {
+	t.Helper()
+	_, err := from.Write([]byte(what))
+	ok(t, err)
+	ok(t, to.SetReadDeadline(time.Now().Add(2*silence)))
+	buf := make([]byte, 1<<10)
+	if n, err := to.Read(buf); err == nil {
+		to.heard += string(buf[:n])
+		t.Errorf("forbidden, but heard: %q", buf[:n])
+	}
+}
