@@ -152,7 +152,7 @@ func (e *Engine) publish(snap state.Snapshot, last Result) {
 	}
 	e.realized.update(func(r *Realized) {
 		r.desired, r.endpoints, r.failing = snap.Revision, status, failing
-		if len(failing) == 0 {
+		if len(failing) == 0 && !last.allocating() {
 			r.realized = snap.Revision
 		}
 	})
@@ -167,6 +167,16 @@ func adoptedPrefixes(rec *reconcile.Reconciler) prefixIDs {
 		}
 	}
 	return out
+}
+
+// allocating tells whether an endpoint of a known pod waits for its identity.
+func (r *Result) allocating() bool {
+	for _, w := range r.waiting {
+		if w.allocation {
+			return true
+		}
+	}
+	return false
 }
 
 // hold lists the slots whose rows must stay though they are not compiled.
