@@ -60,14 +60,14 @@ func NewLocals(known map[netip.Prefix]model.IdentityID) Locals {
 func (l Locals) IDs() map[netip.Prefix]model.IdentityID { return l.ids }
 
 // Update gives each wanted prefix an identity and forgets the others. A prefix
-// that stays keeps its number. A new one takes the number that its hash names,
+// that stays keeps its number, however often it is named. A new one takes the number that its hash names,
 // or the next free one: so a fresh agent comes to the same numbers, short of a
 // collision in 24 bits.
 func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	next := make(map[netip.Prefix]model.IdentityID, len(want))
 	used := make(map[model.IdentityID]struct{}, len(want))
 	var fresh []netip.Prefix
-	for _, p := range want {
+	for _, p := range slices.Compact(slices.SortedFunc(slices.Values(want), ComparePrefixes)) {
 		id, ok := l.ids[p]
 		_, twice := used[id]
 		switch {
@@ -78,8 +78,6 @@ func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 			fresh = append(fresh, p)
 		}
 	}
-	slices.SortFunc(fresh, ComparePrefixes)
-	fresh = slices.Compact(fresh)
 	if len(next)+len(fresh) > int(model.MaxLocalIdentity-model.MinLocalIdentity)+1 {
 		return l, ErrNoIdentities
 	}

@@ -5,6 +5,7 @@ package netns
 import (
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/tests/sandbox"
 )
 
 const pinRoot = "/sys/fs/bpf/weft"
@@ -253,4 +255,30 @@ func (n *node) fresh() []string {
 	ok(n.t, os.RemoveAll(pinRoot))
 	n.startAgent("weft-agent")
 	return kernelState(n.t)
+}
+
+// missing is an error naming the first line of got that want does not have.
+func missing(got, want []string) error {
+	for _, l := range got {
+		if !slices.Contains(want, l) {
+			return fmt.Errorf("%s is too much", l)
+		}
+	}
+	return nil
+}
+
+// hostDevice is the name of the pod's device on the host's side.
+func hostDevice(t *testing.T, p *sandbox.Pod) string {
+	t.Helper()
+	var result struct {
+		Interfaces []struct{ Name, Sandbox string }
+	}
+	ok(t, json.Unmarshal(p.Result, &result))
+	for _, i := range result.Interfaces {
+		if i.Sandbox == "" {
+			return i.Name
+		}
+	}
+	t.Fatalf("no device of the host in %s", p.Result)
+	return ""
 }
