@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean variants tools clang need-linux need-go need-root
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang need-linux need-go need-root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,24 +23,19 @@ build: need-go ## the binaries, into build/bin
 	@go build $(GOFLAGS_) -o build/bin/weft ./cli
 	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni
 
-# Agents of another release, for the tests of upgrade and rollback.
-variants: need-go
-	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
-	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
-
 demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own
 	$(call say,demo: starting)
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
 	@exec build/bin/demo $(DEMO_FLAGS)
 
-test: need-linux need-root build variants ## all tests, fixed seeds, at most 10 minutes
+test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
-test-long: need-linux need-root build variants ## the full numbers, random seeds (printed)
+test-long: need-linux need-root build ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent

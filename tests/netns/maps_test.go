@@ -267,6 +267,19 @@ func missing(got, want []string) error {
 	return nil
 }
 
+// nothingLeft fails for what is on the node and was not before. A folder without
+// files is no trace.
+func nothingLeft(t *testing.T, when string, before []string) {
+	t.Helper()
+	for _, left := range inventory(t) {
+		path, _ := strings.CutPrefix(left, "file ")
+		if info, err := os.Stat(path); err == nil && info.IsDir() || slices.Contains(before, left) {
+			continue
+		}
+		t.Errorf("%s, left on the node: %s", when, left)
+	}
+}
+
 // hostDevice is the name of the pod's device on the host's side.
 func hostDevice(t *testing.T, p *sandbox.Pod) string {
 	t.Helper()

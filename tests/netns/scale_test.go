@@ -63,11 +63,7 @@ func TestManyPodsComeAndGo(t *testing.T) {
 			return missing(kernelState(t), before)
 		}))
 		sameState(t, "after removal", kernelState(t), before)
-		for _, left := range inventory(t) {
-			if missing([]string{left}, beforeHost) != nil {
-				t.Errorf("left on the node: %s", left)
-			}
-		}
+		nothingLeft(t, "after removal", beforeHost)
 		now := n.process()
 		t.Logf("the agent has %d open files, %d MiB", now.files, now.rss>>20)
 		if round == 0 {

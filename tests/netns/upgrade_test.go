@@ -90,6 +90,6 @@ func empty(t *testing.T, pin string) {
 func needVariant(t *testing.T, bin, name string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
-		t.Fatalf("%v: run 'make variants' first", err)
+		t.Fatalf("%v: run 'make test' first", err)
 	}
 }
