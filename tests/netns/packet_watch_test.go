@@ -184,3 +184,11 @@ func (n *node) shown(p *sandbox.Pod, reason agentv1.DropReason) error {
 		return fmt.Errorf("there is none")
 	})
 }
+
+// uplinkMAC is that of the host's end of its wire to the world.
+func uplinkMAC(t *testing.T) net.HardwareAddr {
+	t.Helper()
+	up, err := netlink.LinkByName(uplinkDevice)
+	ok(t, err)
+	return up.Attrs().HardwareAddr
+}
