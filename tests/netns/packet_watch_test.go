@@ -192,3 +192,11 @@ func uplinkMAC(t *testing.T) net.HardwareAddr {
 	ok(t, err)
 	return up.Attrs().HardwareAddr
 }
+
+// dialFrom opens a UDP socket with a source address of choice.
+func dialFrom(ns *sandbox.NS, src, dst netip.Addr, port uint16) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: src.AsSlice()}}
+	var conn net.Conn
+	err := ns.Do(func() (err error) { conn, err = d.Dial("udp", hostPort(dst, port)); return err })
+	return conn, err
+}
