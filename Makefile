@@ -30,11 +30,15 @@ demo: need-linux need-root build ## the story of Weft on one host, in namespaces
 
 test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)
+	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
+	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
 test-long: need-linux need-root build ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
+	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
+	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun -long -limit 3h ./...
 

@@ -138,10 +138,98 @@ static __always_inline __u32 weft_new_type(const struct weft_pkt *p, const struc
 static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_pkt *p,
 					    struct weft_ct *ct, int reason, bool answered)
 {
+	bool host = ct->identity[0] == WEFT_ID_HOST || ct->identity[1] == WEFT_ID_HOST;
+
 	if (reason != WEFT_DROP_POLICY_DENY && reason != WEFT_DROP_POLICY_DEFAULT)
+		return;
+	if (host && p->hook == WEFT_INGRESS && ctx->ingress_ifindex)
 		return;
 	weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
 	weft_ct_del(&p->key, p->family, answered);
+}
+
+/* Enters a new flow among the unanswered, or renews one there. */
+static __always_inline int weft_ct_wait(struct weft_pkt *p, const struct weft_ct *ct, bool known,
+					__u32 gen)
+{
+	int reason;
+
+	if (!known) {
+		reason = weft_pend_take(p, ct->slot[0] ? ct->slot[0] : ct->slot[1]);
+		if (reason)
+			return reason;
+	}
+	if (weft_ctn_put(&p->key, p->family, ct))
+		return WEFT_DROP_CT_FULL;
+	weft_ct_recheck(p, gen, false);
+	return WEFT_PASSED;
+}
+
+/*
+ * Enters a flow among the answered, or renews one there. For a moment both tables
+ * hold it, so that it is never in none. One that finds no room stays unanswered.
+ */
+static __always_inline int weft_ct_answer(struct weft_pkt *p, const union weft_ct_row *row,
+					  bool answered, __u32 gen)
+{
+	if (weft_ct_put(&p->key, p->family, row))
+		return answered ? WEFT_DROP_CT_FULL : WEFT_PASSED;
+	if (!answered)
+		weft_ctn_del(&p->key, p->family);
+	weft_ct_recheck(p, gen, true);
+	return WEFT_PASSED;
+}
+
+/* A packet of a known flow whose decision may be old, or that opens another one. */
+static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt *p,
+					 struct weft_ep_row *own, struct weft_ct *ct,
+					 union weft_ct_row *row, bool answered)
+{
+	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
+	bool fresh = !known || weft_ct_fresh(p, ct, against);
+	__u32 gen = weft_gen_get();
+	int reason;
+
+	if (fresh) {
+		reply = false;
+		weft_ct_begin(p, &row->ct);
+	} else {
+		row->ct = *ct;
+		row->ct.flags &= ~WEFT_CT_STALE;
+	}
+	reason = weft_decide(ctx, p, own, &row->ct, reply);
+	if (reason) {
+		/* A packet against the flow's direction must not be able to end it. */
+		if (known && !(fresh && against))
+			weft_ct_refused(ctx, p, ct, reason, answered);
+		return reason;
+	}
+	/* What goes wrong from here on is nobody's policy. */
+	p->dir = p->hook;
+	p->rule = 0;
+	if (fresh && known)
+		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
+	weft_ct_note(p, &row->ct, reply);
+	if (answered || (reply && !(p->tcp & TCP_RST)))
+		reason = weft_ct_answer(p, row, answered, gen);
+	else
+		reason = weft_ct_wait(p, &row->ct, known, gen);
+	if (fresh && !reason)
+		weft_event_ct(&p->key, &row->ct, weft_new_type(p, &row->ct), ctx->ifindex);
+	return reason;
+}
+
+/* Counts a packet of an unanswered flow that stands; its first answer moves it. */
+static __always_inline int weft_ct_pending(struct weft_pkt *p, struct weft_ct *ct,
+					   union weft_ct_row *row, bool reply)
+{
+	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
+
+	weft_ct_seen(p, ct, reply);
+	if (!reply || (p->tcp & TCP_RST))
+		return WEFT_PASSED;
+	row->ct = *ct;
+	return weft_ct_answer(p, row, false, gen);
 }
 
 /*
@@ -150,13 +238,12 @@ static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_p
  */
 __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 {
+	union weft_ct_row row;
 	struct weft_ep_row *own;
 	struct weft_ct *ct;
-	union weft_ct_row row;
-	__u32 gen = weft_gen_get();
-	bool answered, reply = false, fresh = true, against = false;
-	int reason;
+	bool answered, reply;
 
+	weft_memset(&row, 0, sizeof(row));
 	if (!p)
 		return WEFT_DROP_MALFORMED;
 	own = weft_ep_get(p->own_slot);
@@ -164,64 +251,15 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_DROP_NO_ENDPOINT;
 	ct = weft_ct_find(&p->key, p->family);
 	answered = ct != NULL;
-	weft_memset(&row, 0, sizeof(row));
 	if (!ct)
 		ct = weft_ctn_find(&p->key, p->family);
-	if (ct) {
-		against = reply = weft_ct_reply(p, ct);
-		fresh = weft_ct_fresh(p, ct, reply);
-		if (!answered && !fresh && weft_ct_holds(ctx, p, own, p->hook, ct, reply)) {
-			weft_ct_seen(p, ct, reply);
-			if (!reply || (p->tcp & TCP_RST))
-				return WEFT_PASSED;
-			row.ct = *ct;
-			goto promote;
-		}
+	if (!ct && p->frag == WEFT_FRAG_LATER &&
+	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
+		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
+	if (ct && !answered) {
+		reply = weft_ct_reply(p, ct);
+		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
+			return weft_ct_pending(p, ct, &row, reply);
 	}
-	if (fresh) {
-		if (p->frag == WEFT_FRAG_LATER &&
-		    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
-			return WEFT_DROP_FRAGMENT; /* its type is not known any more */
-		reply = false;
-		weft_ct_begin(p, &row.ct);
-	} else {
-		row.ct = *ct;
-		row.ct.flags &= ~WEFT_CT_STALE;
-	}
-	reason = weft_decide(ctx, p, own, &row.ct, reply);
-	if (reason) {
-		/* A SYN against the flow's direction must not be able to end it. */
-		if (ct && !(fresh && against))
-			weft_ct_refused(ctx, p, ct, reason, answered);
-		return reason;
-	}
-	/* What goes wrong from here on is nobody's policy. */
-	p->dir = p->hook;
-	p->rule = 0;
-	if (fresh && ct)
-		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
-	weft_ct_note(p, &row.ct, reply);
-	if (!ct) {
-		reason = weft_pend_take(p, row.ct.slot[0] ? row.ct.slot[0] : row.ct.slot[1]);
-		if (reason)
-			return reason;
-	}
-	if (!answered && !(reply && !(p->tcp & TCP_RST))) {
-		if (weft_ctn_put(&p->key, p->family, &row.ct))
-			return WEFT_DROP_CT_FULL;
-		weft_ct_recheck(p, gen, false);
-		if (fresh)
-			weft_event_ct(&p->key, &row.ct, weft_new_type(p, &row.ct), ctx->ifindex);
-		return WEFT_PASSED;
-	}
-promote:
-	/* Both tables hold the flow for a moment, so that it is never in none. */
-	if (weft_ct_put(&p->key, p->family, &row))
-		return answered ? WEFT_DROP_CT_FULL : WEFT_PASSED;
-	if (!answered)
-		weft_ctn_del(&p->key, p->family);
-	weft_ct_recheck(p, gen, true);
-	if (fresh)
-		weft_event_ct(&p->key, &row.ct, weft_new_type(p, &row.ct), ctx->ifindex);
-	return WEFT_PASSED;
+	return weft_ct_judge(ctx, p, own, ct, &row, answered);
 }

@@ -123,14 +123,14 @@ static __always_inline int weft_examine(struct __sk_buff *ctx, struct weft_pkt *
 		p->ident[0] = own->identity;
 	else
 		p->ident[1] = own->identity;
-	if (weft_unlikely(data + WEFT_LINEAR > end)) {
+	if (weft_unlikely(data + WEFT_LINEAR > end && (__u32)(end - data) < p->len)) {
 		bpf_skb_pull_data(ctx, p->len < WEFT_LINEAR ? p->len : WEFT_LINEAR);
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;
 		eth = data;
-		if ((void *)(eth + 1) > end)
-			return WEFT_DROP_MALFORMED;
 	}
+	if ((void *)(eth + 1) > end)
+		return WEFT_DROP_MALFORMED;
 	if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac))
 		return WEFT_DROP_SPOOFED_MAC;
 	if (ctx->vlan_present)

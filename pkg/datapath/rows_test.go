@@ -205,3 +205,36 @@ func TestIPRows(t *testing.T) {
 		t.Errorf("after the removal %v, %v, want %v", got, err, want)
 	}
 }
+
+func TestInspectSeesWhatWasWritten(t *testing.T) {
+	d := open(t, Config{})
+	set := policySet(80)
+	row := endpointRow(1, veth(t, "wfinspect"), "wfinspect")
+	row.Set = set.Hash
+	ip := model.IPRow{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Identity: 256, Slot: 1}
+	must(t, errors.Join(d.ApplyPolicySet(set), d.ApplyEndpoint(row), d.ApplyIPs([]model.IPRow{ip}, nil)))
+	got, err := Inspect(testRoot)
+	must(t, err)
+	want := Contents{
+		Endpoints: []model.EndpointRow{row}, IPs: []model.IPRow{ip},
+		Sets: map[model.SetHash]model.PolicySet{set.Hash: set},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("inspected\n%+v\nwant\n%+v", got, want)
+	}
+}
+
+func TestAPolicySetMayBeLargerThanTheTemplate(t *testing.T) {
+	d := open(t, Config{})
+	entries := make([]model.PolicyEntry, d.setSpec.MaxEntries+1000)
+	for i := range entries {
+		entries[i] = model.PolicyEntry{Peer: model.MinClusterIdentity + model.IdentityID(i), Action: model.ActionAllow}
+	}
+	set := model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
+	must(t, d.ApplyPolicySet(set))
+	sets, err := d.PolicySets()
+	must(t, err)
+	if got := len(sets[set.Hash].Entries); got != len(entries) {
+		t.Errorf("%d entries in the kernel, want %d", got, len(entries))
+	}
+}

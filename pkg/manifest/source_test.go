@@ -148,6 +148,7 @@ func TestChangeIsAppliedWithin200ms(t *testing.T) {
 		s.write("a.yaml", pods(name))
 		best = min(best, s.wait(name+"@a.yaml", ""))
 	}
+	t.Logf("the fastest of 5 changes took %v", best)
 	if best > 200*time.Millisecond {
 		t.Errorf("the fastest of 5 changes took %v", best)
 	}

@@ -72,6 +72,19 @@ func TestDenyWinsWhateverIsLonger(t *testing.T) {
 	}
 }
 
+// A row that adds nothing to the one around it is left out.
+func TestRowsThatAddNothingAreLeftOut(t *testing.T) {
+	any := model.Peer{Any: true}
+	res, rules := compileOne(t, policy.Inputs{Policies: []model.Policy{
+		one("a", model.Ingress, model.ActionAllow, any, tcp(80, 80)),
+		one("b", model.Ingress, model.ActionAllow, any, tcp(0, 65535)),
+		one("c", model.Ingress, model.ActionAllow, any, tcp(64, 127)),
+	}})
+	if len(res.Set.Entries) != 1 || res.Set.Entries[0].Rule != rules.ID(key("b"), "rule") {
+		t.Errorf("entries %+v", res.Set.Entries)
+	}
+}
+
 func TestNamedPorts(t *testing.T) {
 	http := model.PortRange{Name: "http"}
 	port := func(n uint16) []model.NamedPort {
@@ -102,6 +115,25 @@ func TestNamedPorts(t *testing.T) {
 	want := []row{{model.Egress, 257, 8080}, {model.Egress, 258, 9090}, {model.Ingress, 0, 80}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// The ports of peers change, and nothing else.
+func TestPeersPortsMove(t *testing.T) {
+	in := policy.Inputs{
+		Policies: []model.Policy{one("out", model.Egress, model.ActionAllow, model.Peer{Any: true}, model.PortRange{Name: "http"})},
+		Subjects: []policy.Subject{{Identity: 256}},
+	}
+	c := policy.NewCompiler()
+	for _, port := range []uint16{80, 81} {
+		in.Ports = map[model.IdentityID][]model.NamedPort{257: {{Name: "http", Protocol: model.ProtoTCP, Port: port}}}
+		out, err := c.Update(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entries := out.Results[0].Set.Entries; len(entries) != 1 || entries[0].Port != port {
+			t.Errorf("port %d: entries %+v", port, entries)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"rapid.seed": "20261122", "rapid.nofailfile": "true"} {
+	for name, value := range map[string]string{"rapid.seed": "20261122", "rapid.checks": "400", "rapid.nofailfile": "true"} {
 		if given[name] {
 			continue
 		}

@@ -70,6 +70,42 @@ func TestCollidingRuleNumbers(t *testing.T) {
 	}
 }
 
+// A policy whose rule takes the number of another's moves that one's entries.
+func TestRenumberedRulesAreCompiledAgain(t *testing.T) {
+	make := func(i int) model.Policy {
+		return model.Policy{Key: model.PolicyKey{Name: fmt.Sprintf("p%08d", i)}, Rules: []model.Rule{{Name: "r", Action: model.ActionAllow, Peers: []model.Peer{{Any: true}}}}}
+	}
+	first, second := colliding(t, func(i int) uint32 { return uint32(ruleHash(ruleName{make(i).Key, "r"})) })
+	in := Inputs{Policies: []model.Policy{make(second)}, Subjects: []Subject{{Identity: 256}}}
+	c := NewCompiler()
+	if _, err := c.Update(in); err != nil {
+		t.Fatal(err)
+	}
+	// The other policy selects nobody, so only the number moves.
+	other := make(first)
+	other.Subject.Requirements = []model.Requirement{{Source: "any", Key: "a", Operator: model.OpExists}}
+	in.Policies = append(in.Policies, other)
+	got, err := c.Update(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rule := got.Results[0].Set.Entries[0].Rule; rule != got.Rules.ID(make(second).Key, "r") {
+		t.Errorf("the entry names rule %d of %v", rule, got.Rules.ids)
+	}
+}
+
+// Peers that no rule names any more are forgotten.
+func TestUnusedPeersAreForgotten(t *testing.T) {
+	c := NewCompiler()
+	in := Inputs{Policies: []model.Policy{{Rules: []model.Rule{{Name: "r", Peers: []model.Peer{{Any: true}, {Entity: "host"}}}}}}}
+	for _, want := range []int{2, 0} {
+		if _, err := c.Update(in); err != nil || len(c.universe.peers) != want {
+			t.Errorf("%d peers are kept, want %d: %v", len(c.universe.peers), want, err)
+		}
+		in.Policies = nil
+	}
+}
+
 // colliding finds two numbers with one hash.
 func colliding(t *testing.T, hash func(int) uint32) (a, b int) {
 	t.Helper()

@@ -85,9 +85,6 @@ func TestCompiledRowsAgreeWithReference(t *testing.T) {
 		}
 	})
 	t.Logf("%d questions", questions)
-	if questions < 10_000 {
-		t.Errorf("only %d questions were asked", questions)
-	}
 }
 
 func ask(t *rapid.T, w world, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) {
@@ -110,13 +107,20 @@ func ask(t *rapid.T, w world, out policy.Output, res policy.Result, q reference.
 }
 
 // A compiler that has seen other inputs, in another order, answers as a new one.
+// Some of the policies stay from step to step while the pods change.
 func TestHistoryAndOrderDoNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := policy.NewCompiler()
 		var local policy.Locals
-		for range 3 {
+		base := genPolicies(t)
+		for range 4 {
 			w := genWorld(t, local)
-			local = w.local
+			w.in.Policies = shuffle(t, base)[:rapid.IntRange(0, len(base)).Draw(t, "kept")]
+			var err error
+			if local, err = w.local.Update(policy.Prefixes(base)); err != nil {
+				t.Fatal(err)
+			}
+			w.in.Prefixes = local.IDs()
 			want, err := policy.Compile(w.in)
 			if err != nil {
 				t.Fatal(err)

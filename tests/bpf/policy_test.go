@@ -214,6 +214,10 @@ func TestHostIsOnlyTheHostsOwnSockets(t *testing.T) {
 		n.dropped(policyDefault, ingress, func() uint32 {
 			return n.to(n.b, n.uplink, got(f, n.self, n.b, protoTCP, tcp(1000, 80, ack)))
 		})
+		if ct, _ := n.flow(f, n.self, n.b, 1000, 80, protoTCP); ct == nil {
+			t.Errorf("IPv%d: a packet with the host's address ended the host's flow", f)
+		}
+		n.passes(actOK, func() uint32 { return n.from(n.b, sent(f, n.b, n.self, protoTCP, tcp(80, 1000, syn|ack))) })
 		n.verdict(f, n.b, n.self, protoTCP, tcp(1000, 80, syn), policyDefault, egress)
 	}
 }

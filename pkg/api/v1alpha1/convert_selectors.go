@@ -91,7 +91,7 @@ func (c *converter) requirements(path string, in *metav1.LabelSelector) []model.
 		case sourceAny, model.SourceK8s, model.SourceReserved:
 			return source, rest, nil
 		}
-		return "", "", fmt.Errorf("label source %q is unknown; use k8s:, any: or reserved:", source)
+		return "", "", fmt.Errorf("label source %q is unknown; use k8s:, any: or reserved: before the key", source)
 	})
 	c.p.found = append(c.p.found, problems...)
 	return out

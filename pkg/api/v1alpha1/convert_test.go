@@ -101,7 +101,7 @@ func TestFaultsAreNamed(t *testing.T) {
 		"no selector":         {`{ingress: [{}]}`, "spec.endpointSelector: is missing; {} selects all pods"},
 		"another namespace":   {`{endpointSelector: {matchLabels: {"k8s:io.kubernetes.pod.namespace": a}}, ingress: [{}]}`, "spec.endpointSelector: selects namespace a, but the policy is in shop; move it there, or make it a WeftClusterNetworkPolicy"},
 		"reserved subject":    {`{endpointSelector: {matchLabels: {"reserved:host": ""}}, ingress: [{}]}`, "spec.endpointSelector: selects reserved:host; policies of anything but pods are not supported yet"},
-		"label source":        {`{endpointSelector: {matchLabels: {"container:a": b}}, ingress: [{}]}`, `spec.endpointSelector.matchLabels[container:a]: label source "container" is unknown; use k8s:, any: or reserved:`},
+		"label source":        {`{endpointSelector: {matchLabels: {"container:a": b}}, ingress: [{}]}`, `spec.endpointSelector.matchLabels[container:a]: label source "container" is unknown; use k8s:, any: or reserved: before the key`},
 		"operator":            {`{endpointSelector: {matchExpressions: [{key: a, operator: Like}]}, ingress: [{}]}`, `spec.endpointSelector.matchExpressions[0]: operator "Like" is unknown; use In, NotIn, Exists or DoesNotExist`},
 		"no values":           {`{endpointSelector: {matchExpressions: [{key: a, operator: In}]}, ingress: [{}]}`, `spec.endpointSelector.matchExpressions[0]: operator In needs values`},
 		"values":              {`{endpointSelector: {matchExpressions: [{key: a, operator: Exists, values: [x]}]}, ingress: [{}]}`, `spec.endpointSelector.matchExpressions[0]: operator Exists takes no values; remove them`},
