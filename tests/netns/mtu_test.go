@@ -87,10 +87,10 @@ func TestSmallerPathIsFound(t *testing.T) {
 	}{"pod": {big.NS, addrs(big)}, "world": {n.world, worldAddrs()}}
 	onBoth(t, func(t *testing.T, family int) {
 		for name, end := range ends {
-			if err := transfer(end.ns, small.NS, addrs(small)[family], 8<<20); err != nil {
+			if err := carry(end.ns, small.NS, addrs(small)[family], 8<<20); err != nil {
 				t.Errorf("TCP from %s with segments too large: %v", name, err)
 			}
-			if err := transfer(small.NS, end.ns, end.addrs[family], 8<<20); err != nil {
+			if err := carry(small.NS, end.ns, end.addrs[family], 8<<20); err != nil {
 				t.Errorf("TCP to %s: %v", name, err)
 			}
 		}

@@ -3,9 +3,11 @@
 package netns
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -14,7 +16,7 @@ import (
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
-const refused = agentv1.DropReason_DROP_REASON_POLICY_DEFAULT
+const byDefault = agentv1.DropReason_DROP_REASON_POLICY_DEFAULT
 
 // onePort lets the victim be reached at the beacons' port only.
 const onePort = `
@@ -46,14 +48,14 @@ func TestForgedStateOpensNothing(t *testing.T) {
 	w := startWatch(t)
 	w.write("policy.yaml", onePort)
 	for family := range 2 {
-		a := attack{name: fmt.Sprintf("TCP flags, family %d", family), reason: refused}
+		a := attack{name: fmt.Sprintf("TCP flags, family %d", family), reason: byDefault}
 		for flags := range byte(64) {
 			// From the port that answers would come from, to one that asks.
 			a.frames = append(a.frames, w.segment(family, beaconPort, 30000+uint16(flags), flags))
 		}
 		w.run(a)
 		// A flow to the open port, then its ports the other way round and others.
-		w.run(attack{name: "turned round", reason: refused, frames: [][]byte{
+		w.run(attack{name: "turned round", reason: byDefault, frames: [][]byte{
 			w.message(family, beaconPort, 4300, "turned"), w.message(family, 4300, 9090, "elsewhere"),
 			w.message(family, beaconPort, 53, "as an answer"), w.segment(family, 4300, 9090, tcpSYN),
 			w.segment(family, 4300, 9090, tcpFIN|tcpACK), w.segment(family, 4300, 9090, tcpRST)}})
@@ -62,17 +64,17 @@ func TestForgedStateOpensNothing(t *testing.T) {
 		if family == 1 {
 			reply = 129
 		}
-		w.run(attack{name: "echo reply unasked", reason: refused, frames: [][]byte{w.frame(datagram{src: src, dst: dst,
+		w.run(attack{name: "echo reply unasked", reason: byDefault, frames: [][]byte{w.frame(datagram{src: src, dst: dst,
 			proto: icmpProto(src), body: icmpOf(src, dst, reply, 0, 0x12340001, []byte("unasked answer"))})}})
 		// Protocols without ports are policy's as well.
 		for _, proto := range []byte{47, 50, 4, 41, 132, 99} {
 			body := append(binary.BigEndian.AppendUint64(nil, 0x1f911f9100000000), make([]byte, 32)...)
-			reason := refused
+			reason := byDefault
 			w.run(attack{name: fmt.Sprintf("protocol %d", proto), reason: reason, frames: [][]byte{
 				w.frame(datagram{src: src, dst: dst, proto: proto, body: body})}})
 		}
 	}
-	if err := w.shown(w.attacker, refused); err != nil {
+	if err := w.shown(w.attacker, byDefault); err != nil {
 		t.Error(err)
 	}
 }
@@ -91,7 +93,7 @@ func TestAnsweringGivesNoMoreThanTheAnswer(t *testing.T) {
 				t.Fatalf("%s: the victim gets no answer: %v", network, err)
 			}
 			port := netip.MustParseAddrPort(conn.LocalAddr().String()).Port()
-			a := attack{name: network + " beside the answer", reason: refused, frames: [][]byte{
+			a := attack{name: network + " beside the answer", reason: byDefault, frames: [][]byte{
 				w.message(family, 6000, port+1, "next port"), w.message(family, 6001, port, "from the next port")}}
 			if network == "tcp" {
 				a.frames = append(a.frames, w.message(family, 6000, port, "other protocol"), w.segment(family, 6000, port, tcpSYN))
@@ -104,7 +106,7 @@ func TestAnsweringGivesNoMoreThanTheAnswer(t *testing.T) {
 			}
 			ok(t, conn.Close())
 			if network == "tcp" {
-				w.run(attack{name: "SYN after the end", reason: refused, frames: [][]byte{w.segment(family, 6000, port, tcpSYN)}})
+				w.run(attack{name: "SYN after the end", reason: byDefault, frames: [][]byte{w.segment(family, 6000, port, tcpSYN)}})
 			}
 		}
 	})
@@ -140,13 +142,13 @@ func TestFragmentTricks(t *testing.T) {
 		w.run(attack{name: "later fragment alone", reason: agentv1.DropReason_DROP_REASON_FRAGMENT, frames: [][]byte{lone}})
 		// The first of an open port passes; a second first, of a closed one, does not.
 		ok(t, w.raw.Send(bit(protoUDP, 4, 0, true, good[:32])))
-		w.run(attack{name: "first fragment once more, closed port", reason: refused, frames: [][]byte{bit(protoUDP, 4, 0, true, bad[:32])}})
+		w.run(attack{name: "first fragment once more, closed port", reason: byDefault, frames: [][]byte{bit(protoUDP, 4, 0, true, bad[:32])}})
 		// Another datagram's number with another protocol is another datagram.
 		w.run(attack{name: "number of a datagram of another protocol", reason: agentv1.DropReason_DROP_REASON_FRAGMENT,
 			frames: [][]byte{bit(protoTCP, 4, 32, false, []byte("with another protocol"))}})
 		if family == 1 {
 			whole := bit(protoUDP, 5, 0, false, bad)
-			w.run(attack{name: "whole datagram with a fragment header", reason: refused, frames: [][]byte{whole}})
+			w.run(attack{name: "whole datagram with a fragment header", reason: byDefault, frames: [][]byte{whole}})
 			hidden := append(fragment6(protoDestOpts, 0, true, 6), append(extension(protoUDP), bad...)...)
 			w.run(attack{name: "options inside a fragment", reason: agentv1.DropReason_DROP_REASON_EXT_HEADERS,
 				frames: [][]byte{w.frame(datagram{src: src, dst: dst, proto: protoFragment, body: hidden})}})
@@ -220,4 +222,49 @@ func (w *watch) hostHears() []string {
 		}
 		seen = append(seen, fmt.Sprintf("%q from %v", buf[:n], from))
 	}
+}
+
+// Discovery is the link's own business: it must not be a way past the policy for
+// messages that the host would route.
+func TestDiscoveryDoesNotTravel(t *testing.T) {
+	w := startWatch(t)
+	src, own := w.attacker.IPv6, w.raw.MAC
+	w.write("policy.yaml", strings.Replace(onlyTheWorld, "toEntities: [world]", "toEntities: [host]", 1))
+	for name, dst := range map[string]netip.Addr{"world": worldAddrs()[1], "victim": w.victim.IPv6, "far": netip.MustParseAddr("2001:db8:9::9")} {
+		for what, d := range map[string]datagram{
+			"solicitation":  neighbour(src, dst, 135, 0, dst.AsSlice(), 1, own),
+			"advertisement": neighbour(src, dst, 136, 1<<30, src.AsSlice(), 2, own),
+			"router wanted": neighbour(src, dst, 133, 0, nil, 1, own),
+		} {
+			frame := w.frame(d)
+			before := w.drops(agentv1.DropReason_DROP_REASON_SPOOFED_ND)
+			ok(t, w.raw.Send(frame))
+			if err := w.counted(agentv1.DropReason_DROP_REASON_SPOOFED_ND, before, 1); err != nil {
+				t.Errorf("%s to %s: %v", what, name, err)
+			}
+			for tap, at := range w.taps {
+				w.hostSends(map[string]netip.Addr{"victim": w.victim.IPv6, "world": worldAddrs()[1]}[tap], at, frame, what)
+			}
+		}
+	}
+}
+
+// hostSends has the host send a datagram past a tap, and fails if the frame came
+// out there before.
+func (w *watch) hostSends(to netip.Addr, tap *sandbox.Raw, frame []byte, what string) {
+	w.t.Helper()
+	w.beacons++
+	text := fmt.Sprintf("of the host, %d.", w.beacons)
+	c, err := sandbox.Host().Dial("udp", hostPort(to, beaconPort), soon)
+	ok(w.t, err)
+	defer c.Close()
+	_, err = c.Write([]byte(text))
+	ok(w.t, err)
+	_, err = tap.Receive(soon, func(f []byte) bool {
+		if bytes.Contains(f, signature(frame)) {
+			w.t.Errorf("%s came out: %x", what, f)
+		}
+		return bytes.Contains(f, []byte(text))
+	})
+	ok(w.t, err)
 }

@@ -147,8 +147,8 @@ func offload(ns *sandbox.NS, feature uint32, on bool) error {
 	})
 }
 
-// transfer sends so many bytes over TCP and compares the hashes of both ends.
-func transfer(from, to *sandbox.NS, addr netip.Addr, size int64) error {
+// carry sends so many bytes over TCP and compares the hashes of both ends.
+func carry(from, to *sandbox.NS, addr netip.Addr, size int64) error {
 	ln, err := to.Listen("tcp", hostPort(addr, 0))
 	if err != nil {
 		return err
@@ -216,10 +216,10 @@ func TestLargeTransfersAreIntact(t *testing.T) {
 	onBoth(t, func(t *testing.T, family int) {
 		for name, size := range map[string]int64{"pod": 120 << 20, "world": 16 << 20, "host": 16 << 20} {
 			to := map[string]netip.Addr{"pod": addrs(b)[family], "world": worldAddrs()[family], "host": hostAddrs()[family]}[name]
-			if err := transfer(a.NS, ends[name], to, size); err != nil {
+			if err := carry(a.NS, ends[name], to, size); err != nil {
 				t.Errorf("from a pod to %s: %v", name, err)
 			}
-			if err := transfer(ends[name], a.NS, addrs(a)[family], size/4); err != nil {
+			if err := carry(ends[name], a.NS, addrs(a)[family], size/4); err != nil {
 				t.Errorf("to a pod from %s: %v", name, err)
 			}
 		}
@@ -235,10 +235,10 @@ func TestLargeTransfersAreIntact(t *testing.T) {
 	} {
 		ok(t, offload(step.ns, step.feature, false))
 		onBoth(t, func(t *testing.T, family int) {
-			if err := transfer(a.NS, b.NS, addrs(b)[family], 16<<20); err != nil {
+			if err := carry(a.NS, b.NS, addrs(b)[family], 16<<20); err != nil {
 				t.Errorf("%s: %v", step.what, err)
 			}
-			if err := transfer(b.NS, a.NS, addrs(a)[family], 4<<20); err != nil {
+			if err := carry(b.NS, a.NS, addrs(a)[family], 4<<20); err != nil {
 				t.Errorf("%s, back: %v", step.what, err)
 			}
 		})
