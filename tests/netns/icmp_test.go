@@ -129,6 +129,49 @@ func fromTheWorld(t *testing.T, w *watch, family int) {
 	}
 }
 
+const nothingOut = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: quiet, namespace: demo}
+spec:
+  podSelector: {matchLabels: {name: attacker}}
+  policyTypes: [Egress]
+`
+
+// A flow that was let pass gives no leave for errors about it once a policy
+// refuses it.
+func TestErrorsEndWithTheirFlow(t *testing.T) {
+	w := startWatch(t)
+	echo, err := sandbox.StartEcho(w.world, "world", 8080)
+	ok(t, err)
+	t.Cleanup(echo.Close)
+	var messages []datagram
+	for family := range 2 {
+		conn, err := w.attacker.NS.Dial("udp", hostPort(worldAddrs()[family], 8080), soon)
+		ok(t, err)
+		defer conn.Close()
+		_, err = sandbox.AskOn(conn, "hello", answer)
+		ok(t, err)
+		from := netip.MustParseAddrPort(conn.LocalAddr().String())
+		to := netip.AddrPortFrom(worldAddrs()[family], 8080)
+		text := fmt.Sprintf("quoted, %d", family)
+		quoted := datagram{src: to.Addr(), dst: from.Addr(), proto: protoUDP, body: udpTo(to, from, text)}.bytes()
+		d := unreachable(from.Addr(), to.Addr(), quoted)
+		w.arrives(d, "world", text)
+		messages = append(messages, d)
+	}
+	w.write("policy.yaml", nothingOut)
+	for _, d := range messages {
+		before := w.drops(agentv1.DropReason_DROP_REASON_ICMP_NO_FLOW)
+		frame := w.frame(d)
+		ok(t, w.raw.Send(frame))
+		if err := w.counted(agentv1.DropReason_DROP_REASON_ICMP_NO_FLOW, before, 1); err != nil {
+			t.Error(err)
+		}
+		w.hostSends(worldAddrs()[0], w.taps["world"], frame, "an error about a flow that was refused")
+	}
+}
+
 // Extension headers do not hide the port from the policy.
 func TestPolicySeesThroughExtensionHeaders(t *testing.T) {
 	w := startWatch(t)
