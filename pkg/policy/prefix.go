@@ -60,18 +60,20 @@ func NewLocals(known map[netip.Prefix]model.IdentityID) Locals {
 func (l Locals) IDs() map[netip.Prefix]model.IdentityID { return l.ids }
 
 // Update gives each wanted prefix an identity and forgets the others. A prefix
-// that stays keeps its number, however often it is named. A new one takes the number that its hash names,
+// that stays keeps its number. A new one takes the number that its hash names,
 // or the next free one: so a fresh agent comes to the same numbers, short of a
 // collision in 24 bits.
 func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	next := make(map[netip.Prefix]model.IdentityID, len(want))
 	used := make(map[model.IdentityID]struct{}, len(want))
 	var fresh []netip.Prefix
-	for _, p := range slices.Compact(slices.SortedFunc(slices.Values(want), ComparePrefixes)) {
+	want = slices.SortedFunc(slices.Values(want), ComparePrefixes)
+	for _, p := range slices.Compact(want) {
 		id, ok := l.ids[p]
+		_, named := next[p]
 		_, twice := used[id]
 		switch {
-		case !p.IsValid() || p.Bits() == 0:
+		case named || !p.IsValid() || p.Bits() == 0:
 		case ok && !twice && id.IsLocal():
 			next[p], used[id] = id, struct{}{}
 		default:
