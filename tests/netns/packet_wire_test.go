@@ -33,6 +33,19 @@ func (w *watch) arrives(d datagram, tap, text string) []byte {
 	return f
 }
 
+// The first datagram to a pod that was just added must not be lost.
+func TestPodHearsFromItsFirstMoment(t *testing.T) {
+	n := startNode(t)
+	client := n.pod("client")
+	for i := range 12 {
+		p := n.pod(fmt.Sprintf("new-%d", i))
+		serve(t, p, 8080)
+		for family := range 2 {
+			reaches(t, client.NS, "udp", addrs(p)[1-family], 8080)
+		}
+	}
+}
+
 func TestHopsAndSumsBetweenPods(t *testing.T) {
 	w := startWatch(t)
 	onBoth(t, func(t *testing.T, family int) {
