@@ -32,7 +32,7 @@ spec:
 func lenient(t *testing.T) {
 	t.Helper()
 	for _, file := range []string{"rp_filter", "accept_local"} {
-		for _, device := range []string{"all", uplinkDevice} {
+		for _, device := range []string{"all", worldUplink().device} {
 			value := map[string]string{"rp_filter": "0", "accept_local": "1"}[file]
 			path := fmt.Sprintf("/proc/sys/net/ipv4/conf/%s/%s", device, file)
 			old, err := os.ReadFile(path)

@@ -75,7 +75,7 @@ func (u uplink) wire(t *testing.T) *sandbox.NS {
 	}))
 	// The kernel takes its time to accept an IPv6 address as its own.
 	ok(t, sandbox.Eventually(t.Context(), soon, "the wire to the world", func() error {
-		return sandbox.Ping(sandbox.Host(), worldV6, silence)
+		return sandbox.Ping(sandbox.Host(), u.outside6, silence)
 	}))
 	return world
 }
