@@ -75,6 +75,10 @@ func (u uplink) wire(t *testing.T) *sandbox.NS {
 		}
 		return nil
 	}))
+	// The kernel takes its time to accept an IPv6 address as its own.
+	ok(t, sandbox.Eventually(t.Context(), soon, "the wire to the world", func() error {
+		return sandbox.Ping(sandbox.Host(), u.outside6, silence)
+	}))
 	return world
 }
 
