@@ -70,9 +70,10 @@ func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	want = slices.SortedFunc(slices.Values(want), ComparePrefixes)
 	for _, p := range slices.Compact(want) {
 		id, ok := l.ids[p]
+		_, named := next[p]
 		_, twice := used[id]
 		switch {
-		case !p.IsValid() || p.Bits() == 0:
+		case named || !p.IsValid() || p.Bits() == 0:
 		case ok && !twice && id.IsLocal():
 			next[p], used[id] = id, struct{}{}
 		default:
