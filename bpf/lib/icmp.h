@@ -73,10 +73,12 @@ static __always_inline bool weft_quoted_ip6(struct __sk_buff *ctx, struct weft_q
 __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	struct weft_quoted q = {};
+	union weft_ct_key key;
 	struct weft_ct *ct;
 	bool known, first;
 	__u32 off;
 
+	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return WEFT_DROP_ICMP_NO_FLOW;
 	off = p->l4_off + 8;
@@ -84,10 +86,10 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!known || !weft_same_ip6(&q.src, p->dst.b) ||
 	    (p->hook == WEFT_EGRESS && !weft_same_ip6(&q.dst, p->src.b)))
 		return WEFT_DROP_ICMP_NO_FLOW;
-	p->src_b = weft_ct_fill(&p->key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
-	ct = weft_ct_find(&p->key, p->family);
+	p->src_b = weft_ct_fill(&key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
+	ct = weft_ct_find(&key, p->family);
 	if (!ct)
-		ct = weft_ctn_find(&p->key, p->family);
+		ct = weft_ctn_find(&key, p->family);
 	if (!ct)
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* The error's receiver is the quoted packet's sender: the initiator, or not. */
