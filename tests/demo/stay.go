@@ -41,7 +41,7 @@ It stays up until Ctrl-C. From a second terminal, as root:
 		if err != nil {
 			return err
 		}
-		if _, err := a.Ready(ctx, 20*time.Second); err != nil {
+		if _, err := a.Ready(ctx, s.within(20*time.Second)); err != nil {
 			return fmt.Errorf("the agent did not come back: %w", err)
 		}
 	}
