@@ -3,9 +3,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +17,9 @@ import (
 	"github.com/weftmesh/weft/pkg/state"
 )
 
-// compareEvery is how often the kernel's maps are compared with the tables.
-const compareEvery = time.Minute
+// DefaultCompareEvery is how often the kernel's maps are compared with the
+// tables.
+const DefaultCompareEvery = time.Minute
 
 // Counter counts something by kind.
 type Counter func(kind string, n int)
@@ -29,6 +32,9 @@ type Config struct {
 	Datapath reconcile.Datapath
 	Errors   Counter // rows that failed, by kind
 	Drift    Counter // rows that the kernel held otherwise than written
+	// CompareEvery is the time between two comparisons with the kernel's maps;
+	// 0: DefaultCompareEvery.
+	CompareEvery time.Duration
 }
 
 // Engine compiles and reconciles. Run is its only loop; View and Realized may
@@ -63,7 +69,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("adopting what the kernel holds: %w", err)
 	}
 	e.before.prefixes = adoptedPrefixes(e.rec)
-	compare := time.NewTicker(compareEvery)
+	compare := time.NewTicker(cmp.Or(e.cfg.CompareEvery, DefaultCompareEvery))
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
@@ -120,7 +126,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return
 		}
-		e.view.Store(&last.View)
+		e.warn(e.view.Swap(&last.View), &last.View)
 		want := reconcile.Want(e.cfg.Tables)
 		want.Hold = last.hold()
 		if err := e.rec.Pass(ctx, want); err != nil {
@@ -129,6 +135,19 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		e.before = memory{policies: st.policies, prefixes: st.universe}
 	}
 	e.publish(snap, last)
+}
+
+// warn logs what cannot work about a policy when it first does not.
+func (e *Engine) warn(before, now *View) {
+	for _, p := range now.Policies {
+		if p.Message == "" {
+			continue
+		}
+		known := slices.ContainsFunc(before.Policies, func(q PolicyView) bool { return q.Key == p.Key && q.Message == p.Message })
+		if !known {
+			e.cfg.Log.Warn("a policy selects by a label that no identity has", "policy", p.Key.String(), "problem", p.Message)
+		}
+	}
 }
 
 // publish tells waiters what is in force now.
@@ -152,7 +171,7 @@ func (e *Engine) publish(snap state.Snapshot, last Result) {
 	}
 	e.realized.update(func(r *Realized) {
 		r.desired, r.endpoints, r.failing = snap.Revision, status, failing
-		if len(failing) == 0 {
+		if len(failing) == 0 && !last.allocating() {
 			r.realized = snap.Revision
 		}
 	})
@@ -167,6 +186,16 @@ func adoptedPrefixes(rec *reconcile.Reconciler) prefixIDs {
 		}
 	}
 	return out
+}
+
+// allocating tells whether an endpoint of a known pod waits for its identity.
+func (r *Result) allocating() bool {
+	for _, w := range r.waiting {
+		if w.allocation {
+			return true
+		}
+	}
+	return false
 }
 
 // hold lists the slots whose rows must stay though they are not compiled.

@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -121,6 +122,17 @@ func colliding(t *testing.T, hash func(int) uint32) (a, b int) {
 	return 0, 0
 }
 
+// A number that moves would have live flows decided again, and stopped where
+// only half of the kernel knows the new one.
+func TestPrefixNamedTwiceKeepsItsNumber(t *testing.T) {
+	p := netip.MustParsePrefix("192.0.2.0/24")
+	known := map[netip.Prefix]model.IdentityID{p: localHash(p) + 7}
+	got, err := NewLocals(known).Update([]netip.Prefix{p, netip.MustParsePrefix("2001:db8::/32"), p})
+	if err != nil || got.ids[p] != known[p] {
+		t.Errorf("the number moved from %d to %d: %v", known[p], got.ids[p], err)
+	}
+}
+
 func TestCollidingPrefixes(t *testing.T) {
 	prefix := func(i int) netip.Prefix {
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
@@ -138,6 +150,11 @@ func TestCollidingPrefixes(t *testing.T) {
 	again, err := NewLocals(map[netip.Prefix]model.IdentityID{prefix(b): localHash(prefix(a))}).Update([]netip.Prefix{prefix(a), prefix(b)})
 	if err != nil || again.ids[prefix(b)] != localHash(prefix(a)) || again.ids[prefix(a)] == again.ids[prefix(b)] {
 		t.Errorf("identities %v: %v", again.ids, err)
+	}
+	// To ask twice is to ask once.
+	twice, err := both.Update([]netip.Prefix{prefix(a), prefix(b), prefix(a), prefix(b)})
+	if err != nil || !maps.Equal(twice.ids, both.ids) {
+		t.Errorf("asked for twice, the identities changed from %v to %v: %v", both.ids, twice.ids, err)
 	}
 }
 

@@ -54,6 +54,9 @@ type Reconciler struct {
 	sets      *rows[model.SetHash, model.PolicySet]
 	ips       *rows[netip.Prefix, model.IPRow]
 	attached  map[uint16]string // devices whose programs this process has attached
+	// devices are the last known names: the row of a device that is gone is read
+	// back without one, but what was pinned for it must still go.
+	devices map[uint16]string
 }
 
 // New makes a reconciler of the datapath.
@@ -64,6 +67,7 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
 		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
 		attached:  make(map[uint16]string),
+		devices:   make(map[uint16]string),
 	}
 }
 
@@ -85,6 +89,11 @@ func (r *Reconciler) Compare() (drift int, err error) {
 	drift += r.endpoints.adopt(byKey(eps, func(e model.EndpointRow) uint16 { return e.Slot }))
 	drift += r.sets.adopt(sets)
 	drift += r.ips.adopt(byKey(ips, func(i model.IPRow) netip.Prefix { return i.Prefix }))
+	for _, e := range eps {
+		if e.IfName != "" {
+			r.devices[e.Slot] = e.IfName
+		}
+	}
 	clear(r.attached) // links are looked at again, too
 	return drift, nil
 }
