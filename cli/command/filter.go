@@ -87,6 +87,8 @@ func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
 		if err := c.RegisterFlagCompletionFunc(flag, a.completePods); err != nil {
 			panic(err) // the flag does not exist
 		}
+	default:
+		complete(c, flag) // no names of files
 	}
 }
 
