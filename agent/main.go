@@ -83,7 +83,11 @@ The command weft shows what it knows and does.`,
 			if err != nil {
 				return err
 			}
-			return cleanup(cfg)
+			if err := cleanup(cfg); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Weft is removed from this node; its configuration and manifests stay")
+			return err
 		},
 	}, &cobra.Command{
 		Use:   "version",
