@@ -65,6 +65,11 @@ func runOutside() int {
 	if os.Geteuid() != 0 {
 		return fail(errors.New("this needs root (it makes namespaces of its own): run it as root or with sudo"))
 	}
+	group, err := makeCgroup()
+	if err != nil {
+		return fail(err)
+	}
+	defer group.remove()
 	// Pdeathsig is sent when the thread that forked ends, not the process.
 	runtime.LockOSThread()
 	cmd := reexec(stageInit)
@@ -72,7 +77,11 @@ func runOutside() int {
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
 		Setpgid:    true, // a terminal's Ctrl-C reaches us only, and is passed in once
+
+		UseCgroupFD: true,
+		CgroupFD:    int(group.dir.Fd()),
 	}
+	cmd.Env = append(cmd.Env, cgroupEnv+"="+group.path)
 	signals := notify()
 	if err := cmd.Start(); err != nil {
 		return fail(fmt.Errorf("making namespaces: %w (in a container? it needs CAP_SYS_ADMIN)", err))
@@ -82,7 +91,7 @@ func runOutside() int {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -100,6 +109,9 @@ func runInit() int {
 		return fail(fmt.Errorf("finding the sandbox's own number: %w", err))
 	}
 	if err := furnish(); err != nil {
+		return fail(err)
+	}
+	if err := bindCgroup(os.Getenv(cgroupEnv)); err != nil {
 		return fail(err)
 	}
 	cmd := reexec(stageWorker)
