@@ -44,8 +44,9 @@ test-long: need-linux need-root build ## the full numbers, random seeds (printed
 
 bench: need-linux need-root build ## measure, into build/bench.jsonl
 	$(call say,bench: measuring)
-	@go test -run '^$$' -bench . -benchtime 1s ./... | tee build/bench.txt
-	@go run $(GOFLAGS_) ./tests/bench -in build/bench.txt -out build/bench.jsonl -doc docs/BENCHMARKS.md
+	@go test -p 1 -run '^$$' -bench . ./... >build/bench.txt || { cat build/bench.txt; exit 1; }
+	@grep '^Benchmark' build/bench.txt
+	@go run $(GOFLAGS_) ./tests/bench
 
 generate: need-go tools clang ## everything that is generated and committed
 	$(call say,generate: kernel objects; API; CRDs)

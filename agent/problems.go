@@ -36,8 +36,23 @@ func (p *problems) status(dir string) func() *agentv1.ComponentStatus {
 		out := &agentv1.ComponentStatus{Name: "manifests", Health: agentv1.Health_HEALTH_OK, Message: dir}
 		if len(p.list) > 0 {
 			out.Health = agentv1.Health_HEALTH_DEGRADED
-			out.Message = fmt.Sprintf("%d faults in %s, the last good state stays; the first: %s", len(p.list), dir, p.list[0])
+			out.Message = fmt.Sprintf("%s in %s; %s: %s", faults(len(p.list)), dir, effect(p.list[0]), p.list[0])
 		}
 		return out
 	}
+}
+
+func faults(n int) string {
+	if n == 1 {
+		return "a fault"
+	}
+	return fmt.Sprintf("%d faults", n)
+}
+
+// effect is what a fault does to what its file says.
+func effect(p manifest.Problem) string {
+	if p.Kept {
+		return "the file's last good content stays in force"
+	}
+	return "nothing of the file is in force"
 }

@@ -101,7 +101,7 @@ func (a *agent) build() error {
 	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
 
 	a.problems = &problems{}
-	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests},
+	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests, Copies: filepath.Join(a.cfg.StateDir, "manifests")},
 		manifestSink{tables: a.tables, problems: a.problems}, a.log.With("part", "manifests"))
 
 	store := allocator.NewFileStore(filepath.Join(a.cfg.StateDir, "identities.json"))

@@ -70,6 +70,7 @@ func (s *Server) ListPolicies(_ context.Context, req *agentv1.ListPoliciesReques
 		out.Policies = append(out.Policies, &agentv1.Policy{
 			Kind: p.Key.Kind, Namespace: p.Key.Namespace, Name: p.Key.Name, Source: p.Source,
 			Rules: uint32(len(p.Rules)), Endpoints: p.Endpoints, Revision: uint64(view.Revision),
+			Message: p.Message,
 		})
 	}
 	if !req.Entries {

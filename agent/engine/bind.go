@@ -51,7 +51,7 @@ func bind(node Node, s state.Snapshot) (bound []boundEndpoint, waiting map[uint3
 		}
 		id, ok := byLabels[labelsOf(pod).Key()]
 		if !ok {
-			waiting[e.ID] = wait{slot: e.Slot, reason: "an identity for pod " + e.Pod.String()}
+			waiting[e.ID] = wait{slot: e.Slot, allocation: true, reason: "an identity for pod " + e.Pod.String()}
 			continue
 		}
 		bound = append(bound, boundEndpoint{Endpoint: e, pod: pod, identity: id})
@@ -63,6 +63,9 @@ func bind(node Node, s state.Snapshot) (bound []boundEndpoint, waiting map[uint3
 type wait struct {
 	slot   uint16
 	reason string
+	// allocation tells that the pod is known and only its identity is missing:
+	// intent that is not in the kernel, and will be without anyone's doing.
+	allocation bool
 }
 
 // LabelsOf gives the identity-relevant labels of the snapshot's pods.

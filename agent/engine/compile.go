@@ -53,7 +53,7 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
 	r.Desired.IPs = addressRows(node, s.HostAddrs, bound, st.reachable)
-	r.View = makeView(s, st, bound, out)
+	r.View = makeView(node, s, st, bound, out)
 	return r, nil
 }
 

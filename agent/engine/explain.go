@@ -4,17 +4,20 @@ package engine
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
 // makeView tells a compilation in the terms of those who ask.
-func makeView(s state.Snapshot, st step, bound []boundEndpoint, out policy.Output) View {
+func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out policy.Output) View {
 	v := View{Revision: s.Revision, Names: &flow.Maps{
 		Workloads:  make(map[netip.Addr]flow.Workload),
 		Endpoints:  make(map[uint16]flow.Endpoint),
@@ -41,7 +44,7 @@ func makeView(s state.Snapshot, st step, bound []boundEndpoint, out policy.Outpu
 			}
 		}
 	}
-	v.Policies = policyViews(st.policies, selected)
+	v.Policies = policyViews(node.Filter, st.policies, selected)
 	v.Identities = identityViews(s, st, using)
 	for _, id := range v.Identities {
 		v.Names.Identities[id.ID] = id.Labels
@@ -50,18 +53,53 @@ func makeView(s state.Snapshot, st step, bound []boundEndpoint, out policy.Outpu
 }
 
 // policyViews lists policies by key; the specs of one object are one policy.
-func policyViews(policies []model.Policy, selected map[model.PolicyKey][]uint32) []PolicyView {
+func policyViews(filter identity.Filter, policies []model.Policy, selected map[model.PolicyKey][]uint32) []PolicyView {
 	var out []PolicyView
 	for _, p := range policies {
 		if n := len(out); n > 0 && out[n-1].Key == p.Key {
 			out[n-1].Rules = append(slices.Clone(out[n-1].Rules), p.Rules...)
+			out[n-1].absent = append(out[n-1].absent, absentKeys(filter, p)...)
 			continue
 		}
 		eps := slices.Clone(selected[p.Key])
 		slices.Sort(eps)
-		out = append(out, PolicyView{Policy: p, Endpoints: slices.Compact(eps)})
+		out = append(out, PolicyView{Policy: p, Endpoints: slices.Compact(eps), absent: absentKeys(filter, p)})
+	}
+	for i := range out {
+		out[i].Message = absentMessage(out[i].absent)
 	}
 	return out
+}
+
+// absentKeys are the labels that a policy's selectors ask about and that no
+// identity has, as identityLabels leaves them out.
+func absentKeys(filter identity.Filter, p model.Policy) []string {
+	var out []string
+	look := func(s model.Selector) {
+		for _, r := range s.Requirements {
+			if r.Source != model.SourceReserved && !filter.Carries(r.Key) {
+				out = append(out, r.Key)
+			}
+		}
+	}
+	look(p.Subject)
+	for _, r := range p.Rules {
+		for _, peer := range r.Peers {
+			if peer.Selector != nil {
+				look(*peer.Selector)
+			}
+		}
+	}
+	return out
+}
+
+func absentMessage(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	slices.Sort(keys)
+	return fmt.Sprintf("identityLabels leaves out %s: to its selectors no pod has that label; "+
+		"select by another one, or change identityLabels", strings.Join(slices.Compact(keys), ", "))
 }
 
 func identityViews(s state.Snapshot, st step, using map[model.IdentityID]int) []IdentityView {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -124,7 +125,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return
 		}
-		e.view.Store(&last.View)
+		e.warn(e.view.Swap(&last.View), &last.View)
 		want := reconcile.Want(e.cfg.Tables)
 		want.Hold = last.hold()
 		if err := e.rec.Pass(ctx, want); err != nil {
@@ -133,6 +134,19 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		e.before = memory{policies: st.policies, prefixes: st.universe}
 	}
 	e.publish(snap, last)
+}
+
+// warn logs what cannot work about a policy when it first does not.
+func (e *Engine) warn(before, now *View) {
+	for _, p := range now.Policies {
+		if p.Message == "" {
+			continue
+		}
+		known := slices.ContainsFunc(before.Policies, func(q PolicyView) bool { return q.Key == p.Key && q.Message == p.Message })
+		if !known {
+			e.cfg.Log.Warn("a policy selects by a label that no identity has", "policy", p.Key.String(), "problem", p.Message)
+		}
+	}
 }
 
 // publish tells waiters what is in force now.
@@ -156,7 +170,7 @@ func (e *Engine) publish(snap state.Snapshot, last Result) {
 	}
 	e.realized.update(func(r *Realized) {
 		r.desired, r.endpoints, r.failing = snap.Revision, status, failing
-		if len(failing) == 0 {
+		if len(failing) == 0 && !last.allocating() {
 			r.realized = snap.Revision
 		}
 	})
@@ -171,6 +185,16 @@ func adoptedPrefixes(rec *reconcile.Reconciler) prefixIDs {
 		}
 	}
 	return out
+}
+
+// allocating tells whether an endpoint of a known pod waits for its identity.
+func (r *Result) allocating() bool {
+	for _, w := range r.waiting {
+		if w.allocation {
+			return true
+		}
+	}
+	return false
 }
 
 // hold lists the slots whose rows must stay though they are not compiled.

@@ -31,6 +31,8 @@ type EndpointView struct {
 type PolicyView struct {
 	model.Policy
 	Endpoints []uint32
+	Message   string   // what about it cannot work; empty: nothing
+	absent    []string // keys that Message names
 }
 
 // IdentityView is an identity known on this node.

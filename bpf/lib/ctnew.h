@@ -39,15 +39,12 @@ static __always_inline long weft_ctn_del(const union weft_ct_key *key, __u8 fami
 	return bpf_map_delete_elem(&weft_ctn6, &key->v6);
 }
 
-/* Removes a flow from where it is. */
-static __always_inline void weft_ct_del(const union weft_ct_key *key, __u8 family, bool answered)
+/* Reports the end of a flow, once. */
+static __always_inline void weft_ct_over(const union weft_ct_key *key, const struct weft_ct *ct,
+					 __u8 family, __u32 ifindex)
 {
-	if (!answered)
-		weft_ctn_del(key, family);
-	else if (family == 4)
-		bpf_map_delete_elem(&weft_ct4, &key->v4);
-	else
-		bpf_map_delete_elem(&weft_ct6, &key->v6);
+	if (!(ct->flags & WEFT_CT_REFUSED))
+		weft_event_ct(key, ct, (__u32)family << 8 | WEFT_FLOW_END, ifindex);
 }
 
 /* Makes room in a place of the ring: the flow it names goes, if still unanswered. */
@@ -61,7 +58,7 @@ static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct we
 	ct = weft_ctn_find(old, row->family);
 	if (!ct)
 		return;
-	weft_event_ct(old, ct, row->family << 8 | WEFT_FLOW_END, 0);
+	weft_ct_over(old, ct, row->family, 0);
 	if (weft_ctn_del(old, row->family) == 0)
 		__sync_fetch_and_add(&stat->pend_evicted, 1);
 }
@@ -134,9 +131,13 @@ static __always_inline __u32 weft_new_type(const struct weft_pkt *p, const struc
 	       (ct->action == WEFT_ACTION_AUDIT ? WEFT_FLOW_AUDIT : WEFT_FLOW_NEW);
 }
 
-/* A refused flow ends, unless the packet may have come from someone else. */
+/*
+ * A refused flow ends, unless the packet may have come from someone else. It is
+ * still known for as long as either side goes on with it: what the responder
+ * sends is an answer then, and cannot open the flow again from its side.
+ */
 static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_pkt *p,
-					    struct weft_ct *ct, int reason, bool answered)
+					    struct weft_ct *ct, int reason)
 {
 	bool host = ct->identity[0] == WEFT_ID_HOST || ct->identity[1] == WEFT_ID_HOST;
 
@@ -144,8 +145,22 @@ static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_p
 		return;
 	if (host && p->hook == WEFT_INGRESS && ctx->ingress_ifindex)
 		return;
-	weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
-	weft_ct_del(&p->key, p->family, answered);
+	ct->seen = p->now;
+	weft_ct_over(&p->key, ct, p->family, ctx->ifindex);
+	__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE | WEFT_CT_REFUSED);
+}
+
+/* Takes over what is known of a flow that is decided again. */
+static __always_inline void weft_ct_again(const struct weft_pkt *p, struct weft_ct *row,
+					  const struct weft_ct *ct)
+{
+	*row = *ct;
+	row->flags &= ~(WEFT_CT_STALE | WEFT_CT_REFUSED);
+	if (ct->flags & WEFT_CT_REFUSED) { /* its counters were reported with its end */
+		row->packets[0] = row->packets[1] = 0;
+		row->bytes[0] = row->bytes[1] = 0;
+		row->created = row->reported = p->now;
+	}
 }
 
 /* Enters a new flow among the unanswered, or renews one there. */
@@ -194,21 +209,21 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 		reply = false;
 		weft_ct_begin(p, &row->ct);
 	} else {
-		row->ct = *ct;
-		row->ct.flags &= ~WEFT_CT_STALE;
+		weft_ct_again(p, &row->ct, ct);
 	}
 	reason = weft_decide(ctx, p, own, &row->ct, reply);
 	if (reason) {
 		/* A packet against the flow's direction must not be able to end it. */
 		if (known && !(fresh && against))
-			weft_ct_refused(ctx, p, ct, reason, answered);
+			weft_ct_refused(ctx, p, ct, reason);
 		return reason;
 	}
 	/* What goes wrong from here on is nobody's policy. */
 	p->dir = p->hook;
 	p->rule = 0;
+	fresh |= known && (ct->flags & WEFT_CT_REFUSED);
 	if (fresh && known)
-		weft_event_ct(&p->key, ct, (__u32)p->family << 8 | WEFT_FLOW_END, ctx->ifindex);
+		weft_ct_over(&p->key, ct, p->family, ctx->ifindex);
 	weft_ct_note(p, &row->ct, reply);
 	if (answered || (reply && !(p->tcp & TCP_RST)))
 		reason = weft_ct_answer(p, row, answered, gen);

@@ -35,7 +35,8 @@ static __always_inline bool weft_gc_flow(const union weft_ct_key *key, struct we
 	__s32 silent = s->now - ct->seen;
 
 	if (silent > 0 && (__u32)silent > weft_gc_timeout(ct, proto, s->answered)) {
-		weft_event_ct(key, ct, (__u32)family << 8 | WEFT_FLOW_END, 0);
+		if (!(ct->flags & WEFT_CT_REFUSED))
+			weft_event_ct(key, ct, (__u32)family << 8 | WEFT_FLOW_END, 0);
 		s->expired++;
 		return true;
 	}
@@ -43,7 +44,8 @@ static __always_inline bool weft_gc_flow(const union weft_ct_key *key, struct we
 		s->live++;
 	else
 		s->pending++;
-	if (s->now - ct->reported >= weft_cfg.alive_every * weft_cfg.hz) {
+	if (!(ct->flags & WEFT_CT_REFUSED) &&
+	    s->now - ct->reported >= weft_cfg.alive_every * weft_cfg.hz) {
 		ct->reported = s->now;
 		weft_event_ct(key, ct, (__u32)family << 8 | WEFT_FLOW_ALIVE, 0);
 	}

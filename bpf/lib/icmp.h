@@ -88,7 +88,7 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	ct = weft_ct_find(&p->key, p->family);
 	if (!ct)
 		ct = weft_ctn_find(&p->key, p->family);
-	if (!ct)
+	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* The error's receiver is the quoted packet's sender: the initiator, or not. */
 	first = !weft_ct_reply(p, ct);

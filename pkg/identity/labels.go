@@ -4,6 +4,7 @@ package identity
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -37,6 +38,15 @@ func LabelsOf(pod model.Pod, ns model.Namespace, cluster string, filter Filter) 
 		ls = append(ls, k8s(model.LabelCluster, cluster))
 	}
 	return model.NewLabels(ls...)
+}
+
+// Carries tells whether an identity can have a label with this key, which is
+// that of a selector: those that LabelsOf adds, and what the filter keeps.
+func (f Filter) Carries(key string) bool {
+	if rest, ok := strings.CutPrefix(key, model.LabelNamespacePrefix); ok {
+		return rest == namespaceName || f.Keeps(rest)
+	}
+	return derived(key) || f.Keeps(key)
 }
 
 // derived tells whether a key is one of those that this package adds: a pod

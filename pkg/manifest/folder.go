@@ -18,10 +18,19 @@ type folder struct {
 
 type file struct {
 	good      []Object  // in effect
-	candidate []Object  // decoded without a fault, not yet taken into effect
+	data      []byte    // what good was decoded from; nil: the file never was right
+	kept      bool      // there is a copy of data
+	candidate content   // decoded without a fault, not yet taken into effect
 	pending   bool      // candidate is to be considered
 	problems  []Problem // of the content, or of reading it
 	conflicts []Problem // keys that another file holds
+	copyFault string    // what is wrong with the copy of the last good content
+}
+
+// content is what a file may come to hold.
+type content struct {
+	objects []Object
+	data    []byte
 }
 
 func newFolder() *folder { return &folder{files: make(map[string]*file)} }
@@ -37,16 +46,34 @@ func (f *folder) at(name string) *file {
 func (f *folder) update(name string, data []byte) {
 	objects, problems := Decode(name, data)
 	e := f.at(name)
-	e.problems, e.candidate, e.pending = problems, nil, false
+	e.problems, e.candidate, e.pending = problems, content{}, false
 	if len(problems) == 0 {
-		e.candidate, e.pending = objects, true
+		e.candidate, e.pending = content{objects, data}, true
+	}
+}
+
+// restore puts the last good contents of a former run in effect; the files
+// themselves are read after it. A copy that cannot be taken is noted.
+func (f *folder) restore(good map[string][]byte, damaged map[string]error) {
+	for name, data := range good {
+		f.update(name, data)
+	}
+	f.settle()
+	for _, e := range f.files {
+		if faults := append(e.problems, e.conflicts...); len(faults) > 0 {
+			e.copyFault = fmt.Sprintf("the copy of its last good content is not used: %s", faults[0])
+		}
+		e.candidate, e.pending, e.problems, e.conflicts = content{}, false, nil, nil
+	}
+	for name, err := range damaged {
+		f.at(name).copyFault = fmt.Sprintf("the copy of its last good content is damaged and not used: %v", err)
 	}
 }
 
 // fail notes that a file cannot be read; what it held stays.
 func (f *folder) fail(name, message string) {
 	e := f.at(name)
-	e.problems, e.candidate, e.pending = []Problem{{File: name, Message: message}}, nil, false
+	e.problems, e.candidate, e.pending = []Problem{{File: name, Message: message}}, content{}, false
 }
 
 // remove forgets a file with what it held.
@@ -60,12 +87,24 @@ func (f *folder) state() State {
 	for _, name := range f.names() {
 		e := f.files[name]
 		objects = append(objects, e.good...)
-		problems = append(append(problems, e.problems...), e.conflicts...)
+		problems = append(problems, e.faults(name)...)
 	}
 	s := build(objects)
 	sortProblems(problems)
 	s.Problems = problems
 	return s
+}
+
+// faults is what is wrong with a file at present.
+func (e *file) faults(name string) []Problem {
+	out := slices.Concat(e.problems, e.conflicts)
+	if e.copyFault != "" {
+		out = append(out, Problem{File: name, Message: e.copyFault})
+	}
+	for i := range out {
+		out[i].Kept = e.data != nil
+	}
+	return out
 }
 
 func (f *folder) names() []string { return slices.Sorted(maps.Keys(f.files)) }
@@ -88,7 +127,7 @@ func (f *folder) settle() {
 			if !e.pending || refused[name] != nil {
 				continue
 			}
-			if clash := claim(owner, name, e.candidate); clash != nil {
+			if clash := claim(owner, name, e.candidate.objects); clash != nil {
 				refused[name] = clash
 			}
 		}
@@ -100,7 +139,8 @@ func (f *folder) settle() {
 		e := f.files[name]
 		e.conflicts = refused[name]
 		if e.pending && e.conflicts == nil {
-			e.good, e.candidate, e.pending = e.candidate, nil, false
+			e.good, e.data, e.kept, e.copyFault = e.candidate.objects, e.candidate.data, false, ""
+			e.candidate, e.pending = content{}, false
 		}
 	}
 }

@@ -58,13 +58,23 @@ func newScanner(dir string, quiet time.Duration) *scanner {
 	}
 }
 
+// restore takes what a former run kept, before the first scan. Each of its files
+// counts as read with another stamp than any it can have, so that the scan reads
+// it, or finds it gone.
+func (s *scanner) restore(good map[string][]byte, damaged map[string]error) {
+	s.folder.restore(good, damaged)
+	for name := range s.folder.files {
+		s.read[name] = stamp{fault: "not read yet"}
+	}
+}
+
 // scan brings the folder up to date and tells whether it may have changed.
 // What is not yet quiet is left in waits.
 func (s *scanner) scan(now time.Time) (changed bool) {
 	names, err := manifestNames(s.dir)
 	if err != nil {
 		return s.setFault([]Problem{{Message: fmt.Sprintf(
-			"reading the manifest folder: %v; what it last held stays in effect until it can be read", err)}})
+			"reading the manifest folder: %v; what it last held stays in effect until it can be read", err), Kept: true}})
 	}
 	changed = s.setFault(nil)
 	found := make(map[string]stamp, len(names))

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"reflect"
@@ -28,6 +29,7 @@ const (
 // Config tells a Source what to read.
 type Config struct {
 	Dir    string        // the folder; it may be created later
+	Copies string        // folder for the last good content of each file; empty: memory only
 	Quiet  time.Duration // 0: DefaultQuiet
 	Rescan time.Duration // 0: DefaultRescan
 }
@@ -39,6 +41,7 @@ type Source struct {
 	consumer Consumer
 
 	scanner *scanner
+	copies  *copies
 	last    State // as last applied
 	applied bool  // last is what the consumer has
 	known   []Problem
@@ -53,11 +56,18 @@ func New(cfg Config, consumer Consumer, log *slog.Logger) *Source {
 		cfg.Rescan = DefaultRescan
 	}
 	cfg.Dir = filepath.Clean(cfg.Dir)
-	return &Source{cfg: cfg, log: log, consumer: consumer, scanner: newScanner(cfg.Dir, cfg.Quiet)}
+	return &Source{cfg: cfg, log: log, consumer: consumer, scanner: newScanner(cfg.Dir, cfg.Quiet),
+		copies: newCopies(cfg.Copies)}
 }
 
-// Run watches the folder until the context ends.
+// Run watches the folder until the context ends. It fails if the copies of a
+// former run cannot be read: to go on would be to take policies back.
 func (s *Source) Run(ctx context.Context) error {
+	good, damaged, err := s.copies.load()
+	if err != nil {
+		return err
+	}
+	s.scanner.restore(good, damaged)
 	w, err := newWatcher(s.cfg.Dir)
 	if err != nil {
 		s.log.Warn("Manifest folder is polled", "error", err, "period", pollRescan,
@@ -110,9 +120,33 @@ func (s *Source) round(w *watcher, wake *alarm) {
 	if len(s.scanner.waits) > 0 {
 		wake.in(s.cfg.Quiet)
 	}
-	if (changed || !s.applied) && !s.apply() {
+	if (changed || !s.applied) && !s.apply() || s.keep() && !s.apply() {
 		wake.in(retryApply)
 	}
+}
+
+// keep brings the copies up to date with what is in force, and tells whether
+// there is something new to report: a copy that cannot be written is a problem
+// of its file. It is tried again in every round.
+func (s *Source) keep() (news bool) {
+	files := s.scanner.folder.files
+	for name, e := range files {
+		if e.kept || e.data == nil {
+			continue
+		}
+		fault := ""
+		if err := s.copies.keep(name, e.data); err != nil {
+			fault = fmt.Sprintf("its content is in force, but would not outlast a restart with a fault in the file: "+
+				"%v; make room in %s, or mend it", err, s.cfg.Copies)
+		}
+		e.kept = fault == ""
+		news = news || fault != e.copyFault
+		e.copyFault = fault
+	}
+	if err := s.copies.drop(func(name string) bool { return files[name] == nil }); err != nil {
+		s.log.Warn("Copies of manifests that are gone stay", "error", err)
+	}
+	return news
 }
 
 // apply hands the state on if it differs from the last.
@@ -136,8 +170,12 @@ func (s *Source) apply() bool {
 // report logs each problem once, when it appears.
 func (s *Source) report(problems []Problem) {
 	for _, p := range problems {
-		if !slices.Contains(s.known, p) {
-			s.log.Error("Manifest refused; the file's last good state stays", "problem", p.String())
+		switch {
+		case slices.Contains(s.known, p):
+		case p.Kept:
+			s.log.Error("Fault in a manifest; the file's last good content is in force", "problem", p.String())
+		default:
+			s.log.Error("Fault in a manifest; nothing of the file is in force", "problem", p.String())
 		}
 	}
 	if len(problems) == 0 && len(s.known) > 0 {

@@ -52,6 +52,7 @@ type scene struct {
 	*testing.T
 	root, dir string
 	rec       *recorder
+	stop      func() // ends the source that runs
 }
 
 func play(t *testing.T, prepare func(s *scene)) *scene {
@@ -59,19 +60,37 @@ func play(t *testing.T, prepare func(s *scene)) *scene {
 	root := t.TempDir()
 	s := &scene{T: t, root: root, dir: filepath.Join(root, "manifests"), rec: &recorder{wake: make(chan struct{}, 1)}}
 	prepare(s)
+	s.start()
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+// start runs a source, as a starting agent does.
+func (s *scene) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	// Far longer than any wait below: events must do.
-	src := New(Config{Dir: s.dir, Rescan: time.Hour}, s.rec, slog.New(slog.DiscardHandler))
+	src := New(Config{Dir: s.dir, Copies: s.copies(), Rescan: time.Hour}, s.rec, slog.New(slog.DiscardHandler))
 	go func() { done <- src.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Error(err)
+			s.Error(err)
 		}
-	})
-	return s
+	}
 }
+
+// restart stops the source, changes what is on disk, and starts another, whose
+// states alone count.
+func (s *scene) restart(meanwhile func()) {
+	s.Helper()
+	s.stop()
+	meanwhile()
+	s.rec = &recorder{wake: make(chan struct{}, 1)}
+	s.start()
+}
+
+func (s *scene) copies() string { return filepath.Join(s.root, "state", "manifests") }
 
 func (s *scene) write(path string, data []byte) {
 	s.Helper()

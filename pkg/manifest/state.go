@@ -5,10 +5,12 @@
 // the folder and hands the whole state to its consumer whenever that changes.
 //
 //	files ─scan (I/O)→ bytes ─Decode (pure)→ objects ─folder (pure)→ State ─→ Consumer
+//	                                                     ↑↓
+//	                                  copies (I/O) of what each file last held rightly
 //
 // A file is the unit of trust: while one thing in it is wrong, everything it
-// held when it was last right stays, and the other files go on. A file with a
-// fault that never was right contributes nothing.
+// held when it was last right stays, also over a restart, and the other files go
+// on. A file with a fault that never was right contributes nothing.
 package manifest
 
 import (
@@ -46,6 +48,7 @@ type Problem struct {
 	Line    int    // 0: the file as a whole
 	Field   string // path of the field; empty: the document as a whole
 	Message string // what is wrong and what to do
+	Kept    bool   // what the file held when it was last right is in force
 }
 
 // String is file:line: field: message, without the parts that are unknown.

@@ -53,7 +53,7 @@ func Definitions() []Definition {
 		{endpoints, gauge, []string{"state"}, "Pods attached on this node, by state: creating, ready, failed."},
 		{identities, gauge, []string{"kind"}, "Identities known on this node, by kind: reserved, cluster, cidr."},
 		{policies, gauge, []string{"kind"}, "Policies in force, by kind of object."},
-		{manifestProblems, gauge, nil, "Faults in the manifests at present; the last good state stays in force."},
+		{manifestProblems, gauge, nil, "Faults in the manifests at present; the last good content of a file with a fault stays in force."},
 		{reconcileErrors, counter, []string{"kind"}, "Rows that could not be written to the kernel, by kind of row; each try counts."},
 		{reconcileFailing, gauge, []string{"kind"}, "Rows that are not in the kernel at present and are tried again, by kind of row."},
 		{reconcileDrift, counter, []string{"kind"}, "Rows that the kernel held otherwise than they were written, and that were mended."},

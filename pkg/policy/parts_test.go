@@ -4,6 +4,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -138,6 +139,11 @@ func TestCollidingPrefixes(t *testing.T) {
 	again, err := NewLocals(map[netip.Prefix]model.IdentityID{prefix(b): localHash(prefix(a))}).Update([]netip.Prefix{prefix(a), prefix(b)})
 	if err != nil || again.ids[prefix(b)] != localHash(prefix(a)) || again.ids[prefix(a)] == again.ids[prefix(b)] {
 		t.Errorf("identities %v: %v", again.ids, err)
+	}
+	// To ask twice is to ask once.
+	twice, err := both.Update([]netip.Prefix{prefix(a), prefix(b), prefix(a), prefix(b)})
+	if err != nil || !maps.Equal(twice.ids, both.ids) {
+		t.Errorf("asked for twice, the identities changed from %v to %v: %v", both.ids, twice.ids, err)
 	}
 }
 

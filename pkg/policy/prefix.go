@@ -67,19 +67,19 @@ func (l Locals) Update(want []netip.Prefix) (Locals, error) {
 	next := make(map[netip.Prefix]model.IdentityID, len(want))
 	used := make(map[model.IdentityID]struct{}, len(want))
 	var fresh []netip.Prefix
-	for _, p := range want {
+	want = slices.SortedFunc(slices.Values(want), ComparePrefixes)
+	for _, p := range slices.Compact(want) {
 		id, ok := l.ids[p]
+		_, named := next[p]
 		_, twice := used[id]
 		switch {
-		case !p.IsValid() || p.Bits() == 0:
+		case named || !p.IsValid() || p.Bits() == 0:
 		case ok && !twice && id.IsLocal():
 			next[p], used[id] = id, struct{}{}
 		default:
 			fresh = append(fresh, p)
 		}
 	}
-	slices.SortFunc(fresh, ComparePrefixes)
-	fresh = slices.Compact(fresh)
 	if len(next)+len(fresh) > int(model.MaxLocalIdentity-model.MinLocalIdentity)+1 {
 		return l, ErrNoIdentities
 	}

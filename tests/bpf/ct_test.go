@@ -97,14 +97,53 @@ func TestEpochOfEitherEndDecidesAgain(t *testing.T) {
 		// Refused at the receiver, noticed by the sender's packet.
 		n.policy(n.b)
 		n.dropped(policyDefault, ingress, up)
-		if ct, _ := n.flow(f, n.a, n.b, 1000, 80, protoTCP); ct != nil {
-			t.Errorf("IPv%d: a refused flow is still there", f)
-		}
 		// Refused at the initiator, noticed by the reply, in the initiator's direction.
 		n.policy(n.b, entry{dir: ingress, action: allow})
 		n.open(f, n.a, n.b, 1000, 80)
 		n.policy(n.a)
 		n.dropped(policyDefault, egress, down)
+	}
+}
+
+// What answers a refused flow must not open it again from the other side: its
+// sender is no initiator, whatever its own policy lets it open.
+func TestAnswersDoNotReopenRefusedFlow(t *testing.T) {
+	for _, f := range families {
+		for _, answered := range []bool{true, false} {
+			n := newNode(t)
+			up := func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoTCP, tcp(1000, 80, ack))) }
+			down := func() uint32 { return n.from(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 1000, ack))) }
+			if answered {
+				n.open(f, n.a, n.b, 1000, 80)
+			} else {
+				n.passes(actRedirect, up)
+			}
+			n.drain()
+			outward := entry{action: allow, rule: 5}
+			n.policy(n.b, outward)
+			n.dropped(policyDefault, ingress, up)
+			if e := n.event(); e.Type != uint8(weftbpf.BpfWeftFlowTypeWEFT_FLOW_END) {
+				t.Errorf("IPv%d: event %d, want the flow's end", f, e.Type)
+			}
+			n.dropped(policyDefault, ingress, down)
+			n.dropped(policyDefault, ingress, up)
+			n.dropped(policyDefault, ingress, down)
+
+			// Allowed again, it goes on as the flow it was, with counters from here on.
+			n.policy(n.b, outward, entry{dir: ingress, action: allow, peer: n.a.identity, rule: 7})
+			n.drain()
+			n.passes(actRedirect, down)
+			n.passes(actRedirect, up)
+			ct, _ := n.flow(f, n.a, n.b, 1000, 80, protoTCP)
+			if ct == nil || ct.Packets != [2]uint64{1, 1} || ct.Rule != [2]uint32{0, 7} ||
+				ct.Slot != [2]uint16{n.a.slot, n.b.slot} {
+				t.Errorf("IPv%d: %+v", f, ct)
+			}
+			if e := n.event(); e.Type != uint8(weftbpf.BpfWeftFlowTypeWEFT_FLOW_NEW) {
+				t.Errorf("IPv%d: event %d, want a new flow", f, e.Type)
+			}
+			n.silent()
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package bpf_test
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -134,6 +135,28 @@ func TestReasonsHaveCounters(t *testing.T) {
 	}
 }
 
+// Every reason stands in the table of docs/DATAPATH.md under its number.
+func TestReasonsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/DATAPATH.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := weftbpf.LoadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reasons *btf.Enum
+	if err := spec.Types.TypeByName("weft_reason", &reasons); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range reasons.Values {
+		name, isDrop := strings.CutPrefix(v.Name, "WEFT_DROP_")
+		if row := fmt.Sprintf("| %d | `%s` |", v.Value, name); isDrop && !strings.Contains(string(doc), row) {
+			t.Errorf("no row %q in docs/DATAPATH.md", row)
+		}
+	}
+}
+
 // Names that fit the kernel's 15 characters are not cut in bpftool's output.
 func TestNames(t *testing.T) {
 	spec, err := weftbpf.LoadBpf()
@@ -152,7 +175,7 @@ func TestNames(t *testing.T) {
 			continue
 		}
 		if len(name) > 15 || !strings.HasPrefix(name, "weft_") {
-			t.Error(fmt.Sprintf("%q: want weft_ and at most 15 characters", name))
+			t.Errorf("%q: want weft_ and at most 15 characters", name)
 		}
 	}
 }

@@ -26,8 +26,8 @@ It stays up until Ctrl-C. From a second terminal, as root:
   %[1]s vi %[3]s/policy.yaml            # then watch what observe shows
   %[4]sclient   timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
   %[4]sintruder timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
-  %[1]s bash -c 'kill -9 $(pidof weft-agent)'   # it is started again; no connection notices
-`, enter, s.bin, manifestDir, client, frontend, port)
+  %[1]s bash -c 'kill -9 %[7]d'   # the agent; it is started again, and no connection notices
+`, enter, s.bin, manifestDir, client, frontend, port, s.current().PID())
 	s.chatter()
 	for {
 		ended := s.current().Done()
@@ -36,11 +36,11 @@ It stays up until Ctrl-C. From a second terminal, as root:
 			return ctx.Err()
 		case <-ended:
 		}
-		fmt.Fprintln(out, "the agent has ended; starting it again")
 		a, err := s.startAgent()
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(out, "the agent has ended; started again, as process %d in there\n", a.PID())
 		if _, err := a.Ready(ctx, 20*time.Second); err != nil {
 			return fmt.Errorf("the agent did not come back: %w", err)
 		}

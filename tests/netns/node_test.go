@@ -38,6 +38,7 @@ type node struct {
 	runtime *sandbox.Runtime
 	pods    []*sandbox.Pod
 	world   *sandbox.NS
+	far     *sandbox.NS
 	before  []string // what was on the node before the agent
 }
 
@@ -51,7 +52,7 @@ func startNode(t *testing.T, settings ...string) *node {
 	ok(t, os.MkdirAll(manifestDir, 0o755))
 	text := "nodeName: node-1\nmetricsAddress: \"127.0.0.1:9465\"\n" + strings.Join(settings, "\n") + "\n"
 	ok(t, os.WriteFile(n.config, []byte(text), 0o644))
-	n.world = newWorld(t)
+	n.world, n.far = worldUplink().wire(t), farUplink().wire(t)
 	n.before = inventory(t)
 	t.Cleanup(n.tearDown)
 	n.startAgent("weft-agent")
@@ -93,8 +94,10 @@ func (n *node) tearDown() {
 			n.t.Errorf("left on the node: %s", left)
 		}
 	}
-	if err := removeWorld(n.world); err != nil {
-		n.t.Error(err)
+	for _, err := range []error{worldUplink().unwire(n.world), farUplink().unwire(n.far)} {
+		if err != nil {
+			n.t.Error(err)
+		}
 	}
 	for _, f := range []string{manifestDir, n.config} {
 		if err := os.RemoveAll(f); err != nil {
@@ -152,14 +155,33 @@ func (n *node) status() *agentv1.GetStatusResponse {
 	return s
 }
 
-// pod declares a pod with labels "key=value" and attaches it.
+// podSpec is what the scenarios say of a pod.
+type podSpec struct {
+	namespace, name string
+	account         string   // service account; empty: default
+	labels          []string // "key=value"
+}
+
+// pod declares a pod of namespace demo with labels "key=value" and attaches it.
 func (n *node) pod(name string, labels ...string) *sandbox.Pod {
 	n.t.Helper()
-	n.write("pod-"+name+".yaml", podManifest(name, labels...))
-	p, err := n.runtime.AddPod(n.ctx, "demo", name)
+	return n.add(podSpec{namespace: "demo", name: name, labels: labels})
+}
+
+// add declares a pod and attaches it.
+func (n *node) add(spec podSpec) *sandbox.Pod {
+	n.t.Helper()
+	n.declare(spec)
+	p, err := n.runtime.AddPod(n.ctx, spec.namespace, spec.name)
 	ok(n.t, err)
 	n.pods = append(n.pods, p)
 	return p
+}
+
+// declare writes a pod's manifest, first or again.
+func (n *node) declare(spec podSpec) {
+	n.t.Helper()
+	n.write("pod-"+spec.name+".yaml", spec.manifest())
 }
 
 // forget takes a pod that the test has deleted itself off the list.
@@ -172,16 +194,20 @@ func (n *node) forget(p *sandbox.Pod) {
 	}
 }
 
-// podManifest is a pod in namespace demo; it names port 8080 "web".
-func podManifest(name string, labels ...string) string {
+// manifest is the pod's manifest; it names port 8080 "web".
+func (s podSpec) manifest() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  namespace: demo\n  labels:\n", name)
-	fmt.Fprintf(&b, "    name: %s\n", name)
-	for _, l := range labels {
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  namespace: %s\n  labels:\n", s.name, s.namespace)
+	fmt.Fprintf(&b, "    name: %s\n", s.name)
+	for _, l := range s.labels {
 		key, value, _ := strings.Cut(l, "=")
 		fmt.Fprintf(&b, "    %s: %q\n", key, value)
 	}
-	b.WriteString("spec:\n  containers:\n  - name: main\n    image: none\n    ports:\n    - name: web\n      containerPort: 8080\n")
+	b.WriteString("spec:\n")
+	if s.account != "" {
+		fmt.Fprintf(&b, "  serviceAccountName: %s\n", s.account)
+	}
+	b.WriteString("  containers:\n  - name: main\n    image: none\n    ports:\n    - {name: web, containerPort: 8080}\n    - {name: web-udp, containerPort: 8080, protocol: UDP}\n")
 	return b.String()
 }
 

@@ -14,16 +14,18 @@ import (
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
-// The host has one wire to the world, which is a namespace that is no pod.
+// The host has two wires to the world, which is namespaces that are no pods:
+// world, and far, whose addresses are in other networks.
 const (
-	uplinkDevice = "up0"
-	hostV4       = "192.0.2.1"
-	hostV6       = "2001:db8::1"
-	worldV4      = "192.0.2.2"
-	worldV6      = "2001:db8::2"
+	hostV4  = "192.0.2.1"
+	hostV6  = "2001:db8::1"
+	worldV4 = "192.0.2.2"
+	worldV6 = "2001:db8::2"
+	farV4   = "192.0.3.2"
+	farV6   = "2001:db8:0:1::2"
 )
 
-// hostAddrs and worldAddrs are by family, like addrs of a pod.
+// hostAddrs, worldAddrs and farAddrs are by family, like addrs of a pod.
 func hostAddrs() []netip.Addr {
 	return []netip.Addr{netip.MustParseAddr(hostV4), netip.MustParseAddr(hostV6)}
 }
@@ -32,19 +34,39 @@ func worldAddrs() []netip.Addr {
 	return []netip.Addr{netip.MustParseAddr(worldV4), netip.MustParseAddr(worldV6)}
 }
 
-// newWorld wires the host to a namespace beyond it, which knows the way back.
-func newWorld(t *testing.T) *sandbox.NS {
+func farAddrs() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr(farV4), netip.MustParseAddr(farV6)}
+}
+
+// uplink is one wire.
+type uplink struct {
+	name     string // of the namespace
+	device   string // on the host
+	host4    string
+	host6    string
+	outside4 string
+	outside6 string
+}
+
+func worldUplink() uplink { return uplink{"world", "up0", hostV4, hostV6, worldV4, worldV6} }
+
+func farUplink() uplink {
+	return uplink{"far", "up1", "192.0.3.1", "2001:db8:0:1::1", farV4, farV6}
+}
+
+// wire connects the host to a namespace beyond it, which knows the way back.
+func (u uplink) wire(t *testing.T) *sandbox.NS {
 	t.Helper()
-	world, err := sandbox.NewNS("world")
+	world, err := sandbox.NewNS(u.name)
 	ok(t, err)
-	ok(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: uplinkDevice}, PeerName: "w0"}))
+	ok(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: u.device}, PeerName: "w0"}))
 	ok(t, moveTo(world, "w0"))
-	ok(t, setUp(uplinkDevice, hostV4+"/24", hostV6+"/64"))
+	ok(t, setUp(u.device, u.host4+"/24", u.host6+"/64"))
 	ok(t, world.Do(func() error {
-		if err := setUp("w0", worldV4+"/24", worldV6+"/64"); err != nil {
+		if err := setUp("w0", u.outside4+"/24", u.outside6+"/64"); err != nil {
 			return err
 		}
-		for _, via := range []string{hostV4, hostV6} {
+		for _, via := range []string{u.host4, u.host6} {
 			if err := netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(via), Dst: everywhere(via)}); err != nil {
 				return fmt.Errorf("routing by %s: %w", via, err)
 			}
@@ -54,13 +76,13 @@ func newWorld(t *testing.T) *sandbox.NS {
 	return world
 }
 
-func removeWorld(world *sandbox.NS) error {
-	if link, err := netlink.LinkByName(uplinkDevice); err == nil {
+func (u uplink) unwire(ns *sandbox.NS) error {
+	if link, err := netlink.LinkByName(u.device); err == nil {
 		if err := netlink.LinkDel(link); err != nil {
 			return err
 		}
 	}
-	return world.Close()
+	return ns.Close()
 }
 
 func moveTo(ns *sandbox.NS, device string) error {

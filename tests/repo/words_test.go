@@ -5,6 +5,7 @@ package repo
 import (
 	"bytes"
 	"go/ast"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -111,5 +112,25 @@ func TestVersionAndChangelogAgree(t *testing.T) {
 	first := regexp.MustCompile(`(?m)^## (\S+)`).FindStringSubmatch(changelog)
 	if first == nil || first[1] != version {
 		t.Errorf("CHANGELOG.md's first section is %q, VERSION says %q", first, version)
+	}
+}
+
+// TestDocumentsLinkToWhatIsThere follows the links between documents.
+func TestDocumentsLinkToWhatIsThere(t *testing.T) {
+	all := files(t)
+	there := make(map[string]bool, len(all))
+	for _, f := range all {
+		there[f.name] = true
+	}
+	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	for _, f := range all {
+		if f.ext() != ".md" {
+			continue
+		}
+		for _, m := range link.FindAllSubmatch(f.content, -1) {
+			if to := path.Join(path.Dir(f.name), string(m[1])); !there[to] {
+				t.Errorf("%s links to %s, which is not there", f.name, to)
+			}
+		}
 	}
 }

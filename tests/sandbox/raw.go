@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -34,7 +35,7 @@ func Ping(ns *NS, ip string, timeout time.Duration) error {
 		return fmt.Errorf("pinging %s: %w", ip, err)
 	}
 	defer func() { _ = conn.Close() }()
-	id := os.Getpid() & 0xffff
+	id := rand.N(1 << 16) // several pings of one namespace hear each other's answers
 	msg, err := (&icmp.Message{Type: request, Body: &icmp.Echo{ID: id, Seq: 1, Data: []byte("weft")}}).Marshal(nil)
 	if err != nil {
 		return fmt.Errorf("pinging %s: %w", ip, err)

@@ -129,11 +129,11 @@ type BpfWeftCt6Row struct {
 type BpfWeftCtFlag uint32
 
 const (
-	BpfWeftCtFlagWEFT_CT_FROM_B   BpfWeftCtFlag = 1
-	BpfWeftCtFlagWEFT_CT_STALE    BpfWeftCtFlag = 2
-	BpfWeftCtFlagWEFT_CT_REPORTED BpfWeftCtFlag = 4
-	BpfWeftCtFlagWEFT_CT_CLOSING  BpfWeftCtFlag = 8
-	BpfWeftCtFlagWEFT_CT_ICMP     BpfWeftCtFlag = 16
+	BpfWeftCtFlagWEFT_CT_FROM_B  BpfWeftCtFlag = 1
+	BpfWeftCtFlagWEFT_CT_STALE   BpfWeftCtFlag = 2
+	BpfWeftCtFlagWEFT_CT_REFUSED BpfWeftCtFlag = 4
+	BpfWeftCtFlagWEFT_CT_CLOSING BpfWeftCtFlag = 8
+	BpfWeftCtFlagWEFT_CT_ICMP    BpfWeftCtFlag = 16
 )
 
 type BpfWeftDir uint32
