@@ -4,18 +4,25 @@ package lb
 
 import "hash/fnv"
 
-// Sizes of Maglev tables, prime numbers. A table has at least about 40 slots for
-// each backend, which keeps the shares even. There are only two sizes, because a
-// service that moves from one to the other shuffles its clients.
+// Sizes of Maglev tables, prime numbers, each for up to so many backends that
+// fewer than 2/N of the flows move when one of N goes (beyond about 120 backends
+// it is more). There are few sizes, because a service that moves from one to
+// another shuffles its clients.
 const (
-	smallTable = 4093
-	largeTable = 65537
-	fewest     = 100 // backends beyond which the large table is taken
+	smallTable  = 4093
+	mediumTable = 16381
+	largeTable  = 65537
+
+	fewBackends    = 25
+	mediumBackends = 60
 )
 
 func tableSize(backends int) uint32 {
-	if backends <= fewest {
+	switch {
+	case backends <= fewBackends:
 		return smallTable
+	case backends <= mediumBackends:
+		return mediumTable
 	}
 	return largeTable
 }
