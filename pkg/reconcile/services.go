@@ -37,11 +37,14 @@ type services struct {
 	frontends *rows[model.FrontendKey, model.FrontendRow]
 	slots     *rows[uint32, []uint32]
 	backends  *rows[uint32, model.BackendRow]
+	// doubted are the backends that slots may name whose last write failed: it
+	// may have been done, in part or in full.
+	doubted map[uint32][]uint32
 }
 
 func newServices(dp ServiceTarget) *services {
 	return &services{
-		dp:        dp,
+		dp: dp, doubted: make(map[uint32][]uint32),
 		frontends: newRows[model.FrontendKey]("front end", func(a, b model.FrontendRow) bool { return a == b }),
 		slots:     newRows[uint32]("slots of service", slices.Equal[[]uint32]),
 		backends:  newRows[uint32]("backend", func(a, b model.BackendRow) bool { return a == b }),
@@ -52,6 +55,7 @@ func newServices(dp ServiceTarget) *services {
 func (s *services) adopt(held model.ServiceRows) (drift int) {
 	drift += s.frontends.adopt(byKey(held.Frontends, func(f model.FrontendRow) model.FrontendKey { return f.FrontendKey }))
 	drift += s.backends.adopt(byKey(held.Backends, func(b model.BackendRow) uint32 { return b.ID }))
+	clear(s.doubted)
 	return drift + s.slots.adopt(held.Slots)
 }
 
@@ -59,7 +63,7 @@ func (s *services) pass(want Wanted, now time.Time) (errs []error) {
 	errs = append(errs, s.applyBackends(want.Backends, now)...)
 	errs = append(errs, s.applySlots(want.Slots, now)...)
 	errs = append(errs, s.applyFrontends(want.Frontends, now)...)
-	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, now)...)
+	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, doubtFrontend, now)...)
 	errs = append(errs, s.trimSlots(want.Slots, now)...)
 	errs = append(errs, s.removeBackends(want.Backends, now)...)
 	s.backends.forget(want.Backends)
@@ -69,7 +73,7 @@ func (s *services) pass(want Wanted, now time.Time) (errs []error) {
 }
 
 func (s *services) applyBackends(want map[uint32]model.BackendRow, now time.Time) []error {
-	return applyBatch(s.backends, want, s.backends.missing(want, now), s.dp.ApplyBackends, now)
+	return applyBatch(s.backends, want, s.backends.missing(want, now), s.dp.ApplyBackends, doubtBackend, now)
 }
 
 // applySlots writes the tables whose backends are all there. A table that shrinks
@@ -81,6 +85,11 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
+		if err != nil {
+			s.doubt(service, have, table)
+		} else {
+			delete(s.doubted, service)
+		}
 		held := slices.Clone(table)
 		if len(have) > len(table) {
 			held = append(held, have[len(table):]...)
@@ -92,9 +101,29 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 	return errs
 }
 
+// doubt notes that a service's slots hold any mixture of two tables. A table of
+// zeros, which are nobody's number, equals no table that could be wanted.
+func (s *services) doubt(service uint32, have, tried []uint32) {
+	s.doubted[service] = append(append(s.doubted[service], have...), tried...)
+	s.slots.applied[service] = make([]uint32, max(len(have), len(tried)))
+}
+
+// doubtFrontend stands for a row after a write that failed. It differs from all
+// rows, and counts on as many slots as either state does.
+func doubtFrontend(old, tried model.FrontendRow) model.FrontendRow {
+	old.Slots, old.Affinity = max(old.Slots, tried.Slots), -1
+	if tried.FrontendKey.Addr.IsValid() {
+		old.FrontendKey, old.Service = tried.FrontendKey, tried.Service
+	}
+	return old
+}
+
+func doubtBackend(model.BackendRow, model.BackendRow) model.BackendRow { return model.BackendRow{} }
+
 func (s *services) backendsHeld(table []uint32) bool {
 	for _, id := range table {
-		if _, ok := s.backends.applied[id]; !ok {
+		_, failed := s.backends.failing[id]
+		if _, ok := s.backends.applied[id]; !ok || failed {
 			return false
 		}
 	}
@@ -105,9 +134,9 @@ func (s *services) backendsHeld(table []uint32) bool {
 func (s *services) applyFrontends(want map[model.FrontendKey]model.FrontendRow, now time.Time) []error {
 	todo := slices.DeleteFunc(s.frontends.missing(want, now), func(k model.FrontendKey) bool {
 		_, failed := s.slots.failing[want[k].Service]
-		return failed || len(s.slots.applied[want[k].Service]) < int(want[k].Slots)
+		return want[k].Slots > 0 && failed || len(s.slots.applied[want[k].Service]) < int(want[k].Slots)
 	})
-	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, now)
+	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, doubtFrontend, now)
 }
 
 // trimSlots removes the ends of tables, and whole tables, that no front end in
@@ -123,7 +152,13 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 			continue
 		}
 		err := s.dp.TrimSlots(service, uint32(keep), uint32(len(have)))
+		if err != nil {
+			s.doubt(service, have, nil)
+		}
 		if keep == 0 {
+			if err == nil {
+				delete(s.doubted, service)
+			}
 			err = s.slots.removed(service, err, now)
 		} else {
 			err = s.slots.done(service, slices.Clone(have[:keep]), err, now)
@@ -143,13 +178,21 @@ func (s *services) removeBackends(want map[uint32]model.BackendRow, now time.Tim
 			named[id] = true
 		}
 	}
+	for _, ids := range s.doubted {
+		for _, id := range ids {
+			named[id] = true
+		}
+	}
 	todo := slices.DeleteFunc(s.backends.surplus(want, now), func(id uint32) bool { return named[id] })
-	return removeBatch(s.backends, todo, s.dp.DeleteBackends, now)
+	return removeBatch(s.backends, todo, s.dp.DeleteBackends, doubtBackend, now)
 }
 
 // applyBatch writes rows in one batch and, if that fails, each alone to find the
-// culprit.
-func applyBatch[K comparable, V any](r *rows[K, V], want map[K]V, todo []K, apply func([]V) error, now time.Time) (errs []error) {
+// culprit. After a failure the kernel may hold either row; doubt makes one that
+// is unlike both, so that the wanted one is written again whatever it is.
+func applyBatch[K comparable, V any](
+	r *rows[K, V], want map[K]V, todo []K, apply func([]V) error, doubt func(old, tried V) V, now time.Time,
+) (errs []error) {
 	if len(todo) == 0 {
 		return nil
 	}
@@ -164,6 +207,7 @@ func applyBatch[K comparable, V any](r *rows[K, V], want map[K]V, todo []K, appl
 			err = apply(batch[i : i+1])
 		}
 		if err := r.done(k, batch[i], err, now); err != nil {
+			r.applied[k] = doubt(r.applied[k], batch[i])
 			errs = append(errs, err)
 		}
 	}
@@ -171,7 +215,10 @@ func applyBatch[K comparable, V any](r *rows[K, V], want map[K]V, todo []K, appl
 }
 
 // removeBatch is applyBatch for rows that are to go.
-func removeBatch[K comparable, V any](r *rows[K, V], todo []K, remove func([]K) error, now time.Time) (errs []error) {
+func removeBatch[K comparable, V any](
+	r *rows[K, V], todo []K, remove func([]K) error, doubt func(old, tried V) V, now time.Time,
+) (errs []error) {
+	var none V
 	if len(todo) == 0 {
 		return nil
 	}
@@ -182,6 +229,7 @@ func removeBatch[K comparable, V any](r *rows[K, V], todo []K, remove func([]K) 
 			err = remove(todo[i : i+1])
 		}
 		if err := r.removed(k, err, now); err != nil {
+			r.applied[k] = doubt(r.applied[k], none)
 			errs = append(errs, err)
 		}
 	}
