@@ -7,8 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,8 +34,8 @@ func makeCgroup() (*group, error) {
 		return nil, err
 	}
 	removeAbandoned(mount)
-	path := filepath.Join(mount, cgroupPrefix+strconv.Itoa(os.Getpid()))
-	if err := os.Mkdir(path, 0o755); err != nil {
+	path, err := os.MkdirTemp(mount, cgroupPrefix)
+	if err != nil {
 		return nil, fmt.Errorf("making a cgroup for the sandbox: %w", err)
 	}
 	dir, err := os.Open(path)
@@ -60,11 +59,12 @@ func (g *group) remove() {
 	}
 }
 
+// removeAbandoned removes groups without a process; those that were just made
+// are about to get one.
 func removeAbandoned(mount string) {
 	groups, _ := filepath.Glob(filepath.Join(mount, cgroupPrefix+"*"))
 	for _, path := range groups {
-		pid := strings.TrimPrefix(filepath.Base(path), cgroupPrefix)
-		if _, err := os.Stat(filepath.Join("/proc", pid)); errors.Is(err, os.ErrNotExist) {
+		if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > time.Minute {
 			_ = os.Remove(path) // one with processes in it stays
 		}
 	}

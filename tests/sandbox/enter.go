@@ -2,9 +2,11 @@
 
 // Package sandbox runs tests and the demo on a host of their own: new mount,
 // network, PID, UTS and IPC namespaces with private /run, /etc, /var/lib, /opt
-// and /sys/fs/bpf. Whatever is made inside vanishes with it, also when it is
-// killed, and the machine outside is never touched. It needs root and nothing
-// else: no external program is called.
+// and /sys/fs/bpf, and in a cgroup of their own, so that programs on sockets see
+// no other process. Whatever is made inside vanishes with it, also when it is
+// killed (but for the empty cgroup, which the next one removes), and the machine
+// outside is never touched. It needs root and nothing else: no external program
+// is called.
 //
 // Inside, it gives tests what a container runtime and workloads would do:
 // network namespaces of pods (NS), calls of the CNI plugin (Runtime), the agent
