@@ -155,19 +155,25 @@ func (s *Server) Restore() error {
 		}
 	}
 	s.cfg.Log.Info("endpoints restored", "kept", found.Kept, "released", len(found.Released), "unusable", len(found.Bad))
-	return s.reportStrays(known)
+	return s.blockStrays(known)
 }
 
-// reportStrays names devices that no record speaks of. Their pods have no network,
-// as the kernel has no row for them; removing them is for who can tell whose they
-// are.
-func (s *Server) reportStrays(known map[string]bool) error {
+// blockStrays sets devices down that no record speaks of, and names them: nothing
+// can be said of their pods, so their programs will go, and without programs and
+// up they would have a network without any policy. Removing them is for who can
+// tell whose they are.
+func (s *Server) blockStrays(known map[string]bool) error {
 	names, err := s.cfg.Devices.HostSide()
 	if err != nil {
 		return fmt.Errorf("looking for stray devices: %w", err)
 	}
 	for _, name := range names {
-		if !known[name] {
+		if known[name] {
+			continue
+		}
+		if err := s.cfg.Devices.Block(name); err != nil {
+			s.cfg.Log.Error("a device without an endpoint record cannot be set down, so its pod has a network without policy; delete the pod", "device", name, "error", err)
+		} else {
 			s.cfg.Log.Warn("a device has no endpoint record, so its pod has no network; delete the pod and make it again", "device", name)
 		}
 	}

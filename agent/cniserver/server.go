@@ -47,14 +47,18 @@ type Realizer interface {
 
 // Devices are the host's network devices.
 type Devices interface {
-	// Find answers a device's index, or 0 if there is none of that name.
-	Find(name string) (uint32, error)
-	// HostSide lists the names of all host-side devices.
-	HostSide() ([]string, error)
-	// Remove removes a host-side device; none is no error.
-	Remove(name string) error
+	endpointstore.Devices
+	Strays
 	// EnsureHostSide gives the device routes and neighbours that are missing.
 	EnsureHostSide(ep model.Endpoint) error
+}
+
+// Strays are host-side devices that no record speaks of.
+type Strays interface {
+	// HostSide lists the names of all host-side devices.
+	HostSide() ([]string, error)
+	// Block sets a host-side device down; none is no error.
+	Block(name string) error
 }
 
 // Config is what a Server is made of.

@@ -32,6 +32,7 @@ type world struct {
 	waitErr   error
 	deleteErr error
 	repaired  []uint32
+	blocked   []string
 }
 
 func (w *world) Pod(k model.PodKey) (model.Pod, bool) {
@@ -73,6 +74,13 @@ func (w *world) Find(name string) (uint32, error) {
 }
 
 func (w *world) HostSide() ([]string, error) { return []string{"wf0123456789"}, nil }
+
+func (w *world) Block(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocked = append(w.blocked, name)
+	return nil
+}
 
 func (w *world) Remove(name string) error {
 	w.mu.Lock()
@@ -338,4 +346,13 @@ func TestBadRequests(t *testing.T) {
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = s.Check(t.Context(), &agentv1.CheckRequest{Attachment: at(1)})
 	wantCode(t, err, codes.NotFound)
+}
+
+// A device that no record speaks of would have a network without policy.
+func TestDevicesWithoutRecordAreBlocked(t *testing.T) {
+	w := newWorld()
+	serve(t, w, t.TempDir())
+	if len(w.blocked) != 1 || w.blocked[0] != "wf0123456789" {
+		t.Errorf("blocked: %v", w.blocked)
+	}
 }

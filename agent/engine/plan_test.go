@@ -68,6 +68,9 @@ func TestPlanIsOneStepWhenPrefixesStay(t *testing.T) {
 	if len(steps) != 1 {
 		t.Fatalf("%d steps, want 1", len(steps))
 	}
+	if !reflect.DeepEqual(steps[0].universe, before.prefixes) {
+		t.Errorf("the numbers moved from %v to %v", before.prefixes, steps[0].universe)
+	}
 }
 
 // After a restart the old rules are not known: identities and rules come at once.

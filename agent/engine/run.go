@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,8 +18,9 @@ import (
 	"github.com/weftmesh/weft/pkg/state"
 )
 
-// compareEvery is how often the kernel's maps are compared with the tables.
-const compareEvery = time.Minute
+// DefaultCompareEvery is how often the kernel's maps are compared with the
+// tables.
+const DefaultCompareEvery = time.Minute
 
 // Counter counts something by kind.
 type Counter func(kind string, n int)
@@ -31,6 +33,9 @@ type Config struct {
 	Datapath reconcile.Datapath
 	Errors   Counter // rows that failed, by kind
 	Drift    Counter // rows that the kernel held otherwise than written
+	// CompareEvery is the time between two comparisons with the kernel's maps;
+	// 0: DefaultCompareEvery.
+	CompareEvery time.Duration
 }
 
 // Engine compiles and reconciles. Run is its only loop; View and Realized may
@@ -66,7 +71,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("adopting what the kernel holds: %w", err)
 	}
 	e.before.prefixes = adoptedPrefixes(e.rec)
-	compare := time.NewTicker(compareEvery)
+	compare := time.NewTicker(cmp.Or(e.cfg.CompareEvery, DefaultCompareEvery))
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()

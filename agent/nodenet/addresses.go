@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,6 +31,8 @@ type Addresses struct {
 // NewAddresses calls onChange, from Run, with the sorted addresses at the start
 // and whenever they are others. Addresses that only the host itself can use
 // (loopback) or that mean nothing without a device (IPv6 link-local) are left out.
+// Those by which it answers for a whole subnet belong to it, or a pod that may
+// reach the world could reach the host's sockets by them.
 func NewAddresses(onChange func([]netip.Addr), log *slog.Logger) *Addresses {
 	return &Addresses{onChange: onChange, log: log}
 }
@@ -122,7 +125,30 @@ func HostAddresses() ([]netip.Addr, error) {
 			continue
 		}
 		out = append(out, ip)
+		if whole, ok := wholeSubnet(ip, x.Mask); ok {
+			out = append(out, whole)
+		}
+		if broadcast, ok := netip.AddrFromSlice(x.Broadcast); ok {
+			out = append(out, broadcast.Unmap())
+		}
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out), nil
+}
+
+// wholeSubnet is the address by which a host answers for all of a subnet:
+// broadcast in IPv4, that of any router in IPv6.
+func wholeSubnet(ip netip.Addr, mask net.IPMask) (netip.Addr, bool) {
+	ones, bits := mask.Size()
+	if bits != ip.BitLen() || bits-ones < 2 {
+		return netip.Addr{}, false
+	}
+	b := ip.AsSlice()
+	for i := range b {
+		b[i] &= mask[i]
+		if ip.Is4() {
+			b[i] |= ^mask[i]
+		}
+	}
+	return netip.AddrFromSlice(b)
 }

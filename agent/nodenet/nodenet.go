@@ -175,6 +175,26 @@ func (Devices) Remove(name string) error {
 	return podnet.RemoveHost(name)
 }
 
+// Block sets a host-side device down, which also takes its routes; none is no
+// error.
+func (Devices) Block(name string) error {
+	if !attachment.IsHostDevice(name) {
+		return fmt.Errorf("device %q is not one of ours", name)
+	}
+	link, err := netlink.LinkByName(name)
+	var none netlink.LinkNotFoundError
+	if errors.As(err, &none) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking up device %s: %w", name, err)
+	}
+	if err := netlink.LinkSetDown(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("setting device %s down: %w", name, err)
+	}
+	return nil
+}
+
 // EnsureHostSide gives the host's side of an endpoint the routes, neighbours and
 // settings that it lacks.
 func (Devices) EnsureHostSide(ep model.Endpoint) error { return podnet.EnsureHost(podnet.Of(ep)) }

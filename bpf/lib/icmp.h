@@ -2,7 +2,8 @@
 /*
  * ICMP errors. They pass if the packet they quote belongs to a known flow and
  * was sent by whom the error goes to. From a pod, it must also be one that was
- * sent to this pod: pods are no routers.
+ * sent to this pod: pods are no routers. The flow must stand as it was decided, or
+ * errors would carry on what a new policy refuses.
  */
 #pragma once
 
@@ -73,12 +74,16 @@ static __always_inline bool weft_quoted_ip6(struct __sk_buff *ctx, struct weft_q
 __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	struct weft_quoted q = {};
+	struct weft_ep_row *own;
 	struct weft_ct *ct;
-	bool known, first;
+	bool known;
 	__u32 off;
 
 	if (!p)
 		return WEFT_DROP_ICMP_NO_FLOW;
+	own = weft_ep_get(p->own_slot);
+	if (!own)
+		return WEFT_DROP_NO_ENDPOINT;
 	off = p->l4_off + 8;
 	known = p->family == 4 ? weft_quoted_ip4(ctx, &q, off) : weft_quoted_ip6(ctx, &q, off);
 	if (!known || !weft_same_ip6(&q.src, p->dst.b) ||
@@ -90,11 +95,8 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 		ct = weft_ctn_find(&p->key, p->family);
 	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
-	/* The error's receiver is the quoted packet's sender: the initiator, or not. */
-	first = !weft_ct_reply(p, ct);
-	if (p->hook == WEFT_INGRESS)
-		return ct->slot[first ? 0 : 1] == p->own_slot ? WEFT_PASSED
-							      : WEFT_DROP_ICMP_NO_FLOW;
-	p->other_slot = ct->slot[first ? 0 : 1];
-	return ct->slot[first ? 1 : 0] == p->own_slot ? WEFT_PASSED : WEFT_DROP_ICMP_NO_FLOW;
+	/* An error goes against the packet it quotes. */
+	return weft_ct_holds(ctx, p, own, p->hook, ct, !weft_ct_reply(p, ct))
+		       ? WEFT_PASSED
+		       : WEFT_DROP_ICMP_NO_FLOW;
 }

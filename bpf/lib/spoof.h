@@ -73,6 +73,14 @@ static __always_inline int weft_spoof_ip6(const struct weft_ep_row *own, const s
 	return WEFT_DROP_SPOOFED_IPV6;
 }
 
+/* Of this link: link-local, or a group of that scope. */
+static __always_inline bool weft_ip6_on_link(const union weft_addr *a)
+{
+	if (a->b[0] == 0xff)
+		return (a->b[1] & 0xf) == 2;
+	return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
 /* Link-layer addresses in the options must be the endpoint's own. */
 static __always_inline int weft_nd_options(struct __sk_buff *ctx, const struct weft_pkt *p,
 					   const struct weft_ep_row *own, __u32 off)
@@ -97,7 +105,8 @@ static __always_inline int weft_nd_options(struct __sk_buff *ctx, const struct w
 
 /*
  * Neighbour discovery: who looks for a neighbour tells its own address, who
- * answers or probes claims its own. A pod is no router and redirects nobody.
+ * answers or probes claims its own. A pod is no router and redirects nobody. The
+ * host would route what is for farther than the link, past any policy.
  */
 __noinline int weft_spoof_nd(struct __sk_buff *ctx, struct weft_pkt *p)
 {
@@ -112,7 +121,7 @@ __noinline int weft_spoof_nd(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_DROP_NO_ENDPOINT;
 	type = p->icmp >> 8;
 
-	if (p->ttl != 255 || p->frag || type == 134 || type == 137)
+	if (p->ttl != 255 || p->frag || type == 134 || type == 137 || !weft_ip6_on_link(&p->dst))
 		return WEFT_DROP_SPOOFED_ND;
 	if (type == 133)
 		return weft_nd_options(ctx, p, own, p->l4_off + 8);

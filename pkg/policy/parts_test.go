@@ -122,6 +122,17 @@ func colliding(t *testing.T, hash func(int) uint32) (a, b int) {
 	return 0, 0
 }
 
+// A number that moves would have live flows decided again, and stopped where
+// only half of the kernel knows the new one.
+func TestPrefixNamedTwiceKeepsItsNumber(t *testing.T) {
+	p := netip.MustParsePrefix("192.0.2.0/24")
+	known := map[netip.Prefix]model.IdentityID{p: localHash(p) + 7}
+	got, err := NewLocals(known).Update([]netip.Prefix{p, netip.MustParsePrefix("2001:db8::/32"), p})
+	if err != nil || got.ids[p] != known[p] {
+		t.Errorf("the number moved from %d to %d: %v", known[p], got.ids[p], err)
+	}
+}
+
 func TestCollidingPrefixes(t *testing.T) {
 	prefix := func(i int) netip.Prefix {
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)

@@ -162,8 +162,13 @@ func TestICMPErrors(t *testing.T) {
 		}
 		inner := packet(f, n.a.ip[f], n.b.ip[f], protoUDP, udp(1000, 53))
 		n.dropped(icmpNoFlow, egress, func() uint32 { return n.from(n.b, quote(n.b, n.a, inner)) })
-		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(1000, 53))) })
 		n.policy(n.a, entry{peer: n.b.identity, action: allow}) // isolated: only what belongs to flows comes in
+		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(1000, 53))) })
+		n.passes(actRedirect, func() uint32 { return n.from(n.b, quote(n.b, n.a, inner)) })
+		// Policy that moved since counts for errors too, until the flow is decided again.
+		n.update(n.a)
+		n.dropped(icmpNoFlow, egress, func() uint32 { return n.from(n.b, quote(n.b, n.a, inner)) })
+		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(1000, 53))) })
 		n.passes(actRedirect, func() uint32 { return n.from(n.b, quote(n.b, n.a, inner)) })
 		// About another flow, to another than the sender, from one that was not its receiver.
 		other := packet(f, n.a.ip[f], n.b.ip[f], protoUDP, udp(1000, 54))

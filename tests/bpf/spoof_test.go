@@ -166,3 +166,28 @@ func TestNeighbourDiscovery(t *testing.T) {
 	p := ip6(gw, own, protoICMPv6, 255, nd(135, own, 1, &n.a.gw))
 	n.passes(actOK, func() uint32 { return n.to(n.a, 0, eth(n.a.mac, n.a.gw, ethIPv6, p)) })
 }
+
+// The host would route what is not for the link.
+func TestDiscoveryStaysOnTheLink(t *testing.T) {
+	n := newNode(t)
+	for _, tc := range []struct {
+		dst  string
+		want weftbpf.BpfWeftReason
+	}{
+		{"fe80::1", 0}, {"ff02::1:ff00:1", 0}, {"ff12::1", 0},
+		{"ff05::2", spoofedND}, {"ff0e::1", spoofedND}, {"fec0::1", spoofedND},
+		{n.b.ip[6].String(), spoofedND}, {n.far.ip[6].String(), spoofedND},
+	} {
+		for _, msg := range [][]byte{nd(133, netip.Addr{}, 1, &n.a.mac), nd(135, n.b.ip[6], 1, &n.a.mac), nd(136, n.a.ip[6], 2, &n.a.mac)} {
+			send := func() uint32 {
+				return n.from(n.a, eth(n.a.gw, n.a.mac, ethIPv6,
+					ip6(n.a.ip[6], netip.MustParseAddr(tc.dst), protoICMPv6, 255, msg)))
+			}
+			if tc.want == 0 {
+				n.passes(actOK, send)
+			} else {
+				n.dropped(tc.want, egress, send)
+			}
+		}
+	}
+}

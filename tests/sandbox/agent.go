@@ -127,6 +127,9 @@ func (a *Agent) Ready(ctx context.Context, within time.Duration) (*agentv1.GetSt
 	return status, nil
 }
 
+// Hangup has it read its configuration again (SIGHUP).
+func (a *Agent) Hangup() error { return a.cmd.Process.Signal(syscall.SIGHUP) }
+
 // Kill ends it at once, as a crash would (SIGKILL), and waits for its end.
 func (a *Agent) Kill() error { return a.end(syscall.SIGKILL) }
 
