@@ -189,12 +189,17 @@ func TestAnEndpointWithoutIdentityWaitsAndSaysSo(t *testing.T) {
 	if rows, _ := w.dp.Endpoints(); len(rows) != 0 {
 		t.Fatalf("an endpoint without identity has a row: %+v", rows)
 	}
+	if _, done := w.engine.Realized().Revisions(); done == w.tables.Revision() {
+		t.Error("the revision counts as realized before the endpoint has its identity")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := w.engine.Realized().WaitEndpoint(ctx, 1, w.tables.Revision())
 	if err == nil || !strings.Contains(err.Error(), "an identity for pod demo/pod-1") {
 		t.Errorf("waiting gives %v", err)
 	}
+	w.identities()
+	w.settle()
 }
 
 // Before its identity is known again after a restart, a running endpoint keeps

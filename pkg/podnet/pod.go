@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netlink"
@@ -14,6 +15,9 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 )
+
+// localTimeout is generous: on an idle machine it takes a millisecond.
+const localTimeout = 10 * time.Second
 
 // SetUpPod gives the pod's device its addresses, routes and neighbours, and sets
 // it up. Only when it returns does the pod have a network.
@@ -55,7 +59,36 @@ func setUpPod(s Spec) error {
 			return fmt.Errorf("setting the default route by %s on %s: %w", a.gateway, s.IfName, err)
 		}
 	}
-	return nil
+	if !s.IPv6.IsValid() {
+		return nil
+	}
+	return awaitLocal(s.IPv6)
+}
+
+// awaitLocal waits until the pod takes what is sent to its IPv6 address. The
+// kernel makes the local route some time after the address, on a queue of its
+// own; what comes before that is thrown away.
+func awaitLocal(ip netip.Addr) error {
+	timeout := time.After(localTimeout)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	want := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: hostNet(ip)}
+	for {
+		routes, err := Dump(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(netlink.FAMILY_V6, want, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		})
+		if err != nil {
+			return fmt.Errorf("listing the local routes: %w", err)
+		}
+		if len(routes) > 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			return fmt.Errorf("the kernel made no local route for %s within %s", ip, localTimeout)
+		}
+	}
 }
 
 // podSysctls: IPv6 on, even where the runtime turned it off by default; no

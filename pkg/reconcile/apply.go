@@ -44,11 +44,12 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 // applyEndpoint writes the row before the programs are attached: a program that
 // runs without its row drops everything, which is right, but needless.
 func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow) error {
-	if old, ok := r.endpoints.applied[row.Slot]; ok && old.IfName != row.IfName {
-		if err := r.dp.Detach(old.IfName); err != nil {
-			return fmt.Errorf("detaching from %s: %w", old.IfName, err)
+	if old, ok := r.devices[row.Slot]; ok && old != row.IfName {
+		if err := r.dp.Detach(old); err != nil {
+			return fmt.Errorf("detaching from %s: %w", old, err)
 		}
 	}
+	r.devices[row.Slot] = row.IfName
 	if err := r.dp.ApplyEndpoint(row); err != nil {
 		return err
 	}
@@ -107,12 +108,13 @@ func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map
 		if hold[slot] {
 			continue
 		}
-		err := r.dp.Detach(r.endpoints.applied[slot].IfName)
+		err := r.dp.Detach(r.devices[slot])
 		if err == nil {
 			err = r.dp.DeleteEndpoint(slot)
 		}
 		if err == nil {
 			delete(r.attached, slot)
+			delete(r.devices, slot)
 		}
 		if err := r.endpoints.removed(slot, err, now); err != nil {
 			errs = append(errs, err)

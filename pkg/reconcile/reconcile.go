@@ -57,6 +57,9 @@ type Reconciler struct {
 	ips       *rows[netip.Prefix, model.IPRow]
 	services  *services
 	attached  map[uint16]string // devices whose programs this process has attached
+	// devices are the last known names: the row of a device that is gone is read
+	// back without one, but what was pinned for it must still go.
+	devices map[uint16]string
 }
 
 // New makes a reconciler of the datapath.
@@ -68,6 +71,7 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
 		services:  newServices(dp),
 		attached:  make(map[uint16]string),
+		devices:   make(map[uint16]string),
 	}
 }
 
@@ -94,6 +98,11 @@ func (r *Reconciler) Compare() (drift int, err error) {
 	drift += r.sets.adopt(sets)
 	drift += r.ips.adopt(byKey(ips, func(i model.IPRow) netip.Prefix { return i.Prefix }))
 	drift += r.services.adopt(held)
+	for _, e := range eps {
+		if e.IfName != "" {
+			r.devices[e.Slot] = e.IfName
+		}
+	}
 	clear(r.attached) // links are looked at again, too
 	return drift, nil
 }
@@ -107,9 +116,9 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	errs = append(errs, r.applySets(want.Sets)...)
 	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
 	errs = append(errs, r.applyIPs(want.IPs, want.Hold)...)
+	errs = append(errs, r.services.pass(want, r.now())...) // nobody is sent to what goes next
 	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
 	errs = append(errs, r.removeSets(want.Sets)...)
-	errs = append(errs, r.services.pass(want, r.now())...)
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
 	r.ips.forget(want.IPs)

@@ -75,7 +75,7 @@ func TestAllAddressesAreFreeAgain(t *testing.T) {
 // and the same ADD works when the agent is back.
 func TestAddWithoutAgentFailsClosed(t *testing.T) {
 	n := startNode(t)
-	n.write("pod-late.yaml", podManifest("late"))
+	n.write("pod-late.yaml", podSpec{namespace: "demo", name: "late"}.manifest())
 	n.kill()
 	before := inventory(t)
 	ns, err := sandbox.NewNS("demo-late")

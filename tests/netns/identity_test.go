@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -171,7 +172,7 @@ func heard(t *testing.T, ns *sandbox.NS, from netip.AddrPort, to net.Addr, want 
 	if want {
 		timeout = soon
 	}
-	ok(t, pc.SetReadDeadline(deadline(timeout)))
+	ok(t, pc.SetReadDeadline(time.Now().Add(timeout)))
 	_, _, err = pc.ReadFrom(make([]byte, 100))
 	if want != (err == nil) {
 		t.Errorf("%s asks %s: %v, want an answer: %v", from, to, err, want)

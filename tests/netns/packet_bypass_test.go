@@ -171,7 +171,7 @@ spec:
 func TestTheHostIsNoPartOfTheWorld(t *testing.T) {
 	w := startWatch(t)
 	w.write("policy.yaml", onlyTheWorld)
-	up, err := netlink.LinkByName(uplinkDevice)
+	up, err := netlink.LinkByName(worldUplink().device)
 	ok(t, err)
 	later, err := netlink.ParseAddr("198.51.100.7/24")
 	ok(t, err)
@@ -214,7 +214,7 @@ func (w *watch) hostHears() []string {
 	var seen []string
 	buf := make([]byte, 2048)
 	for {
-		ok(w.t, w.hostEar.SetReadDeadline(deadline()))
+		ok(w.t, w.hostEar.SetReadDeadline(deadline(soon)))
 		n, from, err := w.hostEar.ReadFrom(buf)
 		ok(w.t, err)
 		if string(buf[:n]) == text {

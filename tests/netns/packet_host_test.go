@@ -32,7 +32,7 @@ spec:
 func lenient(t *testing.T) {
 	t.Helper()
 	for _, file := range []string{"rp_filter", "accept_local"} {
-		for _, device := range []string{"all", uplinkDevice} {
+		for _, device := range []string{"all", worldUplink().device} {
 			value := map[string]string{"rp_filter": "0", "accept_local": "1"}[file]
 			path := fmt.Sprintf("/proc/sys/net/ipv4/conf/%s/%s", device, file)
 			old, err := os.ReadFile(path)
@@ -74,7 +74,7 @@ func TestHostIsWhatTheHostSendsItself(t *testing.T) {
 		if err := w.counted(reason, before, 2); err != nil {
 			t.Errorf("with the host's address from the world: %v", err)
 		}
-		for _, seen := range w.beaconTo(worldAddrs()[0], "world", signatures) {
+		for _, seen := range w.hostBeacon(signatures) {
 			t.Errorf("with the host's address from the world: %s", seen)
 		}
 	}
@@ -108,8 +108,8 @@ func TestTranslatedTrafficIsNotTheHosts(t *testing.T) {
 	}
 }
 
-// beaconTo is beacon where the victim hears the host only.
-func (w *watch) beaconTo(_ netip.Addr, except string, signatures [][]byte) []string {
+// hostBeacon is beacon where the victim hears the host only.
+func (w *watch) hostBeacon(signatures [][]byte) []string {
 	w.t.Helper()
 	w.beacons++
 	text := fmt.Appendf(nil, "beacon-%d.", w.beacons)

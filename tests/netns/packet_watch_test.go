@@ -112,7 +112,7 @@ func (w *watch) beacon(signatures [][]byte) []string {
 	}
 	buf := make([]byte, 64<<10)
 	for {
-		ok(w.t, w.hostEar.SetReadDeadline(deadline()))
+		ok(w.t, w.hostEar.SetReadDeadline(deadline(soon)))
 		n, from, err := w.hostEar.ReadFrom(buf)
 		ok(w.t, err)
 		if bytes.Equal(buf[:n], text) {
@@ -188,7 +188,7 @@ func (n *node) shown(p *sandbox.Pod, reason agentv1.DropReason) error {
 // uplinkMAC is that of the host's end of its wire to the world.
 func uplinkMAC(t *testing.T) net.HardwareAddr {
 	t.Helper()
-	up, err := netlink.LinkByName(uplinkDevice)
+	up, err := netlink.LinkByName(worldUplink().device)
 	ok(t, err)
 	return up.Attrs().HardwareAddr
 }

@@ -33,6 +33,19 @@ func (w *watch) arrives(d datagram, tap, text string) []byte {
 	return f
 }
 
+// The first datagram to a pod that was just added must not be lost.
+func TestPodHearsFromItsFirstMoment(t *testing.T) {
+	n := startNode(t)
+	client := n.pod("client")
+	for i := range 12 {
+		p := n.pod(fmt.Sprintf("new-%d", i))
+		serve(t, p, 8080)
+		for family := range 2 {
+			reaches(t, client.NS, "udp", addrs(p)[1-family], 8080)
+		}
+	}
+}
+
 func TestHopsAndSumsBetweenPods(t *testing.T) {
 	w := startWatch(t)
 	onBoth(t, func(t *testing.T, family int) {
@@ -167,7 +180,7 @@ func carry(from, to *sandbox.NS, addr netip.Addr, size int64) error {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(deadline().Add(2 * soon))
+		_ = conn.SetDeadline(deadline(3 * soon))
 		h := sha256.New()
 		n, err := io.Copy(h, conn)
 		got <- result{h.Sum(nil), n, err}
@@ -190,7 +203,7 @@ func carry(from, to *sandbox.NS, addr netip.Addr, size int64) error {
 
 // pour writes random bytes into the connection and the hash.
 func pour(conn net.Conn, sum hash.Hash, size int64) error {
-	if err := conn.SetDeadline(deadline().Add(2 * soon)); err != nil {
+	if err := conn.SetDeadline(deadline(3 * soon)); err != nil {
 		return err
 	}
 	buf := make([]byte, 256<<10)
@@ -270,7 +283,7 @@ func TestSegmentedDatagramsArrive(t *testing.T) {
 			ok(t, err)
 			var got []byte
 			buf := make([]byte, 64<<10)
-			ok(t, server.SetReadDeadline(deadline()))
+			ok(t, server.SetReadDeadline(deadline(soon)))
 			for len(got) < len(want) {
 				k, _, err := server.ReadFrom(buf)
 				ok(t, err)

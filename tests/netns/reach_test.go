@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -64,3 +65,6 @@ func onBoth(t *testing.T, run func(t *testing.T, family int)) {
 		t.Run(name, func(t *testing.T) { run(t, i) })
 	}
 }
+
+// deadline is the end of a span of time that begins now.
+func deadline(d time.Duration) time.Time { return time.Now().Add(d) }

@@ -82,7 +82,7 @@ func (n *node) addMany(count int) []*sandbox.Pod {
 	n.t.Helper()
 	var text strings.Builder
 	for i := range count {
-		text.WriteString("---\n" + podManifest("many-"+strconv.Itoa(i), "app=many"))
+		text.WriteString("---\n" + podSpec{namespace: "demo", name: "many-" + strconv.Itoa(i), labels: []string{"app=many"}}.manifest())
 	}
 	n.write("many.yaml", text.String())
 	pods := make([]*sandbox.Pod, count)

@@ -9,14 +9,11 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 )
-
-func deadline() time.Time { return time.Now().Add(soon) }
 
 // attack is one frame, or a few, that must come out nowhere.
 type attack struct {
@@ -53,7 +50,7 @@ func neighbours(t *testing.T) []string {
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		list, err := netlink.NeighList(0, family)
 		ok(t, err)
-		up, err := netlink.LinkByName(uplinkDevice)
+		up, err := netlink.LinkByName(worldUplink().device)
 		ok(t, err)
 		for _, n := range list {
 			if n.LinkIndex != up.Attrs().Index {

@@ -191,5 +191,3 @@ func unheard(t *testing.T, from, to *end, what string) {
 		t.Errorf("forbidden, but heard: %q", buf[:n])
 	}
 }
-
-func deadline(d time.Duration) time.Time { return time.Now().Add(d) }

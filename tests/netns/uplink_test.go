@@ -17,6 +17,8 @@ import (
 // The host has two wires to the world, which is namespaces that are no pods:
 // world, and far, whose addresses are in other networks.
 const (
+	uplinkDevice = "up0" // to world
+
 	hostV4  = "192.0.2.1"
 	hostV6  = "2001:db8::1"
 	worldV4 = "192.0.2.2"
@@ -48,7 +50,7 @@ type uplink struct {
 	outside6 string
 }
 
-func worldUplink() uplink { return uplink{"world", "up0", hostV4, hostV6, worldV4, worldV6} }
+func worldUplink() uplink { return uplink{"world", uplinkDevice, hostV4, hostV6, worldV4, worldV6} }
 
 func farUplink() uplink {
 	return uplink{"far", "up1", "192.0.3.1", "2001:db8:0:1::1", farV4, farV6}
@@ -72,6 +74,10 @@ func (u uplink) wire(t *testing.T) *sandbox.NS {
 			}
 		}
 		return nil
+	}))
+	// The kernel takes its time to accept an IPv6 address as its own.
+	ok(t, sandbox.Eventually(t.Context(), soon, "the wire to the world", func() error {
+		return sandbox.Ping(sandbox.Host(), u.outside6, silence)
 	}))
 	return world
 }
