@@ -232,6 +232,7 @@ func TestServiceWithoutEndpointsRefusesAtOnce(t *testing.T) {
 
 func TestBackendsComeAndGo(t *testing.T) {
 	n, client, a, b := serviceNode(t)
+	before := kernelState(t)
 	n.write("service.yaml", serviceManifest("", ready(a)...))
 	open := make([]net.Conn, 2)
 	for i := range open {
@@ -279,7 +280,8 @@ func TestBackendsComeAndGo(t *testing.T) {
 	for i := range 2 {
 		blocked(t, client.NS, "tcp", serviceAddrs()[i], servicePort)
 	}
-	n.equalsFresh()
+	sameState(t, "without the service", kernelState(t), before)
+	sameState(t, "with what a fresh agent writes", before, n.fresh())
 }
 
 func TestClientsKeepTheirBackend(t *testing.T) {
