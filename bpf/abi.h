@@ -164,10 +164,10 @@ struct weft_ct6_key {
 };
 
 enum weft_ct_flag {
-	WEFT_CT_FROM_B = 1 << 0,   /* the initiator is side b of the key */
-	WEFT_CT_STALE = 1 << 1,    /* decide again, peers' identities too */
-	WEFT_CT_REFUSED = 1 << 2,  /* not let pass any more, its end was reported; also stale */
-	WEFT_CT_CLOSING = 1 << 3,  /* TCP: FIN from both or RST */
+	WEFT_CT_FROM_B = 1 << 0,  /* the initiator is side b of the key */
+	WEFT_CT_STALE = 1 << 1,   /* decide again, peers' identities too */
+	WEFT_CT_REFUSED = 1 << 2, /* not let pass any more, its end was reported; also stale */
+	WEFT_CT_CLOSING = 1 << 3, /* TCP: FIN from both or RST */
 	WEFT_CT_ICMP = 1 << 4,
 };
 

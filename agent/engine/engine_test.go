@@ -198,6 +198,9 @@ func TestAnEndpointWithoutIdentityWaitsAndSaysSo(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "an identity for pod demo/pod-1") {
 		t.Errorf("waiting gives %v", err)
 	}
+	if shown := w.engine.View().Endpoints; len(shown) != 1 || shown[0].ID != 1 {
+		t.Errorf("shown are %+v, want the endpoint that waits", shown)
+	}
 	w.identities()
 	w.settle()
 }

@@ -44,12 +44,29 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out p
 			}
 		}
 	}
+	v.Endpoints = withUnbound(v.Endpoints, s.Endpoints)
 	v.Policies = policyViews(node.Filter, st.policies, selected)
 	v.Identities = identityViews(s, st, using)
 	for _, id := range v.Identities {
 		v.Names.Identities[id.ID] = id.Labels
 	}
 	return v
+}
+
+// withUnbound adds the endpoints that were not compiled, so that who looks sees
+// them and what they wait for.
+func withUnbound(bound []EndpointView, all []model.Endpoint) []EndpointView {
+	seen := make(map[uint32]bool, len(bound))
+	for _, e := range bound {
+		seen[e.ID] = true
+	}
+	for _, e := range all {
+		if !seen[e.ID] {
+			bound = append(bound, EndpointView{Endpoint: e})
+		}
+	}
+	slices.SortFunc(bound, func(a, b EndpointView) int { return cmp.Compare(a.ID, b.ID) })
+	return bound
 }
 
 // policyViews lists policies by key; the specs of one object are one policy.

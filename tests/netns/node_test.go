@@ -194,11 +194,6 @@ func (n *node) forget(p *sandbox.Pod) {
 	}
 }
 
-// podManifest is a pod of namespace demo.
-func podManifest(name string, labels ...string) string {
-	return podSpec{namespace: "demo", name: name, labels: labels}.manifest()
-}
-
 // manifest is the pod's manifest; it names port 8080 "web".
 func (s podSpec) manifest() string {
 	var b strings.Builder
