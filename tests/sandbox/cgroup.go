@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -50,12 +51,14 @@ func makeCgroup() (*group, error) {
 // was just killed may take a moment to leave.
 func (g *group) remove() {
 	_ = g.dir.Close()
-	poll := make([]unix.PollFd, 1)
-	for range 100 {
-		if err := os.Remove(g.path); !errors.Is(err, unix.EBUSY) {
-			return
+	err := Eventually(context.Background(), 15*time.Second, "sandbox's cgroup empty", func() error {
+		if err := os.Remove(g.path); !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
-		_, _ = unix.Poll(poll[:0], 10)
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox: removing its cgroup:", err)
 	}
 }
 
