@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang need-linux need-go need-root
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu need-linux need-go need-root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -35,7 +35,7 @@ test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
-test-long: need-linux need-root build ## the full numbers, random seeds (printed)
+test-long: need-linux need-root build qemu ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
@@ -74,6 +74,17 @@ clang: need-linux
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 			apt-get install -y -qq --no-install-recommends $(CLANG_PACKAGES) >/dev/null 2>build/apt.log \
 			|| { tail -n 3 build/apt.log >&2; echo "weft: $(CLANG_PACKAGES) cannot be installed here (Debian 12, Ubuntu 24.04 or later is needed)" >&2; exit 1; }; \
+	fi
+
+qemu: need-linux
+	@mkdir -p build; if command -v qemu-system-x86_64 >/dev/null; then :; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo "weft: qemu-system-x86 is needed; this system has no apt-get to install it with" >&2; exit 1; \
+	else \
+		echo "== qemu: installing qemu-system-x86, for tests on other kernels"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends qemu-system-x86 >/dev/null 2>build/apt.log \
+			|| { tail -n 3 build/apt.log >&2; echo "weft: qemu-system-x86 cannot be installed here" >&2; exit 1; }; \
 	fi
 
 install: need-linux need-root build ## Weft on this host: binaries, CNI plugin, systemd unit, configuration

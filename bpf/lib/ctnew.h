@@ -10,18 +10,22 @@
 #include "decide.h"
 #include "flow.h"
 
-union weft_ct_row {
+/*
+ * An entry and its key. Stack is short: where an IPv4 row has its padding, which
+ * nobody reads, lies the key.
+ */
+struct weft_ct_elem {
 	struct weft_ct ct;
-	struct weft_ct4_row v4;
-	struct weft_ct6_row v6;
+	union weft_ct_key key;
 };
 
-static __always_inline long weft_ct_put(const union weft_ct_key *key, __u8 family,
-					const union weft_ct_row *row)
+_Static_assert(sizeof(struct weft_ct_elem) >= sizeof(struct weft_ct4_row), "IPv4 row");
+
+static __always_inline long weft_ct_put(const struct weft_ct_elem *e, __u8 family)
 {
 	if (family == 4)
-		return bpf_map_update_elem(&weft_ct4, &key->v4, &row->v4, BPF_ANY);
-	return bpf_map_update_elem(&weft_ct6, &key->v6, &row->v6, BPF_ANY);
+		return bpf_map_update_elem(&weft_ct4, &e->key.v4, e, BPF_ANY);
+	return bpf_map_update_elem(&weft_ct6, &e->key.v6, e, BPF_ANY);
 }
 
 static __always_inline long weft_ctn_put(const union weft_ct_key *key, __u8 family,
@@ -64,7 +68,7 @@ static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct we
 }
 
 /* Takes the next place in the ring of the endpoint that answers for the flow. */
-static __noinline int weft_pend_take(struct weft_pkt *p, __u32 slot)
+static __noinline int weft_pend_take(const union weft_ct_key *key, __u8 family, __u32 slot)
 {
 	struct weft_epstat_row *stat = bpf_map_lookup_elem(&weft_epstat, &slot);
 	void *ring = bpf_map_lookup_elem(&weft_pend, &slot);
@@ -78,19 +82,20 @@ static __noinline int weft_pend_take(struct weft_pkt *p, __u32 slot)
 	if (!row)
 		return WEFT_DROP_CT_FULL;
 	weft_pend_evict(row, stat);
-	weft_memcpy(&row->key, &p->key, sizeof(row->key));
-	row->family = p->family;
+	weft_memcpy(__builtin_assume_aligned(&row->key, 8), key, sizeof(row->key));
+	row->family = family;
 	return WEFT_PASSED;
 }
 
 /* Identities that moved while they were used: decide again with the next packet. */
-static __always_inline void weft_ct_recheck(struct weft_pkt *p, __u32 gen, bool answered)
+static __always_inline void weft_ct_recheck(const union weft_ct_key *key, __u8 family, __u32 gen,
+					    bool answered)
 {
 	struct weft_ct *ct;
 
 	if (weft_likely(weft_gen_get() == gen))
 		return;
-	ct = answered ? weft_ct_find(&p->key, p->family) : weft_ctn_find(&p->key, p->family);
+	ct = answered ? weft_ct_find(key, family) : weft_ctn_find(key, family);
 	if (ct)
 		__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE);
 }
@@ -136,8 +141,9 @@ static __always_inline __u32 weft_new_type(const struct weft_pkt *p, const struc
  * still known for as long as either side goes on with it: what the responder
  * sends is an answer then, and cannot open the flow again from its side.
  */
-static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_pkt *p,
-					    struct weft_ct *ct, int reason)
+static __always_inline void weft_ct_refused(struct __sk_buff *ctx, const struct weft_pkt *p,
+					    const union weft_ct_key *key, struct weft_ct *ct,
+					    int reason)
 {
 	bool host = ct->identity[0] == WEFT_ID_HOST || ct->identity[1] == WEFT_ID_HOST;
 
@@ -146,7 +152,7 @@ static __always_inline void weft_ct_refused(struct __sk_buff *ctx, struct weft_p
 	if (host && p->hook == WEFT_INGRESS && ctx->ingress_ifindex)
 		return;
 	ct->seen = p->now;
-	weft_ct_over(&p->key, ct, p->family, ctx->ifindex);
+	weft_ct_over(key, ct, p->family, ctx->ifindex);
 	__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE | WEFT_CT_REFUSED);
 }
 
@@ -164,19 +170,20 @@ static __always_inline void weft_ct_again(const struct weft_pkt *p, struct weft_
 }
 
 /* Enters a new flow among the unanswered, or renews one there. */
-static __always_inline int weft_ct_wait(struct weft_pkt *p, const struct weft_ct *ct, bool known,
-					__u32 gen)
+static __always_inline int weft_ct_wait(const struct weft_pkt *p, const struct weft_ct_elem *e,
+					bool known, __u32 gen)
 {
 	int reason;
 
 	if (!known) {
-		reason = weft_pend_take(p, ct->slot[0] ? ct->slot[0] : ct->slot[1]);
+		reason = weft_pend_take(&e->key, p->family,
+					e->ct.slot[0] ? e->ct.slot[0] : e->ct.slot[1]);
 		if (reason)
 			return reason;
 	}
-	if (weft_ctn_put(&p->key, p->family, ct))
+	if (weft_ctn_put(&e->key, p->family, &e->ct))
 		return WEFT_DROP_CT_FULL;
-	weft_ct_recheck(p, gen, false);
+	weft_ct_recheck(&e->key, p->family, gen, false);
 	return WEFT_PASSED;
 }
 
@@ -184,21 +191,21 @@ static __always_inline int weft_ct_wait(struct weft_pkt *p, const struct weft_ct
  * Enters a flow among the answered, or renews one there. For a moment both tables
  * hold it, so that it is never in none. One that finds no room stays unanswered.
  */
-static __always_inline int weft_ct_answer(struct weft_pkt *p, const union weft_ct_row *row,
+static __always_inline int weft_ct_answer(const struct weft_pkt *p, const struct weft_ct_elem *e,
 					  bool answered, __u32 gen)
 {
-	if (weft_ct_put(&p->key, p->family, row))
+	if (weft_ct_put(e, p->family))
 		return answered ? WEFT_DROP_CT_FULL : WEFT_PASSED;
 	if (!answered)
-		weft_ctn_del(&p->key, p->family);
-	weft_ct_recheck(p, gen, true);
+		weft_ctn_del(&e->key, p->family);
+	weft_ct_recheck(&e->key, p->family, gen, true);
 	return WEFT_PASSED;
 }
 
 /* A packet of a known flow whose decision may be old, or that opens another one. */
 static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt *p,
 					 struct weft_ep_row *own, struct weft_ct *ct,
-					 union weft_ct_row *row, bool answered)
+					 struct weft_ct_elem *e, bool answered)
 {
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
 	bool fresh = !known || weft_ct_fresh(p, ct, against);
@@ -207,15 +214,15 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 
 	if (fresh) {
 		reply = false;
-		weft_ct_begin(p, &row->ct);
+		weft_ct_begin(p, &e->ct);
 	} else {
-		weft_ct_again(p, &row->ct, ct);
+		weft_ct_again(p, &e->ct, ct);
 	}
-	reason = weft_decide(ctx, p, own, &row->ct, reply);
+	reason = weft_decide(ctx, p, own, &e->ct, reply);
 	if (reason) {
 		/* A packet against the flow's direction must not be able to end it. */
 		if (known && !(fresh && against))
-			weft_ct_refused(ctx, p, ct, reason);
+			weft_ct_refused(ctx, p, &e->key, ct, reason);
 		return reason;
 	}
 	/* What goes wrong from here on is nobody's policy. */
@@ -223,28 +230,28 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->rule = 0;
 	fresh |= known && (ct->flags & WEFT_CT_REFUSED);
 	if (fresh && known)
-		weft_ct_over(&p->key, ct, p->family, ctx->ifindex);
-	weft_ct_note(p, &row->ct, reply);
+		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
+	weft_ct_note(p, &e->ct, reply);
 	if (answered || (reply && !(p->tcp & TCP_RST)))
-		reason = weft_ct_answer(p, row, answered, gen);
+		reason = weft_ct_answer(p, e, answered, gen);
 	else
-		reason = weft_ct_wait(p, &row->ct, known, gen);
+		reason = weft_ct_wait(p, e, known, gen);
 	if (fresh && !reason)
-		weft_event_ct(&p->key, &row->ct, weft_new_type(p, &row->ct), ctx->ifindex);
+		weft_event_ct(&e->key, &e->ct, weft_new_type(p, &e->ct), ctx->ifindex);
 	return reason;
 }
 
 /* Counts a packet of an unanswered flow that stands; its first answer moves it. */
 static __always_inline int weft_ct_pending(struct weft_pkt *p, struct weft_ct *ct,
-					   union weft_ct_row *row, bool reply)
+					   struct weft_ct_elem *e, bool reply)
 {
 	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
 
 	weft_ct_seen(p, ct, reply);
 	if (!reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
-	row->ct = *ct;
-	return weft_ct_answer(p, row, false, gen);
+	e->ct = *ct;
+	return weft_ct_answer(p, e, false, gen);
 }
 
 /*
@@ -253,28 +260,29 @@ static __always_inline int weft_ct_pending(struct weft_pkt *p, struct weft_ct *c
  */
 __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 {
-	union weft_ct_row row;
+	struct weft_ct_elem e;
 	struct weft_ep_row *own;
 	struct weft_ct *ct;
 	bool answered, reply;
 
-	weft_memset(&row, 0, sizeof(row));
+	weft_memset(&e, 0, sizeof(e));
 	if (!p)
 		return WEFT_DROP_MALFORMED;
 	own = weft_ep_get(p->own_slot);
 	if (!own)
 		return WEFT_DROP_NO_ENDPOINT;
-	ct = weft_ct_find(&p->key, p->family);
+	weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_find(&e.key, p->family);
 	answered = ct != NULL;
 	if (!ct)
-		ct = weft_ctn_find(&p->key, p->family);
+		ct = weft_ctn_find(&e.key, p->family);
 	if (!ct && p->frag == WEFT_FRAG_LATER &&
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
 	if (ct && !answered) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
-			return weft_ct_pending(p, ct, &row, reply);
+			return weft_ct_pending(p, ct, &e, reply);
 	}
-	return weft_ct_judge(ctx, p, own, ct, &row, answered);
+	return weft_ct_judge(ctx, p, own, ct, &e, answered);
 }

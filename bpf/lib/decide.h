@@ -40,10 +40,11 @@ static __always_inline int weft_other(struct __sk_buff *ctx, struct weft_pkt *p,
 
 /*
  * Decides in the direction of the initiator, whichever way the packet goes, and
- * writes what was found into ct. Epochs are read before what they vouch for.
+ * writes what was found into ct. Epochs are read before what they vouch for. Apart
+ * from its caller, so that what it has on its stack ends with it.
  */
-static __always_inline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p,
-				       struct weft_ep_row *own, struct weft_ct *ct, bool reply)
+static __noinline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p,
+				  struct weft_ep_row *own, struct weft_ct *ct, bool reply)
 {
 	bool own_first = (p->hook == WEFT_EGRESS) != reply;
 	__u32 own_epoch = *(volatile __u32 *)&own->epoch, epoch = 0;

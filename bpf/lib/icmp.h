@@ -75,10 +75,12 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	struct weft_quoted q = {};
 	struct weft_ep_row *own;
+	union weft_ct_key key;
 	struct weft_ct *ct;
 	bool known;
 	__u32 off;
 
+	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return WEFT_DROP_ICMP_NO_FLOW;
 	own = weft_ep_get(p->own_slot);
@@ -89,10 +91,10 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!known || !weft_same_ip6(&q.src, p->dst.b) ||
 	    (p->hook == WEFT_EGRESS && !weft_same_ip6(&q.dst, p->src.b)))
 		return WEFT_DROP_ICMP_NO_FLOW;
-	p->src_b = weft_ct_fill(&p->key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
-	ct = weft_ct_find(&p->key, p->family);
+	p->src_b = weft_ct_fill(&key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
+	ct = weft_ct_find(&key, p->family);
 	if (!ct)
-		ct = weft_ctn_find(&p->key, p->family);
+		ct = weft_ctn_find(&key, p->family);
 	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* An error goes against the packet it quotes. */

@@ -91,7 +91,7 @@ union weft_addr {
 union weft_ct_key {
 	struct weft_ct4_key v4;
 	struct weft_ct6_key v6;
-};
+} __attribute__((aligned(8))); /* copied by words */
 
 /* Where in a fragmented datagram a packet stands. */
 enum weft_frag_place {
@@ -114,9 +114,10 @@ enum weft_icmp_kind {
 /*
  * No pointers in here: it is handed to global functions, which the verifier looks
  * at once each instead of once a call, and which may not be given pointers inside.
+ * No keys of maps either: before 6.2 these may not lie in memory that a global
+ * function is given, so each builds its own on its stack.
  */
 struct weft_pkt {
-	union weft_ct_key key;
 	union weft_addr src;
 	union weft_addr dst;
 	__u32 now;  /* jiffies, low half */

@@ -65,6 +65,7 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 				      const struct weft_ep_row *own, const __u8 hook,
 				      const __u8 family)
 {
+	union weft_ct_key key;
 	struct weft_ct *ct;
 	bool reply;
 	int reason;
@@ -76,8 +77,8 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 	}
 	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
 		return weft_icmp_error(ctx, p);
-	p->src_b = weft_ct_fill(&p->key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_ct_find(&p->key, family);
+	p->src_b = weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_find(&key, family);
 	if (weft_likely(ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&

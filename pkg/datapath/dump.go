@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -66,19 +67,36 @@ func dumpRaw(m *ebpf.Map, fn func(key, value []byte) error) error {
 	return err
 }
 
+// askers is how many places of an array of maps are looked at side by side.
+const askers = 128
+
 // dumpMaps calls fn with the index and id of every map in an array of maps. It
-// asks one by one: before 6.14 a batch stops at the first empty place.
+// asks for each place: before 6.14 a batch stops at the first empty one. Before
+// 6.8 an answer takes the kernel some ten milliseconds (it waits for an RCU grace
+// period), but many wait for the same one.
 func dumpMaps(outer *ebpf.Map, fn func(index uint32, id ebpf.MapID) error) error {
-	for index := range outer.MaxEntries() {
-		var id ebpf.MapID
-		err := outer.Lookup(index, &id)
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
+	ids := make([]ebpf.MapID, outer.MaxEntries()) // 0: none
+	errs := make([]error, askers)
+	var asking sync.WaitGroup
+	for first := range uint32(askers) {
+		asking.Go(func() {
+			for index := first; index < uint32(len(ids)) && errs[first] == nil; index += askers {
+				err := outer.Lookup(index, &ids[index])
+				if !errors.Is(err, ebpf.ErrKeyNotExist) {
+					errs[first] = err
+				}
+			}
+		})
+	}
+	asking.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("dumping array of maps: %w", err)
+	}
+	for index, id := range ids {
+		if id == 0 {
 			continue
 		}
-		if err != nil {
-			return fmt.Errorf("dumping array of maps: %w", err)
-		}
-		if err := fn(index, id); err != nil {
+		if err := fn(uint32(index), id); err != nil {
 			return err
 		}
 	}

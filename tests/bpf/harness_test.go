@@ -162,14 +162,24 @@ func (n *node) pod(slot uint16) *host {
 	n.update(h)
 	n.put(n.objs.WeftIf, h.ifindex, uint32(slot))
 	n.address(h, h.identity)
-	inner, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4,
-		ValueSize: uint32(unsafe.Sizeof(weftbpf.BpfWeftPendRow{})), MaxEntries: 512})
+	inner, err := ebpf.NewMap(inside(n, "weft_pend"))
 	if err != nil {
 		n.Fatal(err)
 	}
 	defer inner.Close()
 	n.put(n.objs.WeftPend, uint32(slot), inner)
 	return h
+}
+
+// inside describes the maps that a map of maps takes, with their types: Linux
+// before 6.3 takes no others.
+func inside(t testing.TB, name string) *ebpf.MapSpec {
+	t.Helper()
+	spec, err := weftbpf.LoadBpf()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec.Maps[name].InnerMap
 }
 
 // update writes the pod's row under a new epoch.

@@ -5,10 +5,8 @@ package bpf_test
 import (
 	"net/netip"
 	"testing"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
@@ -33,10 +31,7 @@ type entry struct {
 // policy gives the pod a set of its own, isolated in both directions.
 func (n *node) policy(h *host, entries ...entry) {
 	n.Helper()
-	set, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.LPMTrie, Flags: unix.BPF_F_NO_PREALLOC,
-		KeySize:    uint32(unsafe.Sizeof(weftbpf.BpfWeftPolKey{})),
-		ValueSize:  uint32(unsafe.Sizeof(weftbpf.BpfWeftPol{})),
-		MaxEntries: 65536})
+	set, err := ebpf.NewMap(inside(n, "weft_polsets"))
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -29,11 +28,12 @@ const failEnv = "DEMO_FAIL_STEP"
 func main() {
 	bin := flag.String("bin", "build/bin", "folder of the binaries")
 	manifests := flag.String("manifests", "tests/demo/manifests", "folder of the manifests")
+	slower := flag.Int("slower", 1, "how many times slower than others this machine is; all deadlines are longer by this")
 	stay := flag.String("stay", "auto", "stay up after the story: yes, no, auto (at a terminal)")
 	flag.Parse()
 	sandbox.Enter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := demo(ctx, *bin, *manifests, *stay == "yes" || *stay == "auto" && atTerminal())
+	err := demo(ctx, newStage(*bin, *manifests, max(1, *slower)), *stay == "yes" || *stay == "auto" && atTerminal())
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {
@@ -47,12 +47,10 @@ func main() {
 	}
 }
 
-func demo(ctx context.Context, bin, manifests string, stay bool) error {
-	bin, err := filepath.Abs(bin)
-	if err != nil {
-		return fmt.Errorf("finding the binaries: %w", err)
+func demo(ctx context.Context, st *stage, stay bool) error {
+	if err := st.find(); err != nil {
+		return err
 	}
-	st := newStage(bin, manifests)
 	defer st.close()
 	fmt.Println("Weft on one host, without Kubernetes. This host is a set of namespaces; yours is not touched.")
 	if err := tell(ctx, os.Stdout, st.story(), os.Getenv(failEnv)); err != nil {
@@ -65,7 +63,7 @@ func demo(ctx context.Context, bin, manifests string, stay bool) error {
 	if !stay {
 		return nil
 	}
-	err = st.stay(ctx, os.Stdout)
+	err := st.stay(ctx, os.Stdout)
 	if errors.Is(err, context.Canceled) {
 		fmt.Println("\nleaving; everything that the demo made is gone")
 		return nil

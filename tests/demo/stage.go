@@ -36,6 +36,7 @@ manifests: ` + manifestDir + `
 type stage struct {
 	bin       string
 	manifests string // folder they are copied from
+	slower    int    // factor of all deadlines
 	runtime   *sandbox.Runtime
 
 	mu    sync.Mutex // agent: the story and stay's keeper
@@ -47,9 +48,22 @@ type stage struct {
 	load    *load             // client to frontend, while the agent is away
 }
 
-func newStage(bin, manifests string) *stage {
-	return &stage{bin: bin, manifests: manifests, runtime: sandbox.NewRuntime(bin), pods: make(map[string]*sandbox.Pod)}
+func newStage(bin, manifests string, slower int) *stage {
+	return &stage{bin: bin, manifests: manifests, slower: slower, pods: make(map[string]*sandbox.Pod)}
 }
+
+// find settles where the binaries are.
+func (s *stage) find() error {
+	bin, err := filepath.Abs(s.bin)
+	if err != nil {
+		return fmt.Errorf("finding the binaries: %w", err)
+	}
+	s.bin, s.runtime = bin, sandbox.NewRuntime(bin)
+	return nil
+}
+
+// within is a deadline on this machine.
+func (s *stage) within(d time.Duration) time.Duration { return d * time.Duration(s.slower) }
 
 // close ends the agent in good order; the sandbox takes care of all else.
 func (s *stage) close() {
@@ -140,7 +154,7 @@ func (s *stage) addrs(name string) []string {
 // ask makes one request from a pod to another, in both families.
 func (s *stage) ask(network, from, to string) error {
 	for _, addr := range s.addrs(to) {
-		answer, err := sandbox.Ask(s.pods[from].NS, network, addr, "hello from "+from, askTime)
+		answer, err := sandbox.Ask(s.pods[from].NS, network, addr, "hello from "+from, s.within(askTime))
 		if err != nil {
 			return fmt.Errorf("%s to %s over %s: %w", from, to, network, err)
 		}
@@ -155,7 +169,7 @@ func (s *stage) ask(network, from, to string) error {
 // family.
 func (s *stage) refused(from, to string) error {
 	for _, addr := range s.addrs(to) {
-		if _, err := sandbox.Ask(s.pods[from].NS, "tcp", addr, "let me in", askTime/2); err == nil {
+		if _, err := sandbox.Ask(s.pods[from].NS, "tcp", addr, "let me in", s.within(askTime/2)); err == nil {
 			return fmt.Errorf("%s reached %s at %s", from, to, addr)
 		}
 	}
@@ -177,7 +191,7 @@ func (s *stage) weft(ctx context.Context, args ...string) (string, error) {
 func (s *stage) observed(ctx context.Context, filter []string, words ...string) (string, error) {
 	var found string
 	what := "a flow with " + strings.Join(words, ", ")
-	err := sandbox.Eventually(ctx, 5*time.Second, what, func() error {
+	err := sandbox.Eventually(ctx, s.within(5*time.Second), what, func() error {
 		out, err := s.weft(ctx, append([]string{"observe", "--last", "50", "--color", "never"}, filter...)...)
 		if err != nil {
 			return err

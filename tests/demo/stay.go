@@ -41,7 +41,7 @@ It stays up until Ctrl-C. From a second terminal, as root:
 			return err
 		}
 		fmt.Fprintf(out, "the agent has ended; started again, as process %d in there\n", a.PID())
-		if _, err := a.Ready(ctx, 20*time.Second); err != nil {
+		if _, err := a.Ready(ctx, s.within(20*time.Second)); err != nil {
 			return fmt.Errorf("the agent did not come back: %w", err)
 		}
 	}

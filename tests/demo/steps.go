@@ -15,17 +15,17 @@ import (
 // story is what the demo shows, in order.
 func (s *stage) story() []step {
 	return []step{
-		{"the agent starts on a folder of manifests", 30 * time.Second, s.agentStarts},
-		{"the CNI plugin attaches client, frontend, two backends and an intruder", 30 * time.Second, s.podsAttached},
-		{"pods that may talk do, over IPv4 and IPv6", 10 * time.Second, s.podsTalk},
-		{"the intruder does not get through", 10 * time.Second, s.intruderDropped},
-		{"flows are seen as they happen", 10 * time.Second, s.flowsSeen},
-		{"a policy edited on disk reaches an open connection", 15 * time.Second, s.policyEdited},
-		{"the edit undone, the same connection goes on", 20 * time.Second, s.policyRestored},
-		{"a service leads to its two backends", 15 * time.Second, s.serviceServes},
-		{"one of the two goes away; no request fails", 15 * time.Second, s.backendLeaves},
-		{"the agent is killed with -9; transfers and new connections go on", 15 * time.Second, s.agentKilled},
-		{"the agent comes back and finds everything in its place", 30 * time.Second, s.agentReturns},
+		{"the agent starts on a folder of manifests", s.within(30 * time.Second), s.agentStarts},
+		{"the CNI plugin attaches client, frontend, two backends and an intruder", s.within(30 * time.Second), s.podsAttached},
+		{"pods that may talk do, over IPv4 and IPv6", s.within(10 * time.Second), s.podsTalk},
+		{"the intruder does not get through", s.within(10 * time.Second), s.intruderDropped},
+		{"flows are seen as they happen", s.within(10 * time.Second), s.flowsSeen},
+		{"a policy edited on disk reaches an open connection", s.within(15 * time.Second), s.policyEdited},
+		{"the edit undone, the same connection goes on", s.within(20 * time.Second), s.policyRestored},
+		{"a service leads to its two backends", s.within(15 * time.Second), s.serviceServes},
+		{"one of the two goes away; no request fails", s.within(15 * time.Second), s.backendLeaves},
+		{"the agent is killed with -9; transfers and new connections go on", s.within(15 * time.Second), s.agentKilled},
+		{"the agent comes back and finds everything in its place", s.within(30 * time.Second), s.agentReturns},
 	}
 }
 
@@ -37,7 +37,7 @@ func (s *stage) agentStarts(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	status, err := a.Ready(ctx, 25*time.Second)
+	status, err := a.Ready(ctx, s.within(25*time.Second))
 	if err != nil {
 		return "", err
 	}
@@ -69,8 +69,8 @@ func (s *stage) podsTalk(_ context.Context) (string, error) {
 	err := errors.Join(
 		s.ask("tcp", "client", "frontend"), s.ask("udp", "client", "frontend"),
 		s.ask("tcp", "frontend", "backend-v1"), s.ask("tcp", "frontend", "backend-v2"),
-		sandbox.Ping(client, s.pods["frontend"].IPv4.String(), askTime),
-		sandbox.Ping(client, s.pods["frontend"].IPv6.String(), askTime))
+		sandbox.Ping(client, s.pods["frontend"].IPv4.String(), s.within(askTime)),
+		sandbox.Ping(client, s.pods["frontend"].IPv6.String(), s.within(askTime)))
 	if err != nil {
 		return "", err
 	}

@@ -32,7 +32,7 @@ func (s *stage) policyEdited(ctx context.Context) (string, error) {
 		}
 		s.streams = append(s.streams, st)
 	}
-	if err := moving(ctx, s.streams, time.Now(), 1<<20); err != nil {
+	if err := s.moving(ctx, s.streams, time.Now(), 1<<20); err != nil {
 		return "", err
 	}
 	policy, err := os.ReadFile(filepath.Join(s.manifests, "policy.yaml"))
@@ -48,14 +48,14 @@ func (s *stage) policyEdited(ctx context.Context) (string, error) {
 	}
 	at := time.Now()
 	var last time.Time
-	err = sandbox.Eventually(ctx, 5*time.Second, "open connections stopped", func() error {
+	err = sandbox.Eventually(ctx, s.within(5*time.Second), "open connections stopped", func() error {
 		last = at
 		for _, st := range s.streams {
 			p := st.Progress()
 			if p.Err != nil {
 				return fmt.Errorf("connection ended: %w", p.Err)
 			}
-			if time.Since(p.Moved) < still {
+			if time.Since(p.Moved) < s.within(still) {
 				return fmt.Errorf("still moving %s after the edit", time.Since(at).Round(time.Millisecond))
 			}
 			if p.Moved.After(last) {
@@ -67,8 +67,8 @@ func (s *stage) policyEdited(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if took := last.Sub(at); took > effect {
-		return "", fmt.Errorf("it took %s, more than %s", took, effect)
+	if took := last.Sub(at); took > s.within(effect) {
+		return "", fmt.Errorf("it took %s, more than %s", took, s.within(effect))
 	}
 	if err := s.refused("frontend", "backend-v2"); err != nil {
 		return "", err
@@ -95,16 +95,16 @@ func (s *stage) policyRestored(ctx context.Context) (string, error) {
 		return "", err
 	}
 	at := time.Now()
-	err = sandbox.Eventually(ctx, 5*time.Second, "a new connection let in", func() error {
+	err = sandbox.Eventually(ctx, s.within(5*time.Second), "a new connection let in", func() error {
 		// Short, so that a SYN dropped just before costs no retransmission time.
-		_, err := sandbox.Ask(s.pods["frontend"].NS, "tcp", s.addrs("backend-v2")[0], "hello", 20*time.Millisecond)
+		_, err := sandbox.Ask(s.pods["frontend"].NS, "tcp", s.addrs("backend-v2")[0], "hello", s.within(20*time.Millisecond))
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	let := time.Since(at)
-	if err := moving(ctx, s.streams, time.Now(), 1<<20); err != nil {
+	if err := s.moving(ctx, s.streams, time.Now(), 1<<20); err != nil {
 		return "", err
 	}
 	for _, st := range s.streams {
@@ -116,12 +116,12 @@ func (s *stage) policyRestored(ctx context.Context) (string, error) {
 }
 
 // moving waits until every stream has moved since a time, and by some bytes.
-func moving(ctx context.Context, streams []*sandbox.Stream, since time.Time, bytes uint64) error {
+func (s *stage) moving(ctx context.Context, streams []*sandbox.Stream, since time.Time, bytes uint64) error {
 	begin := make([]uint64, len(streams))
 	for i, st := range streams {
 		begin[i] = st.Progress().Echoed
 	}
-	return sandbox.Eventually(ctx, 15*time.Second, "transfers moving", func() error {
+	return sandbox.Eventually(ctx, s.within(15*time.Second), "transfers moving", func() error {
 		for i, st := range streams {
 			p := st.Progress()
 			switch {

@@ -13,12 +13,13 @@ import (
 // load is what runs while the agent is away: a transfer, requests on one
 // connection, and new connections, from client to frontend in each family.
 type load struct {
+	stage   *stage
 	streams []*sandbox.Stream
 	loops   []*sandbox.Loop
 }
 
 func (s *stage) startLoad() (*load, error) {
-	l := &load{}
+	l := &load{stage: s}
 	client := s.pods["client"].NS
 	for _, addr := range s.addrs("frontend") {
 		st, err := sandbox.StartStream(sandbox.StreamConfig{NS: client, Addr: addr, Every: time.Millisecond})
@@ -28,7 +29,7 @@ func (s *stage) startLoad() (*load, error) {
 		l.streams = append(l.streams, st)
 		for _, fresh := range []bool{false, true} {
 			l.loops = append(l.loops, sandbox.StartLoop(sandbox.LoopConfig{NS: client, Network: "tcp", Addr: addr,
-				Every: 5 * time.Millisecond, Timeout: 5 * time.Second, Fresh: fresh}))
+				Every: 5 * time.Millisecond, Timeout: s.within(5 * time.Second), Fresh: fresh}))
 		}
 	}
 	return l, nil
@@ -66,14 +67,14 @@ func (l *load) sum() (requests int, bytes uint64, pause time.Duration) {
 
 // goOn waits until everything has done some more.
 func (l *load) goOn(ctx context.Context, requests int, bytes uint64) error {
-	if err := moving(ctx, l.streams, time.Now(), bytes); err != nil {
+	if err := l.stage.moving(ctx, l.streams, time.Now(), bytes); err != nil {
 		return err
 	}
 	begin := make([]int, len(l.loops))
 	for i, loop := range l.loops {
 		begin[i] = loop.Report().Done
 	}
-	return sandbox.Eventually(ctx, 10*time.Second, "requests going on", func() error {
+	return sandbox.Eventually(ctx, l.stage.within(10*time.Second), "requests going on", func() error {
 		for i, loop := range l.loops {
 			if done := loop.Report().Done - begin[i]; done < requests {
 				return fmt.Errorf("%d of %d requests", done, requests)
@@ -118,7 +119,7 @@ func (s *stage) agentReturns(ctx context.Context) (string, error) {
 		return "", err
 	}
 	begin := time.Now()
-	status, err := a.Ready(ctx, 20*time.Second)
+	status, err := a.Ready(ctx, s.within(20*time.Second))
 	if err != nil {
 		return "", err
 	}

@@ -72,7 +72,7 @@ func (s *stage) writeService(ctx context.Context, leaving string) error {
 	if err := writeManifest("service.yaml", []byte(service+s.slices(leaving))); err != nil {
 		return err
 	}
-	return sandbox.Eventually(ctx, 5*time.Second, "the service in the kernel", func() error {
+	return sandbox.Eventually(ctx, s.within(5*time.Second), "the service in the kernel", func() error {
 		now, err := api.GetStatus(ctx, &agentv1.GetStatusRequest{WaitRealized: true})
 		if err == nil && now.GetDesiredRevision() <= before.GetDesiredRevision() {
 			err = fmt.Errorf("revision is still %d", now.GetDesiredRevision())
@@ -87,7 +87,7 @@ func (s *stage) answers(times int) (map[string]int, error) {
 	by := make(map[string]int)
 	for _, addr := range serviceAddrs() {
 		for range times {
-			got, err := sandbox.Ask(s.pods["frontend"].NS, "tcp", addr, "hello", askTime)
+			got, err := sandbox.Ask(s.pods["frontend"].NS, "tcp", addr, "hello", s.within(askTime))
 			if err != nil {
 				return nil, fmt.Errorf("frontend to the service at %s: %w", addr, err)
 			}
@@ -122,7 +122,7 @@ func (s *stage) backendLeaves(ctx context.Context) (string, error) {
 	var loops []*sandbox.Loop
 	for _, addr := range serviceAddrs() {
 		loops = append(loops, sandbox.StartLoop(sandbox.LoopConfig{
-			NS: s.pods["frontend"].NS, Network: "tcp", Addr: addr, Every: 5 * time.Millisecond, Timeout: askTime, Fresh: true,
+			NS: s.pods["frontend"].NS, Network: "tcp", Addr: addr, Every: 5 * time.Millisecond, Timeout: s.within(askTime), Fresh: true,
 		}))
 	}
 	err := s.writeService(ctx, "backend-v1")
