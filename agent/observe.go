@@ -47,7 +47,8 @@ func (a *agent) metricSources() metrics.Sources {
 			c := a.flows.Counters()
 			return metrics.Flows{Seen: c.Seen, Lost: c.Lost, Malformed: c.Malformed, Stored: c.Stored}
 		},
-		State: a.stateForMetrics,
+		PairsPushedOut: a.dp.PairsPushedOut,
+		State:          a.stateForMetrics,
 	}
 }
 
@@ -56,6 +57,7 @@ func (a *agent) stateForMetrics() metrics.State {
 	s := metrics.State{
 		Desired: a.tables.Revision(), Problems: a.problems.count(),
 		Endpoints: map[string]int{}, Identities: map[string]int{}, Policies: map[string]int{}, Failing: map[string]int{},
+		Services: map[string]int{"yes": 0, "no": 0},
 	}
 	_, s.Realized = a.engine.Realized().Revisions()
 	for _, e := range view.Endpoints {
@@ -66,6 +68,13 @@ func (a *agent) stateForMetrics() metrics.State {
 	}
 	for _, p := range view.Policies {
 		s.Policies[p.Key.Kind]++
+	}
+	for _, svc := range view.Services {
+		if svc.Reason == "" {
+			s.Services["yes"]++
+		} else {
+			s.Services["no"]++
+		}
 	}
 	for kind, errs := range a.engine.Realized().Failing() {
 		s.Failing[kind] = len(errs)

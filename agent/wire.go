@@ -98,7 +98,7 @@ func (a *agent) build() error {
 	if err != nil {
 		return fmt.Errorf("reading identityLabels: %w", err)
 	}
-	node := engine.Node{Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
+	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
 
 	a.problems = &problems{}
 	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests, Copies: filepath.Join(a.cfg.StateDir, "manifests")},
@@ -166,7 +166,7 @@ func (a *agent) datapathConfig() datapath.Config {
 			New: time.Duration(ct.UnansweredTimeout), Closed: time.Duration(ct.TCPClosingTimeout),
 			Alive: time.Duration(a.cfg.Flows.AliveInterval),
 		},
-		FlowEvents: true, Log: a.log.With("part", "datapath"),
+		FlowEvents: true, Cgroup: a.cfg.Cgroup, Log: a.log.With("part", "datapath"),
 	}
 }
 
@@ -243,7 +243,7 @@ func (a *agent) api() *api.Server {
 		Version: weft.Version(), Node: a.cfg.NodeName, Source: "manifest",
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
-		FlowCounters: a.flowCounters, Drops: a.dropCounters,
+		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
 		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests)},
 	})
 }

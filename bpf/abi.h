@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "vmlinux.h"
+#include "abi_service.h"
 
 /* The way a packet goes, seen from the endpoint. */
 enum weft_dir {
@@ -314,29 +314,7 @@ struct weft_config {
 	__u32 close_timeout; /* s a closed TCP flow lives */
 	__u32 alive_every;   /* s between reports about a living flow */
 	__u32 flow_events;   /* 0: no events */
-};
-
-/* Argument of weft_ct_sweep: flows of these addresses are decided again. */
-#define WEFT_SWEEP_MAX 64
-struct weft_sweep_prefix {
-	__u8 addr[16];
-	__u8 family; /* 4 or 6 */
-	__u8 bits;
-	__u8 pad[6];
-};
-
-struct weft_sweep {
-	__u32 count;   /* prefixes in use */
-	__u32 matched; /* out: flows marked */
-	struct weft_sweep_prefix prefix[WEFT_SWEEP_MAX];
-};
-
-/* Argument of weft_ct_gc. */
-struct weft_gc {
-	__u64 live;    /* out: answered flows left */
-	__u64 pending; /* out: unanswered flows left */
-	__u64 expired; /* out: flows removed */
-	__u64 drops;   /* out: drop reports flushed */
+	__u32 set_retval;    /* 0: the kernel has no bpf_set_retval in socket hooks */
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

@@ -193,3 +193,77 @@ struct {
 	__type(key, __u32);
 	__type(value, struct weft_swept_row);
 } weft_swept SEC(".maps");
+
+/* Services (see abi.h). Elements take memory only when they are there. */
+#define WEFT_MAX_FRONT 65536
+#define WEFT_MAX_BACKEND 65536
+#define WEFT_MAX_SLOT (1 << 19)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_FRONT);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_svc4_key);
+	__type(value, struct weft_svc);
+} weft_svc4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_FRONT);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_svc6_key);
+	__type(value, struct weft_svc);
+} weft_svc6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_SLOT);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_slot_key);
+	__type(value, __u32);
+} weft_svc_slot SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_BACKEND);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct weft_backend_row);
+} weft_backend SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct weft_hit_key);
+	__type(value, __u64);
+} weft_svc_hits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct weft_client_key);
+	__type(value, struct weft_client_row);
+} weft_affinity SEC(".maps");
+
+/* The pairs of a socket live and die with it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct weft_sock_row);
+} weft_sock SEC(".maps");
+
+/* Pairs that found no place in their socket, and how many those were. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct weft_pair_key);
+	__type(value, struct weft_pair);
+} weft_sock_lru SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} weft_sock_over SEC(".maps");

@@ -5,5 +5,6 @@
  */
 #include "workload.c"
 #include "ctmgr.c"
+#include "socket.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -42,6 +42,7 @@ type Config struct {
 	// FlowCounters and Drops read the kernel's counters.
 	FlowCounters func() (*agentv1.FlowCounters, error)
 	Drops        func() ([]*agentv1.DropCounter, error)
+	Hits         func() (map[model.Hit]uint64, error)
 	// Components are the health reports of the agent's parts, in order.
 	Components []func() *agentv1.ComponentStatus
 }

@@ -13,6 +13,7 @@ import (
 // Node is what the compilation needs to know of the node; it does not change
 // while the agent runs.
 type Node struct {
+	Name         string
 	Cluster      string
 	Filter       identity.Filter
 	ClusterCIDRs []netip.Prefix

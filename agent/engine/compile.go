@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
@@ -54,6 +55,12 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	r.Desired.IPs = addressRows(node, s.HostAddrs, bound, st.reachable)
 	r.View = makeView(node, s, st, bound, out)
 	return r, nil
+}
+
+// addServices adds what was compiled of services, which no policy changes.
+func (r *Result) addServices(out lb.Output) {
+	r.Desired.Frontends, r.Desired.Slots, r.Desired.Backends = out.Frontends, out.Slots, out.Backends
+	r.View.Services = out.Services
 }
 
 // effectiveSet leaves out of a result what cannot matter.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
@@ -46,6 +47,7 @@ type Engine struct {
 	view     atomic.Pointer[View]
 	before   memory
 	compiler *policy.Compiler
+	services lb.Compiler
 }
 
 // New makes an engine; nothing happens before Run.
@@ -116,6 +118,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 		return
 	}
+	services := e.services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices, Node: e.cfg.Node.Name})
 	var last Result
 	for i, st := range steps {
 		if i > 0 && !e.knowsAll(st) {
@@ -125,6 +128,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
 		}
+		last.addServices(services)
 		if err := e.cfg.Tables.ReplaceDesired(last.Desired); err != nil {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -15,6 +16,7 @@ type View struct {
 	Endpoints  []EndpointView
 	Policies   []PolicyView
 	Identities []IdentityView
+	Services   []lb.Service
 }
 
 // EndpointView is a local endpoint with what the compilation made of it.

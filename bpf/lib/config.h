@@ -16,6 +16,7 @@ const volatile struct weft_config weft_cfg = {
 	.close_timeout = 10,
 	.alive_every = 60,
 	.flow_events = 1,
+	.set_retval = 1,
 };
 
 /*
@@ -30,6 +31,8 @@ const volatile struct weft_types {
 	enum weft_ep_flag ep_flag;
 	enum weft_ct_flag ct_flag;
 	enum weft_flow_type flow_type;
+	enum weft_algorithm algorithm;
+	enum weft_backend_state backend_state;
 	struct weft_pol_key pol_key[0];
 	struct weft_pol pol[0];
 	struct weft_pend_row pend[0];

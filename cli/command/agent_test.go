@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -77,6 +79,27 @@ func (a *agent) ListPolicies(_ context.Context, req *agentv1.ListPoliciesRequest
 		}}, {Endpoint: 15}}
 	}
 	return out, nil
+}
+
+func (a *agent) ListServices(_ context.Context, req *agentv1.ListServicesRequest) (*agentv1.ListServicesResponse, error) {
+	services := []*agentv1.Service{
+		{Namespace: "demo", Name: "backend", Type: "ClusterIP", Source: "service.yaml", Affinity: durationpb.New(3 * time.Hour),
+			Frontends: []*agentv1.Frontend{
+				{Address: "10.96.0.10:80", Protocol: "tcp", PortName: "http", Number: 4711, Algorithm: "maglev", Backends: []*agentv1.ServiceBackend{
+					{Number: 1, Address: "10.0.0.4:8080", State: "ready", Pod: "demo/backend-v1", Node: "node-1", Hits: 12},
+					{Number: 2, Address: "10.0.0.5:8080", State: "terminating", Hits: 3}}},
+				{Address: "[fd00::10]:80", Protocol: "tcp", PortName: "http", Number: 4712, Algorithm: "maglev",
+					Message: "its EndpointSlices have no IPv6 endpoint for this port"},
+			}},
+		{Namespace: "demo", Name: "headless", Type: "ClusterIP", Message: "it has no cluster address (headless, or none given yet)"},
+	}
+	switch req.GetName() {
+	case "":
+		return &agentv1.ListServicesResponse{Services: services}, nil
+	case "backend":
+		return &agentv1.ListServicesResponse{Services: services[:1]}, nil
+	}
+	return nil, status.Errorf(codes.NotFound, "no service %s/%s is known here", req.GetNamespace(), req.GetName())
 }
 
 // ObserveFlows filters with the agent's own code, so that a test covers both ends

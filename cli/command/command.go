@@ -94,7 +94,7 @@ func (a *app) root() *cobra.Command {
 		Use:   "weft",
 		Short: "Show what the Weft agent of this node knows and does",
 		Long: `weft talks to the Weft agent of this node over its Unix socket and shows its
-health, endpoints, identities, policies and flows.
+health, endpoints, identities, policies, services and flows.
 
 ` + exitCodes,
 		SilenceErrors:     true,
@@ -113,7 +113,7 @@ health, endpoints, identities, policies and flows.
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.socket, "socket", socket, "the agent's socket (environment: WEFT_SOCKET)")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer; observe --follow has no limit")
-	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(),
+	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(), a.serviceCommand(),
 		a.observeCommand(), a.versionCommand())
 	return root
 }

@@ -32,6 +32,8 @@ func TestTables(t *testing.T) {
 		"identities.txt":     "identity list",
 		"policies.txt":       "policy list",
 		"policy-entries.txt": "policy list --entries",
+		"services.txt":       "service list",
+		"service.txt":        "service describe demo/backend",
 		"version.txt":        "version",
 	} {
 		got := run(t, socket, strings.Fields(args)...)
@@ -44,7 +46,7 @@ func TestTables(t *testing.T) {
 
 func TestEveryCommandSaysWhatToDoWithoutAnAgent(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.sock")
-	for _, args := range []string{"status", "endpoint list", "identity list", "policy list", "observe", "observe -f"} {
+	for _, args := range []string{"status", "endpoint list", "identity list", "policy list", "service list", "service describe a/b", "observe", "observe -f"} {
 		got := run(t, missing, strings.Fields(args)...)
 		if got.code != ExitUnreachable || !strings.Contains(got.stderr, "systemctl status weft-agent") ||
 			!strings.Contains(got.stderr, missing+": no such file or directory") || !strings.Contains(got.stderr, "WEFT_SOCKET") {
@@ -151,7 +153,8 @@ func TestInterrupted(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range []string{"frobnicate", "status extra", "status --frob", "endpoint frob", "status --timeout soon", "status -o xml"} {
+	for _, args := range []string{"frobnicate", "status extra", "status --frob", "endpoint frob", "status --timeout soon", "status -o xml",
+		"service describe", "service describe web"} {
 		if got := run(t, "/nonexistent", strings.Fields(args)...); got.code != ExitUsage || got.stderr == "" {
 			t.Errorf("%s: exit %d: %s", args, got.code, got.stderr)
 		}

@@ -33,6 +33,8 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// Mount point of the BPF file system; what is pinned is in `weft` below it.
 	BPFFS string `json:"bpffs"`
+	// Folder on cgroup2 of the processes that reach services; empty: all of the host, at the mount point of cgroup2.
+	Cgroup string `json:"cgroup" default:"the cgroup2 mount"`
 	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two.
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
 	// All ranges of the cluster's own addresses. One that is in them but not known has the identity `unknown`, never `world`.

@@ -33,6 +33,7 @@ manifests: /m
 stateDir: /s
 runDir: /r
 bpffs: /b
+cgroup: /c
 podCIDRs: [10.1.0.0/16]
 clusterCIDRs: [10.0.0.0/8]
 mtu: 9000
@@ -46,7 +47,7 @@ flows: {bufferSize: 100, aliveInterval: 9s}
 		t.Fatal(err)
 	}
 	want := Config{
-		NodeName: "a", ClusterName: "b", Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b",
+		NodeName: "a", ClusterName: "b", Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b", Cgroup: "/c",
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		MTU:          9000, LogLevel: Level(slog.LevelDebug),

@@ -54,6 +54,9 @@ func (c *Config) validate() []strictyaml.Error {
 		k.fail("runDir", "too long for a socket's path; use at most %d bytes", maxSocketPath-len(longestSocket))
 	}
 	k.path("bpffs", c.BPFFS)
+	if c.Cgroup != "" {
+		k.path("cgroup", c.Cgroup)
+	}
 	k.podCIDRs(c.PodCIDRs)
 	for i, p := range c.ClusterCIDRs {
 		k.masked(fmt.Sprintf("clusterCIDRs[%d]", i), p)

@@ -14,13 +14,9 @@ import (
 // is not looked at any more. What is gone already is no error.
 func Cleanup(bpffs string) error {
 	p := pins{root: bpffs}
-	links, err := os.ReadDir(p.linksDir())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("listing pinned links: %w", err)
-	}
-	for _, l := range links {
-		if err := removeLink(filepath.Join(p.linksDir(), l.Name())); err != nil {
-			return fmt.Errorf("link %s: %w", l.Name(), err)
+	for _, dir := range []string{p.socketsDir(), p.linksDir()} {
+		if err := removeLinks(dir); err != nil {
+			return err
 		}
 	}
 	if err := os.RemoveAll(p.root); err != nil {
@@ -33,6 +29,19 @@ func Cleanup(bpffs string) error {
 	for _, dev := range devices {
 		if err := removeFilters(dev.Index); err != nil {
 			return fmt.Errorf("removing filters of device %s: %w", dev.Name, err)
+		}
+	}
+	return nil
+}
+
+func removeLinks(dir string) error {
+	links, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("listing pinned links: %w", err)
+	}
+	for _, l := range links {
+		if err := removeLink(filepath.Join(dir, l.Name())); err != nil {
+			return fmt.Errorf("link %s: %w", l.Name(), err)
 		}
 	}
 	return nil

@@ -41,15 +41,7 @@ func (d *Datapath) Counters() ([]Counter, error) {
 func (d *Datapath) LostEvents() (uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var cpus []uint64
-	if err := d.maps.WeftLost.Lookup(uint32(0), &cpus); err != nil {
-		return 0, fmt.Errorf("reading the counter of lost events: %w", err)
-	}
-	var sum uint64
-	for _, n := range cpus {
-		sum += n
-	}
-	return sum, nil
+	return sumOf(d.maps.WeftLost, "lost events")
 }
 
 // EvictedUnanswered counts unanswered flows that newer ones of the same endpoint

@@ -9,5 +9,6 @@
 //
 //	maps/<name>_v<version>   maps; the version moves with the layout
 //	links/<device>_in, _out  tcx links of weft_from_pod and weft_to_pod
+//	sockets/<hook>           links of the socket programs on the cgroup
 //	unswept                  there while flows may have to be decided again
 package datapath

@@ -17,6 +17,7 @@ type Contents struct {
 	Endpoints []model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
 	IPs       []model.IPRow
+	Services  model.ServiceRows
 }
 
 // Inspect reads pinned maps without loading or changing anything, so that it may
@@ -42,11 +43,14 @@ func Inspect(bpffs string) (Contents, error) {
 	d.maps = weftbpf.BpfMaps{
 		WeftIf: opened["weft_if"], WeftIfHi: opened["weft_if_hi"], WeftEp: opened["weft_ep"],
 		WeftIp4: opened["weft_ip4"], WeftIp6: opened["weft_ip6"], WeftPolsets: opened["weft_polsets"],
+		WeftSvc4: opened["weft_svc4"], WeftSvc6: opened["weft_svc6"], WeftSvcSlot: opened["weft_svc_slot"],
+		WeftBackend: opened["weft_backend"],
 	}
 	var c Contents
-	var errs [3]error
+	var errs [4]error
 	c.Sets, errs[0] = d.PolicySets()
 	c.Endpoints, errs[1] = d.Endpoints()
 	c.IPs, errs[2] = d.IPs()
+	c.Services, errs[3] = d.Services()
 	return c, errors.Join(errs[:]...)
 }

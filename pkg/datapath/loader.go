@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
@@ -33,6 +35,7 @@ type Config struct {
 	CTEntries6 uint32
 	FlowEvents bool
 	Attach     AttachMode
+	Cgroup     string // directory on cgroup2 whose processes reach services; empty: all
 	Log        *slog.Logger
 }
 
@@ -101,6 +104,9 @@ func (d *Datapath) open(cfg Config) error {
 	if err := d.attacher.adopt(); err != nil {
 		return fmt.Errorf("replacing the programs in use: %w", err)
 	}
+	if err := attachSockets(d.pins, cfg.Cgroup, &d.progs, d.log); err != nil {
+		return err
+	}
 	if err := adopted.finish(); err != nil {
 		return err
 	}
@@ -131,6 +137,10 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 	c.FlowEvents = 0
 	if cfg.FlowEvents {
 		c.FlowEvents = 1
+	}
+	c.SetRetval = 0
+	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
+		c.SetRetval = 1
 	}
 	if err := spec.Variables["weft_cfg"].Set(c); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)

@@ -25,6 +25,9 @@ type pins struct {
 func (p pins) mapsDir() string  { return filepath.Join(p.root, "maps") }
 func (p pins) linksDir() string { return filepath.Join(p.root, "links") }
 
+// socketsDir holds the links of the socket programs, by hook.
+func (p pins) socketsDir() string { return filepath.Join(p.root, "sockets") }
+
 func (p pins) mapPath(name string, version int) string {
 	return filepath.Join(p.mapsDir(), name+"_v"+strconv.Itoa(version))
 }
@@ -73,7 +76,7 @@ func (p pins) prepare() error {
 			return err
 		}
 	}
-	for _, dir := range []string{p.mapsDir(), p.linksDir()} {
+	for _, dir := range []string{p.mapsDir(), p.linksDir(), p.socketsDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making a directory for BPF pins: %w", err)
 		}

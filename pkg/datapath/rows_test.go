@@ -217,7 +217,8 @@ func TestInspectSeesWhatWasWritten(t *testing.T) {
 	must(t, err)
 	want := Contents{
 		Endpoints: []model.EndpointRow{row}, IPs: []model.IPRow{ip},
-		Sets: map[model.SetHash]model.PolicySet{set.Hash: set},
+		Sets:     map[model.SetHash]model.PolicySet{set.Hash: set},
+		Services: model.ServiceRows{Slots: map[uint32][]uint32{}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("inspected\n%+v\nwant\n%+v", got, want)

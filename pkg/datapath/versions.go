@@ -36,5 +36,14 @@ func pinnedMaps() []mapPin {
 		{name: "weft_events", version: 1},
 		{name: "weft_lost", version: 1},
 		{name: "weft_gen", version: 1},
+		{name: "weft_svc4", version: 1, keep: true},
+		{name: "weft_svc6", version: 1, keep: true},
+		{name: "weft_svc_slot", version: 1, keep: true},
+		{name: "weft_backend", version: 1, keep: true},
+		{name: "weft_svc_hits", version: 1},
+		{name: "weft_affinity", version: 1},
+		{name: "weft_sock", version: 1},
+		{name: "weft_sock_lru", version: 1},
+		{name: "weft_sock_over", version: 1},
 	}
 }

@@ -18,8 +18,11 @@ type Sources struct {
 	// what passed.
 	Packets   func() ([]Packets, error)
 	Conntrack func() (Conntrack, error)
-	Flows     func() Flows
-	State     func() State
+	// PairsPushedOut counts pairs of service and backend that found no place in
+	// their socket.
+	PairsPushedOut func() (uint64, error)
+	Flows          func() Flows
+	State          func() State
 }
 
 // Packets is how many packets met one end in one direction.
@@ -52,6 +55,7 @@ type State struct {
 	Endpoints  map[string]int // by state
 	Identities map[string]int // by kind
 	Policies   map[string]int // by kind
+	Services   map[string]int // by "yes" or "no": is it served
 	Failing    map[string]int // rows, by kind
 	Problems   int            // faults in the manifests
 }
@@ -67,7 +71,8 @@ func newCollector(sources Sources) *collector {
 	c := &collector{sources: sources, descs: make(map[string]*prometheus.Desc), types: make(map[string]prometheus.ValueType)}
 	for _, name := range []string{revisionDesired, revisionRealized, endpoints, identities, policies, manifestProblems,
 		reconcileFailing, dropPackets, dropBytes, forwardedPackets, forwardedBytes, conntrackEntries,
-		conntrackEvictions, flowEvents, flowLost, flowMalformed, flowStored} {
+		conntrackEvictions, flowEvents, flowLost, flowMalformed, flowStored,
+		services, socketPairsOut} {
 		d := definition(name)
 		c.descs[name] = prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
 		c.types[name] = d.Type
@@ -93,6 +98,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.sources.Packets != nil {
 		all, err := c.sources.Packets()
 		c.orInvalid(out, dropPackets, err, func() { c.packets(out, all) })
+	}
+	if c.sources.PairsPushedOut != nil {
+		n, err := c.sources.PairsPushedOut()
+		c.orInvalid(out, socketPairsOut, err, func() { c.send(out, socketPairsOut, n) })
 	}
 	if c.sources.Conntrack != nil {
 		ct, err := c.sources.Conntrack()
@@ -126,6 +135,7 @@ func (c *collector) state(out chan<- prometheus.Metric, s State) {
 	c.sendAll(out, endpoints, s.Endpoints)
 	c.sendAll(out, identities, s.Identities)
 	c.sendAll(out, policies, s.Policies)
+	c.sendAll(out, services, s.Services)
 	c.sendAll(out, reconcileFailing, s.Failing)
 }
 

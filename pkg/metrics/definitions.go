@@ -36,6 +36,8 @@ const (
 	conntrackEvictions = "weft_datapath_conntrack_evictions_total"
 	flowEvents         = "weft_flow_events_total"
 	flowLost           = "weft_flow_lost_total"
+	services           = "weft_agent_services"
+	socketPairsOut     = "weft_socket_pairs_pushed_out_total"
 	flowMalformed      = "weft_flow_malformed_total"
 	flowStored         = "weft_flow_stored"
 )
@@ -66,6 +68,8 @@ func Definitions() []Definition {
 		{conntrackEntries, gauge, []string{"state"}, "Flows in the connection table at the last collection: answered, unanswered."},
 		{conntrackEvictions, counter, nil, "Unanswered flows that newer ones of the same endpoint pushed out: a pod that scans or floods."},
 		{flowEvents, counter, []string{"type"}, "Flow events read from the kernel, by type: new, drop, end, alive, audit."},
+		{services, gauge, []string{"served"}, "Services, by whether at least one front end has a backend (yes, no)."},
+		{socketPairsOut, counter, nil, "Times that a socket talked to more services than it has room for, and its oldest one was moved to a table that others share."},
 		{flowLost, counter, nil, "Flow events that found no room. Packet counters stay exact."},
 		{flowMalformed, counter, nil, "Flow events that were not understood: agent and programs do not fit."},
 		{flowStored, gauge, nil, "Flows held in memory for weft observe."},

@@ -35,10 +35,12 @@ func wellFed() Sources {
 		Flows: func() Flows {
 			return Flows{Seen: map[model.FlowType]uint64{model.FlowDrop: 3}, Lost: 5, Stored: 7}
 		},
+		PairsPushedOut: func() (uint64, error) { return 6, nil },
 		State: func() State {
 			return State{Desired: 13, Realized: 12, Problems: 1,
 				Endpoints: map[string]int{"ready": 5}, Identities: map[string]int{"cluster": 4},
-				Policies: map[string]int{"WeftNetworkPolicy": 2}, Failing: map[string]int{"endpoint slot": 1}}
+				Policies: map[string]int{"WeftNetworkPolicy": 2}, Failing: map[string]int{"endpoint slot": 1},
+				Services: map[string]int{"yes": 2, "no": 1}}
 		},
 	}
 }
@@ -81,6 +83,8 @@ func TestMetricsAreExported(t *testing.T) {
 		`weft_datapath_conntrack_entries{state="unanswered"} 2`,
 		`weft_flow_events_total{type="drop"} 3`,
 		`weft_flow_lost_total 5`,
+		`weft_agent_services{served="no"} 1`,
+		`weft_socket_pairs_pushed_out_total 6`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("missing: %s", want)

@@ -2,7 +2,12 @@
 
 package model
 
-import "net/netip"
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"time"
+)
 
 // EndpointRow is what the kernel is to know of a local endpoint (struct
 // weft_ep).
@@ -28,6 +33,58 @@ type IPRow struct {
 	Identity IdentityID
 	Slot     uint16 // of the local endpoint that has the address, or 0
 }
+
+// FrontendKey is where a service is called.
+type FrontendKey struct {
+	Addr     netip.Addr
+	Port     uint16
+	Protocol uint8
+}
+
+// String is address, port and the protocol's number.
+func (k FrontendKey) String() string {
+	return fmt.Sprintf("%s protocol %d", netip.AddrPortFrom(k.Addr, k.Port), k.Protocol)
+}
+
+// Compare orders by address, port and protocol.
+func (k FrontendKey) Compare(o FrontendKey) int {
+	return cmp.Or(k.Addr.Compare(o.Addr), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Protocol, o.Protocol))
+}
+
+// FrontendRow is what the kernel is to know of a front end (struct weft_svc).
+type FrontendRow struct {
+	FrontendKey
+	Service  uint32 // number of the service's port, whose slots are chosen from
+	Slots    uint32 // 0: nobody serves, callers are refused
+	Affinity time.Duration
+	Maglev   bool // the slots are a Maglev table
+}
+
+// SlotTable is the slots of one port of a service: each names a backend.
+type SlotTable struct {
+	Service  uint32
+	Backends []uint32
+}
+
+// BackendRow is what the kernel is to know of a backend (struct
+// weft_backend_row).
+type BackendRow struct {
+	ID       uint32
+	Addr     netip.Addr
+	Port     uint16
+	Protocol uint8
+	Draining bool // keeps what it has, gets nothing new
+}
+
+// ServiceRows is all that the kernel knows of services.
+type ServiceRows struct {
+	Frontends []FrontendRow
+	Slots     map[uint32][]uint32 // backends by slot, by service
+	Backends  []BackendRow
+}
+
+// Hit is a choice of a backend by a service.
+type Hit struct{ Service, Backend uint32 }
 
 // Revision numbers changes of intent on this node, from 1 upwards. It is not
 // kept over a restart of the agent.

@@ -36,12 +36,14 @@ type Dumper interface {
 	Endpoints() ([]model.EndpointRow, error)
 	PolicySets() (map[model.SetHash]model.PolicySet, error)
 	IPs() ([]model.IPRow, error)
+	Services() (model.ServiceRows, error)
 }
 
 // Datapath is all of a node's datapath that the reconciler writes.
 type Datapath interface {
 	EndpointTarget
 	PolicyTarget
+	ServiceTarget
 	Dumper
 }
 
@@ -53,6 +55,7 @@ type Reconciler struct {
 	endpoints *rows[uint16, model.EndpointRow]
 	sets      *rows[model.SetHash, model.PolicySet]
 	ips       *rows[netip.Prefix, model.IPRow]
+	services  *services
 	attached  map[uint16]string // devices whose programs this process has attached
 	// devices are the last known names: the row of a device that is gone is read
 	// back without one, but what was pinned for it must still go.
@@ -66,6 +69,7 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		endpoints: newRows[uint16]("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
 		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
 		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
+		services:  newServices(dp),
 		attached:  make(map[uint16]string),
 		devices:   make(map[uint16]string),
 	}
@@ -86,9 +90,14 @@ func (r *Reconciler) Compare() (drift int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading addresses: %w", err)
 	}
+	held, err := r.dp.Services()
+	if err != nil {
+		return 0, fmt.Errorf("reading services: %w", err)
+	}
 	drift += r.endpoints.adopt(byKey(eps, func(e model.EndpointRow) uint16 { return e.Slot }))
 	drift += r.sets.adopt(sets)
 	drift += r.ips.adopt(byKey(ips, func(i model.IPRow) netip.Prefix { return i.Prefix }))
+	drift += r.services.adopt(held)
 	for _, e := range eps {
 		if e.IfName != "" {
 			r.devices[e.Slot] = e.IfName
@@ -107,6 +116,7 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	errs = append(errs, r.applySets(want.Sets)...)
 	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
 	errs = append(errs, r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints))...)
+	errs = append(errs, r.services.pass(want, r.now())...) // nobody is sent to what goes next
 	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
 	errs = append(errs, r.removeSets(want.Sets)...)
 	r.endpoints.forget(want.Endpoints)
@@ -120,6 +130,9 @@ type Wanted struct {
 	Endpoints map[uint16]model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
 	IPs       map[netip.Prefix]model.IPRow
+	Frontends map[model.FrontendKey]model.FrontendRow
+	Slots     map[uint32][]uint32
+	Backends  map[uint32]model.BackendRow
 	// Hold are slots that nothing is known of yet: what the kernel has for them
 	// stays as it is.
 	Hold map[uint16]bool
@@ -128,10 +141,14 @@ type Wanted struct {
 // Want reads the desired tables.
 func Want(t *state.Tables) Wanted {
 	eps, sets, ips := t.DesiredState()
+	frontends, slots, backends := t.DesiredServices()
 	w := Wanted{
 		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
 		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
 		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
+		Frontends: make(map[model.FrontendKey]model.FrontendRow, len(frontends)),
+		Slots:     make(map[uint32][]uint32, len(slots)),
+		Backends:  make(map[uint32]model.BackendRow, len(backends)),
 	}
 	for _, e := range eps {
 		w.Endpoints[e.Slot] = e.EndpointRow
@@ -142,6 +159,15 @@ func Want(t *state.Tables) Wanted {
 	for _, i := range ips {
 		w.IPs[i.Prefix] = i.IPRow
 	}
+	for _, f := range frontends {
+		w.Frontends[f.FrontendKey] = f.FrontendRow
+	}
+	for _, s := range slots {
+		w.Slots[s.Service] = s.Backends
+	}
+	for _, b := range backends {
+		w.Backends[b.ID] = b.BackendRow
+	}
 	return w
 }
 
@@ -151,6 +177,9 @@ func (r *Reconciler) Failing() map[string][]error {
 	collectFailures(out, r.endpoints)
 	collectFailures(out, r.sets)
 	collectFailures(out, r.ips)
+	collectFailures(out, r.services.frontends)
+	collectFailures(out, r.services.slots)
+	collectFailures(out, r.services.backends)
 	return out
 }
 
@@ -195,7 +224,8 @@ func (r *Reconciler) AppliedIPs() []model.IPRow {
 // NextTry is when the earliest failing row is due; zero if none fails.
 func (r *Reconciler) NextTry() time.Time {
 	var at time.Time
-	for _, t := range []time.Time{r.endpoints.nextTry(), r.sets.nextTry(), r.ips.nextTry()} {
+	for _, t := range []time.Time{r.endpoints.nextTry(), r.sets.nextTry(), r.ips.nextTry(),
+		r.services.frontends.nextTry(), r.services.slots.nextTry(), r.services.backends.nextTry()} {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}

@@ -30,6 +30,10 @@ type Tables struct {
 	rows statedb.RWTable[DesiredEndpoint]
 	sets statedb.RWTable[DesiredSet]
 	ips  statedb.RWTable[DesiredIP]
+
+	frontends statedb.RWTable[DesiredFrontend]
+	slots     statedb.RWTable[DesiredSlots]
+	backends  statedb.RWTable[DesiredBackend]
 }
 
 // intent is the single row that counts changes of the input tables.
@@ -78,6 +82,7 @@ func New() (*Tables, error) {
 	add(e)
 	t.ips, e = newDesiredIPs(t.db)
 	add(e)
+	add(t.addServiceTables())
 	if err != nil {
 		return nil, err
 	}

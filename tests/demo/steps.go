@@ -22,6 +22,8 @@ func (s *stage) story() []step {
 		{"flows are seen as they happen", s.within(10 * time.Second), s.flowsSeen},
 		{"a policy edited on disk reaches an open connection", s.within(15 * time.Second), s.policyEdited},
 		{"the edit undone, the same connection goes on", s.within(20 * time.Second), s.policyRestored},
+		{"a service leads to its two backends", s.within(15 * time.Second), s.serviceServes},
+		{"one of the two goes away; no request fails", s.within(15 * time.Second), s.backendLeaves},
 		{"the agent is killed with -9; transfers and new connections go on", s.within(15 * time.Second), s.agentKilled},
 		{"the agent comes back and finds everything in its place", s.within(30 * time.Second), s.agentReturns},
 	}

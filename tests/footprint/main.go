@@ -17,6 +17,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/weftmesh/weft/pkg/cgroup"
 )
 
 func main() {
@@ -33,7 +35,7 @@ func main() {
 
 func list() ([]string, error) {
 	var all []string
-	for _, part := range []func() ([]string, error){devices, namespaces, mounts, pins, programs, maps, links, processes} {
+	for _, part := range []func() ([]string, error){devices, namespaces, mounts, pins, programs, maps, links, cgroups, processes} {
 		lines, err := part()
 		if err != nil {
 			return nil, err
@@ -41,6 +43,23 @@ func list() ([]string, error) {
 		all = append(all, lines...)
 	}
 	return all, nil
+}
+
+// cgroups are those that a sandbox made.
+func cgroups() ([]string, error) {
+	mount, err := cgroup.FindMount()
+	if errors.Is(err, cgroup.ErrNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob(filepath.Join(mount, "weft-*"))
+	var out []string
+	for _, p := range paths {
+		out = append(out, "cgroup "+p)
+	}
+	return out, err
 }
 
 func devices() ([]string, error) {

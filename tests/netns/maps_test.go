@@ -38,6 +38,7 @@ func kernelState(t *testing.T) []string {
 	d.policySets()
 	d.endpoints()
 	d.devices()
+	d.services()
 	d.pins()
 	slices.Sort(d.lines)
 	return d.lines
@@ -121,6 +122,13 @@ func (d *stateDump) devices() {
 		prog.Close()
 		d.add("link %s of device %d runs %s", pin, info.TCX().Ifindex, got.Name)
 	}
+}
+
+func (d *stateDump) services() {
+	each(d.t, "weft_svc4_v1", func(k weftbpf.BpfWeftSvc4Key, v weftbpf.BpfWeftSvc) { d.add("front end %+v: %+v", k, v) })
+	each(d.t, "weft_svc6_v1", func(k weftbpf.BpfWeftSvc6Key, v weftbpf.BpfWeftSvc) { d.add("front end %+v: %+v", k, v) })
+	each(d.t, "weft_svc_slot_v1", func(k weftbpf.BpfWeftSlotKey, backend uint32) { d.add("slot %+v: %d", k, backend) })
+	each(d.t, "weft_backend_v1", func(id uint32, v weftbpf.BpfWeftBackendRow) { d.add("backend %d: %+v", id, v) })
 }
 
 func (d *stateDump) pins() {

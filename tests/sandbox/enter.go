@@ -2,9 +2,11 @@
 
 // Package sandbox runs tests and the demo on a host of their own: new mount,
 // network, PID, UTS and IPC namespaces with private /run, /etc, /var/lib, /opt
-// and /sys/fs/bpf. Whatever is made inside vanishes with it, also when it is
-// killed, and the machine outside is never touched. It needs root and nothing
-// else: no external program is called.
+// and /sys/fs/bpf, and in a cgroup of their own, so that programs on sockets see
+// no other process. Whatever is made inside vanishes with it, also when it is
+// killed (but for the empty cgroup, which the next one removes), and the machine
+// outside is never touched. It needs root and nothing else: no external program
+// is called.
 //
 // Inside, it gives tests what a container runtime and workloads would do:
 // network namespaces of pods (NS), calls of the CNI plugin (Runtime), the agent
@@ -65,6 +67,11 @@ func runOutside() int {
 	if os.Geteuid() != 0 {
 		return fail(errors.New("this needs root (it makes namespaces of its own): run it as root or with sudo"))
 	}
+	group, err := makeCgroup()
+	if err != nil {
+		return fail(err)
+	}
+	defer group.remove()
 	// Pdeathsig is sent when the thread that forked ends, not the process.
 	runtime.LockOSThread()
 	cmd := reexec(stageInit)
@@ -72,7 +79,11 @@ func runOutside() int {
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
 		Setpgid:    true, // a terminal's Ctrl-C reaches us only, and is passed in once
+
+		UseCgroupFD: true,
+		CgroupFD:    int(group.dir.Fd()),
 	}
+	cmd.Env = append(cmd.Env, cgroupEnv+"="+group.path)
 	signals := notify()
 	if err := cmd.Start(); err != nil {
 		return fail(fmt.Errorf("making namespaces: %w (in a container? it needs CAP_SYS_ADMIN)", err))
@@ -82,7 +93,7 @@ func runOutside() int {
 			_ = cmd.Process.Signal(s)
 		}
 	}()
-	err := cmd.Wait()
+	err = cmd.Wait()
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -100,6 +111,9 @@ func runInit() int {
 		return fail(fmt.Errorf("finding the sandbox's own number: %w", err))
 	}
 	if err := furnish(); err != nil {
+		return fail(err)
+	}
+	if err := bindCgroup(os.Getenv(cgroupEnv)); err != nil {
 		return fail(err)
 	}
 	cmd := reexec(stageWorker)

@@ -33,6 +33,7 @@ type Datapath struct {
 	epochs   map[uint16]uint32
 	sets     map[model.SetHash]model.PolicySet
 	ips      map[netip.Prefix]model.IPRow
+	services serviceRows
 	attached map[string]uint32
 	swept    []netip.Prefix
 	writes   int
@@ -43,7 +44,7 @@ func New() *Datapath {
 	return &Datapath{
 		rows: make(map[uint16]model.EndpointRow), epochs: make(map[uint16]uint32),
 		sets: make(map[model.SetHash]model.PolicySet), ips: make(map[netip.Prefix]model.IPRow),
-		attached: make(map[string]uint32),
+		services: newServiceRows(), attached: make(map[string]uint32),
 	}
 }
 

@@ -22,6 +22,43 @@ const (
 	BpfWeftActionWEFT_ACTION_AUDIT BpfWeftAction = 3
 )
 
+type BpfWeftAlgorithm uint32
+
+const (
+	BpfWeftAlgorithmWEFT_RANDOM BpfWeftAlgorithm = 0
+	BpfWeftAlgorithmWEFT_MAGLEV BpfWeftAlgorithm = 1
+)
+
+type BpfWeftBackendRow struct {
+	_      structs.HostLayout
+	Addr   [16]uint8
+	Port   uint16
+	Family uint8
+	State  uint8
+	Proto  uint8
+	Pad    [3]uint8
+}
+
+type BpfWeftBackendState uint32
+
+const (
+	BpfWeftBackendStateWEFT_BACKEND_ACTIVE   BpfWeftBackendState = 1
+	BpfWeftBackendStateWEFT_BACKEND_DRAINING BpfWeftBackendState = 2
+)
+
+type BpfWeftClientKey struct {
+	_       structs.HostLayout
+	Client  uint64
+	Service uint32
+	Pad     uint32
+}
+
+type BpfWeftClientRow struct {
+	_       structs.HostLayout
+	Backend uint32
+	Seen    uint32
+}
+
 type BpfWeftConfig struct {
 	_            structs.HostLayout
 	Hz           uint32
@@ -32,6 +69,7 @@ type BpfWeftConfig struct {
 	CloseTimeout uint32
 	AliveEvery   uint32
 	FlowEvents   uint32
+	SetRetval    uint32
 }
 
 type BpfWeftCounter struct {
@@ -216,6 +254,12 @@ type BpfWeftGc struct {
 	Drops   uint64
 }
 
+type BpfWeftHitKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Backend uint32
+}
+
 type BpfWeftIp struct {
 	_        structs.HostLayout
 	Identity uint32
@@ -233,6 +277,27 @@ type BpfWeftIp6Key struct {
 	_         structs.HostLayout
 	Prefixlen uint32
 	Addr      [16]uint8
+}
+
+type BpfWeftPair struct {
+	_         structs.HostLayout
+	Front     [2]uint64
+	Back      [2]uint64
+	FrontPort uint16
+	BackPort  uint16
+	Service   uint32
+	Backend   uint32
+	Family    uint8
+	Pad       [3]uint8
+}
+
+type BpfWeftPairKey struct {
+	_        structs.HostLayout
+	Cookie   uint64
+	Back     [2]uint64
+	BackPort uint16
+	Family   uint8
+	Pad      [5]uint8
 }
 
 type BpfWeftPendRow struct {
@@ -299,6 +364,45 @@ const (
 	BpfWeftReservedWEFT_ID_UNKNOWN        BpfWeftReserved = 9
 )
 
+type BpfWeftSlotKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Index   uint32
+}
+
+type BpfWeftSockRow struct {
+	_    structs.HostLayout
+	Pair [4]BpfWeftPair
+	Next uint32
+	Over uint32
+}
+
+type BpfWeftSvc struct {
+	_         structs.HostLayout
+	Service   uint32
+	Count     uint32
+	Affinity  uint32
+	Algorithm uint8
+	Flags     uint8
+	Pad       uint16
+}
+
+type BpfWeftSvc4Key struct {
+	_     structs.HostLayout
+	Addr  uint32
+	Port  uint16
+	Proto uint8
+	Scope uint8
+}
+
+type BpfWeftSvc6Key struct {
+	_     structs.HostLayout
+	Addr  [16]uint8
+	Port  uint16
+	Proto uint8
+	Scope uint8
+}
+
 type BpfWeftSweep struct {
 	_       structs.HostLayout
 	Count   uint32
@@ -328,15 +432,17 @@ type BpfWeftSweptRow struct {
 }
 
 type BpfWeftTypes struct {
-	_        structs.HostLayout
-	Dir      uint32
-	Action   uint32
-	Reason   uint32
-	Reserved uint32
-	EpFlag   uint32
-	CtFlag   uint32
-	FlowType uint32
-	PolKey   [0]struct {
+	_            structs.HostLayout
+	Dir          uint32
+	Action       uint32
+	Reason       uint32
+	Reserved     uint32
+	EpFlag       uint32
+	CtFlag       uint32
+	FlowType     uint32
+	Algorithm    uint32
+	BackendState uint32
+	PolKey       [0]struct {
 		_         structs.HostLayout
 		Prefixlen uint32
 		Identity  uint32
@@ -390,31 +496,48 @@ type BpfWeftTypes struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	BpfMapWeftCt4      = "weft_ct4"
-	BpfMapWeftCt6      = "weft_ct6"
-	BpfMapWeftCtn4     = "weft_ctn4"
-	BpfMapWeftCtn6     = "weft_ctn6"
-	BpfMapWeftDrops    = "weft_drops"
-	BpfMapWeftEp       = "weft_ep"
-	BpfMapWeftEpstat   = "weft_epstat"
-	BpfMapWeftEvents   = "weft_events"
-	BpfMapWeftFrag     = "weft_frag"
-	BpfMapWeftGen      = "weft_gen"
-	BpfMapWeftIf       = "weft_if"
-	BpfMapWeftIfHi     = "weft_if_hi"
-	BpfMapWeftIp4      = "weft_ip4"
-	BpfMapWeftIp6      = "weft_ip6"
-	BpfMapWeftLost     = "weft_lost"
-	BpfMapWeftMetrics  = "weft_metrics"
-	BpfMapWeftPend     = "weft_pend"
-	BpfMapWeftPolsets  = "weft_polsets"
-	BpfMapWeftSwept    = "weft_swept"
-	BpfProgWeftCtGc    = "weft_ct_gc"
-	BpfProgWeftCtSweep = "weft_ct_sweep"
-	BpfProgWeftFromPod = "weft_from_pod"
-	BpfProgWeftToPod   = "weft_to_pod"
-	BpfVarWeftCfg      = "weft_cfg"
-	BpfVarWeftTypes    = "weft_types"
+	BpfMapWeftAffinity   = "weft_affinity"
+	BpfMapWeftBackend    = "weft_backend"
+	BpfMapWeftCt4        = "weft_ct4"
+	BpfMapWeftCt6        = "weft_ct6"
+	BpfMapWeftCtn4       = "weft_ctn4"
+	BpfMapWeftCtn6       = "weft_ctn6"
+	BpfMapWeftDrops      = "weft_drops"
+	BpfMapWeftEp         = "weft_ep"
+	BpfMapWeftEpstat     = "weft_epstat"
+	BpfMapWeftEvents     = "weft_events"
+	BpfMapWeftFrag       = "weft_frag"
+	BpfMapWeftGen        = "weft_gen"
+	BpfMapWeftIf         = "weft_if"
+	BpfMapWeftIfHi       = "weft_if_hi"
+	BpfMapWeftIp4        = "weft_ip4"
+	BpfMapWeftIp6        = "weft_ip6"
+	BpfMapWeftLost       = "weft_lost"
+	BpfMapWeftMetrics    = "weft_metrics"
+	BpfMapWeftPend       = "weft_pend"
+	BpfMapWeftPolsets    = "weft_polsets"
+	BpfMapWeftSock       = "weft_sock"
+	BpfMapWeftSockLru    = "weft_sock_lru"
+	BpfMapWeftSockOver   = "weft_sock_over"
+	BpfMapWeftSvc4       = "weft_svc4"
+	BpfMapWeftSvc6       = "weft_svc6"
+	BpfMapWeftSvcHits    = "weft_svc_hits"
+	BpfMapWeftSvcSlot    = "weft_svc_slot"
+	BpfMapWeftSwept      = "weft_swept"
+	BpfProgWeftConnect4  = "weft_connect4"
+	BpfProgWeftConnect6  = "weft_connect6"
+	BpfProgWeftCtGc      = "weft_ct_gc"
+	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftPeername4 = "weft_peername4"
+	BpfProgWeftPeername6 = "weft_peername6"
+	BpfProgWeftRecvmsg4  = "weft_recvmsg4"
+	BpfProgWeftRecvmsg6  = "weft_recvmsg6"
+	BpfProgWeftSendmsg4  = "weft_sendmsg4"
+	BpfProgWeftSendmsg6  = "weft_sendmsg6"
+	BpfProgWeftToPod     = "weft_to_pod"
+	BpfVarWeftCfg        = "weft_cfg"
+	BpfVarWeftTypes      = "weft_types"
 )
 
 // LoadBpf returns the embedded CollectionSpec for Bpf.
@@ -459,35 +582,52 @@ type BpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfProgramSpecs struct {
-	WeftCtGc    *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
-	WeftCtSweep *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
-	WeftFromPod *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
-	WeftToPod   *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftConnect4  *ebpf.ProgramSpec `ebpf:"weft_connect4"`
+	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
+	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
+	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
+	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
+	WeftRecvmsg4  *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6  *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4  *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
-	WeftCt4     *ebpf.MapSpec `ebpf:"weft_ct4"`
-	WeftCt6     *ebpf.MapSpec `ebpf:"weft_ct6"`
-	WeftCtn4    *ebpf.MapSpec `ebpf:"weft_ctn4"`
-	WeftCtn6    *ebpf.MapSpec `ebpf:"weft_ctn6"`
-	WeftDrops   *ebpf.MapSpec `ebpf:"weft_drops"`
-	WeftEp      *ebpf.MapSpec `ebpf:"weft_ep"`
-	WeftEpstat  *ebpf.MapSpec `ebpf:"weft_epstat"`
-	WeftEvents  *ebpf.MapSpec `ebpf:"weft_events"`
-	WeftFrag    *ebpf.MapSpec `ebpf:"weft_frag"`
-	WeftGen     *ebpf.MapSpec `ebpf:"weft_gen"`
-	WeftIf      *ebpf.MapSpec `ebpf:"weft_if"`
-	WeftIfHi    *ebpf.MapSpec `ebpf:"weft_if_hi"`
-	WeftIp4     *ebpf.MapSpec `ebpf:"weft_ip4"`
-	WeftIp6     *ebpf.MapSpec `ebpf:"weft_ip6"`
-	WeftLost    *ebpf.MapSpec `ebpf:"weft_lost"`
-	WeftMetrics *ebpf.MapSpec `ebpf:"weft_metrics"`
-	WeftPend    *ebpf.MapSpec `ebpf:"weft_pend"`
-	WeftPolsets *ebpf.MapSpec `ebpf:"weft_polsets"`
-	WeftSwept   *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftAffinity *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftBackend  *ebpf.MapSpec `ebpf:"weft_backend"`
+	WeftCt4      *ebpf.MapSpec `ebpf:"weft_ct4"`
+	WeftCt6      *ebpf.MapSpec `ebpf:"weft_ct6"`
+	WeftCtn4     *ebpf.MapSpec `ebpf:"weft_ctn4"`
+	WeftCtn6     *ebpf.MapSpec `ebpf:"weft_ctn6"`
+	WeftDrops    *ebpf.MapSpec `ebpf:"weft_drops"`
+	WeftEp       *ebpf.MapSpec `ebpf:"weft_ep"`
+	WeftEpstat   *ebpf.MapSpec `ebpf:"weft_epstat"`
+	WeftEvents   *ebpf.MapSpec `ebpf:"weft_events"`
+	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
+	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
+	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
+	WeftIfHi     *ebpf.MapSpec `ebpf:"weft_if_hi"`
+	WeftIp4      *ebpf.MapSpec `ebpf:"weft_ip4"`
+	WeftIp6      *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftLost     *ebpf.MapSpec `ebpf:"weft_lost"`
+	WeftMetrics  *ebpf.MapSpec `ebpf:"weft_metrics"`
+	WeftPend     *ebpf.MapSpec `ebpf:"weft_pend"`
+	WeftPolsets  *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftSock     *ebpf.MapSpec `ebpf:"weft_sock"`
+	WeftSockLru  *ebpf.MapSpec `ebpf:"weft_sock_lru"`
+	WeftSockOver *ebpf.MapSpec `ebpf:"weft_sock_over"`
+	WeftSvc4     *ebpf.MapSpec `ebpf:"weft_svc4"`
+	WeftSvc6     *ebpf.MapSpec `ebpf:"weft_svc6"`
+	WeftSvcHits  *ebpf.MapSpec `ebpf:"weft_svc_hits"`
+	WeftSvcSlot  *ebpf.MapSpec `ebpf:"weft_svc_slot"`
+	WeftSwept    *ebpf.MapSpec `ebpf:"weft_swept"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -518,29 +658,40 @@ func (o *BpfObjects) Close() error {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
-	WeftCt4     *ebpf.Map `ebpf:"weft_ct4"`
-	WeftCt6     *ebpf.Map `ebpf:"weft_ct6"`
-	WeftCtn4    *ebpf.Map `ebpf:"weft_ctn4"`
-	WeftCtn6    *ebpf.Map `ebpf:"weft_ctn6"`
-	WeftDrops   *ebpf.Map `ebpf:"weft_drops"`
-	WeftEp      *ebpf.Map `ebpf:"weft_ep"`
-	WeftEpstat  *ebpf.Map `ebpf:"weft_epstat"`
-	WeftEvents  *ebpf.Map `ebpf:"weft_events"`
-	WeftFrag    *ebpf.Map `ebpf:"weft_frag"`
-	WeftGen     *ebpf.Map `ebpf:"weft_gen"`
-	WeftIf      *ebpf.Map `ebpf:"weft_if"`
-	WeftIfHi    *ebpf.Map `ebpf:"weft_if_hi"`
-	WeftIp4     *ebpf.Map `ebpf:"weft_ip4"`
-	WeftIp6     *ebpf.Map `ebpf:"weft_ip6"`
-	WeftLost    *ebpf.Map `ebpf:"weft_lost"`
-	WeftMetrics *ebpf.Map `ebpf:"weft_metrics"`
-	WeftPend    *ebpf.Map `ebpf:"weft_pend"`
-	WeftPolsets *ebpf.Map `ebpf:"weft_polsets"`
-	WeftSwept   *ebpf.Map `ebpf:"weft_swept"`
+	WeftAffinity *ebpf.Map `ebpf:"weft_affinity"`
+	WeftBackend  *ebpf.Map `ebpf:"weft_backend"`
+	WeftCt4      *ebpf.Map `ebpf:"weft_ct4"`
+	WeftCt6      *ebpf.Map `ebpf:"weft_ct6"`
+	WeftCtn4     *ebpf.Map `ebpf:"weft_ctn4"`
+	WeftCtn6     *ebpf.Map `ebpf:"weft_ctn6"`
+	WeftDrops    *ebpf.Map `ebpf:"weft_drops"`
+	WeftEp       *ebpf.Map `ebpf:"weft_ep"`
+	WeftEpstat   *ebpf.Map `ebpf:"weft_epstat"`
+	WeftEvents   *ebpf.Map `ebpf:"weft_events"`
+	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
+	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
+	WeftIf       *ebpf.Map `ebpf:"weft_if"`
+	WeftIfHi     *ebpf.Map `ebpf:"weft_if_hi"`
+	WeftIp4      *ebpf.Map `ebpf:"weft_ip4"`
+	WeftIp6      *ebpf.Map `ebpf:"weft_ip6"`
+	WeftLost     *ebpf.Map `ebpf:"weft_lost"`
+	WeftMetrics  *ebpf.Map `ebpf:"weft_metrics"`
+	WeftPend     *ebpf.Map `ebpf:"weft_pend"`
+	WeftPolsets  *ebpf.Map `ebpf:"weft_polsets"`
+	WeftSock     *ebpf.Map `ebpf:"weft_sock"`
+	WeftSockLru  *ebpf.Map `ebpf:"weft_sock_lru"`
+	WeftSockOver *ebpf.Map `ebpf:"weft_sock_over"`
+	WeftSvc4     *ebpf.Map `ebpf:"weft_svc4"`
+	WeftSvc6     *ebpf.Map `ebpf:"weft_svc6"`
+	WeftSvcHits  *ebpf.Map `ebpf:"weft_svc_hits"`
+	WeftSvcSlot  *ebpf.Map `ebpf:"weft_svc_slot"`
+	WeftSwept    *ebpf.Map `ebpf:"weft_swept"`
 }
 
 func (m *BpfMaps) Close() error {
 	return _BpfClose(
+		m.WeftAffinity,
+		m.WeftBackend,
 		m.WeftCt4,
 		m.WeftCt6,
 		m.WeftCtn4,
@@ -559,6 +710,13 @@ func (m *BpfMaps) Close() error {
 		m.WeftMetrics,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftSock,
+		m.WeftSockLru,
+		m.WeftSockOver,
+		m.WeftSvc4,
+		m.WeftSvc6,
+		m.WeftSvcHits,
+		m.WeftSvcSlot,
 		m.WeftSwept,
 	)
 }
@@ -575,17 +733,33 @@ type BpfVariables struct {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfPrograms struct {
-	WeftCtGc    *ebpf.Program `ebpf:"weft_ct_gc"`
-	WeftCtSweep *ebpf.Program `ebpf:"weft_ct_sweep"`
-	WeftFromPod *ebpf.Program `ebpf:"weft_from_pod"`
-	WeftToPod   *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftConnect4  *ebpf.Program `ebpf:"weft_connect4"`
+	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
+	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
+	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
+	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
+	WeftRecvmsg4  *ebpf.Program `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6  *ebpf.Program `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4  *ebpf.Program `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
 }
 
 func (p *BpfPrograms) Close() error {
 	return _BpfClose(
+		p.WeftConnect4,
+		p.WeftConnect6,
 		p.WeftCtGc,
 		p.WeftCtSweep,
 		p.WeftFromPod,
+		p.WeftPeername4,
+		p.WeftPeername6,
+		p.WeftRecvmsg4,
+		p.WeftRecvmsg6,
+		p.WeftSendmsg4,
+		p.WeftSendmsg6,
 		p.WeftToPod,
 	)
 }

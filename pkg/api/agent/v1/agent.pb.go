@@ -1114,6 +1114,370 @@ func (x *Identity) GetKind() string {
 	return ""
 }
 
+type ListServicesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // empty: all services
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListServicesRequest) Reset() {
+	*x = ListServicesRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListServicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListServicesRequest) ProtoMessage() {}
+
+func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
+func (*ListServicesRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListServicesRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListServicesRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type ListServicesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Services      []*Service             `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListServicesResponse) Reset() {
+	*x = ListServicesResponse{}
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListServicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListServicesResponse) ProtoMessage() {}
+
+func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
+func (*ListServicesResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListServicesResponse) GetServices() []*Service {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+type Service struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Source        string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`   // file or API object it came from
+	Message       string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"` // why it is not served, or empty
+	Affinity      *durationpb.Duration   `protobuf:"bytes,6,opt,name=affinity,proto3" json:"affinity,omitempty"`
+	Frontends     []*Frontend            `protobuf:"bytes,7,rep,name=frontends,proto3" json:"frontends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Service) Reset() {
+	*x = Service{}
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Service) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Service) ProtoMessage() {}
+
+func (x *Service) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Service.ProtoReflect.Descriptor instead.
+func (*Service) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Service) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Service) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Service) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Service) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Service) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Service) GetAffinity() *durationpb.Duration {
+	if x != nil {
+		return x.Affinity
+	}
+	return nil
+}
+
+func (x *Service) GetFrontends() []*Frontend {
+	if x != nil {
+		return x.Frontends
+	}
+	return nil
+}
+
+type Frontend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // with the port
+	Protocol      string                 `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	PortName      string                 `protobuf:"bytes,3,opt,name=port_name,json=portName,proto3" json:"port_name,omitempty"`
+	Number        uint32                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Algorithm     string                 `protobuf:"bytes,5,opt,name=algorithm,proto3" json:"algorithm,omitempty"` // "random", "maglev"
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`     // why it is not served, or empty
+	Backends      []*ServiceBackend      `protobuf:"bytes,7,rep,name=backends,proto3" json:"backends,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Frontend) Reset() {
+	*x = Frontend{}
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Frontend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Frontend) ProtoMessage() {}
+
+func (x *Frontend) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Frontend.ProtoReflect.Descriptor instead.
+func (*Frontend) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Frontend) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Frontend) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *Frontend) GetPortName() string {
+	if x != nil {
+		return x.PortName
+	}
+	return ""
+}
+
+func (x *Frontend) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Frontend) GetAlgorithm() string {
+	if x != nil {
+		return x.Algorithm
+	}
+	return ""
+}
+
+func (x *Frontend) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Frontend) GetBackends() []*ServiceBackend {
+	if x != nil {
+		return x.Backends
+	}
+	return nil
+}
+
+type ServiceBackend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // with the port
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`     // "ready", "terminating", "not ready"
+	Pod           string                 `protobuf:"bytes,4,opt,name=pod,proto3" json:"pod,omitempty"`         // namespace/name, or empty
+	Node          string                 `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	Hits          uint64                 `protobuf:"varint,6,opt,name=hits,proto3" json:"hits,omitempty"` // times that it was chosen
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceBackend) Reset() {
+	*x = ServiceBackend{}
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceBackend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceBackend) ProtoMessage() {}
+
+func (x *ServiceBackend) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceBackend.ProtoReflect.Descriptor instead.
+func (*ServiceBackend) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ServiceBackend) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ServiceBackend) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ServiceBackend) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ServiceBackend) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ServiceBackend) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ServiceBackend) GetHits() uint64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
 type ListPoliciesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       bool                   `protobuf:"varint,1,opt,name=entries,proto3" json:"entries,omitempty"` // with the compiled entries of every endpoint
@@ -1123,7 +1487,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1499,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1512,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListPoliciesRequest) GetEntries() bool {
@@ -1168,7 +1532,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1180,7 +1544,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1193,7 +1557,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -1226,7 +1590,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1602,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1615,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Policy) GetKind() string {
@@ -1320,7 +1684,7 @@ type EndpointPolicy struct {
 
 func (x *EndpointPolicy) Reset() {
 	*x = EndpointPolicy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1696,7 @@ func (x *EndpointPolicy) String() string {
 func (*EndpointPolicy) ProtoMessage() {}
 
 func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1709,7 @@ func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointPolicy.ProtoReflect.Descriptor instead.
 func (*EndpointPolicy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EndpointPolicy) GetEndpoint() uint32 {
@@ -1376,7 +1740,7 @@ type PolicyEntry struct {
 
 func (x *PolicyEntry) Reset() {
 	*x = PolicyEntry{}
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1752,7 @@ func (x *PolicyEntry) String() string {
 func (*PolicyEntry) ProtoMessage() {}
 
 func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1765,7 @@ func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEntry.ProtoReflect.Descriptor instead.
 func (*PolicyEntry) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PolicyEntry) GetDirection() string {
@@ -1461,7 +1825,7 @@ type ObserveFlowsRequest struct {
 
 func (x *ObserveFlowsRequest) Reset() {
 	*x = ObserveFlowsRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1837,7 @@ func (x *ObserveFlowsRequest) String() string {
 func (*ObserveFlowsRequest) ProtoMessage() {}
 
 func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1850,7 @@ func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsRequest.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ObserveFlowsRequest) GetFollow() bool {
@@ -1545,7 +1909,7 @@ type FlowFilter struct {
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1921,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1934,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FlowFilter) GetPod() []string {
@@ -1663,7 +2027,7 @@ type ObserveFlowsResponse struct {
 
 func (x *ObserveFlowsResponse) Reset() {
 	*x = ObserveFlowsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +2039,7 @@ func (x *ObserveFlowsResponse) String() string {
 func (*ObserveFlowsResponse) ProtoMessage() {}
 
 func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +2052,7 @@ func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsResponse.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ObserveFlowsResponse) GetResponse() isObserveFlowsResponse_Response {
@@ -1761,7 +2125,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +2137,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +2150,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Flow) GetTime() *timestamppb.Timestamp {
@@ -1924,7 +2288,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2300,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2313,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Peer) GetIp() string {
@@ -2021,7 +2385,7 @@ type RuleRef struct {
 
 func (x *RuleRef) Reset() {
 	*x = RuleRef{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2397,7 @@ func (x *RuleRef) String() string {
 func (*RuleRef) ProtoMessage() {}
 
 func (x *RuleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2410,7 @@ func (x *RuleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleRef.ProtoReflect.Descriptor instead.
 func (*RuleRef) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RuleRef) GetKind() string {
@@ -2094,7 +2458,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2470,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2483,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Counters) GetPackets() uint64 {
@@ -2146,7 +2510,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2522,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2535,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Attachment) GetContainerId() string {
@@ -2202,7 +2566,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2578,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2591,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PrepareRequest) GetAttachment() *Attachment {
@@ -2289,7 +2653,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2665,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2678,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PrepareResponse) GetEndpoint() uint32 {
@@ -2390,7 +2754,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2766,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2779,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CommitRequest) GetAttachment() *Attachment {
@@ -2441,7 +2805,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2817,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2830,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CommitResponse) GetRevision() uint64 {
@@ -2485,7 +2849,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2861,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2874,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteRequest) GetAttachment() *Attachment {
@@ -2528,7 +2892,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2904,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2917,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 type CheckRequest struct {
@@ -2565,7 +2929,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2941,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2954,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CheckRequest) GetAttachment() *Attachment {
@@ -2609,7 +2973,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2621,7 +2985,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2634,7 +2998,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CheckResponse) GetEndpoint() *PrepareResponse {
@@ -2654,7 +3018,7 @@ type CollectGarbageRequest struct {
 
 func (x *CollectGarbageRequest) Reset() {
 	*x = CollectGarbageRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2666,7 +3030,7 @@ func (x *CollectGarbageRequest) String() string {
 func (*CollectGarbageRequest) ProtoMessage() {}
 
 func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2679,7 +3043,7 @@ func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageRequest.ProtoReflect.Descriptor instead.
 func (*CollectGarbageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CollectGarbageRequest) GetValid() []*Attachment {
@@ -2705,7 +3069,7 @@ type CollectGarbageResponse struct {
 
 func (x *CollectGarbageResponse) Reset() {
 	*x = CollectGarbageResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +3081,7 @@ func (x *CollectGarbageResponse) String() string {
 func (*CollectGarbageResponse) ProtoMessage() {}
 
 func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +3094,7 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CollectGarbageResponse) GetRemoved() []*Attachment {
@@ -2748,7 +3112,7 @@ type CNIStatusRequest struct {
 
 func (x *CNIStatusRequest) Reset() {
 	*x = CNIStatusRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +3124,7 @@ func (x *CNIStatusRequest) String() string {
 func (*CNIStatusRequest) ProtoMessage() {}
 
 func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +3137,7 @@ func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusRequest.ProtoReflect.Descriptor instead.
 func (*CNIStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 type CNIStatusResponse struct {
@@ -2786,7 +3150,7 @@ type CNIStatusResponse struct {
 
 func (x *CNIStatusResponse) Reset() {
 	*x = CNIStatusResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +3162,7 @@ func (x *CNIStatusResponse) String() string {
 func (*CNIStatusResponse) ProtoMessage() {}
 
 func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +3175,7 @@ func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusResponse.ProtoReflect.Descriptor instead.
 func (*CNIStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CNIStatusResponse) GetReady() bool {
@@ -2899,7 +3263,35 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06labels\x18\x02 \x03(\tR\x06labels\x12\x1c\n" +
 	"\tendpoints\x18\x03 \x01(\rR\tendpoints\x12\x12\n" +
-	"\x04kind\x18\x04 \x01(\tR\x04kind\"/\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\"G\n" +
+	"\x13ListServicesRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"J\n" +
+	"\x14ListServicesResponse\x122\n" +
+	"\bservices\x18\x01 \x03(\v2\x16.weft.agent.v1.ServiceR\bservices\"\xef\x01\n" +
+	"\aService\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12\x18\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\x125\n" +
+	"\baffinity\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\baffinity\x125\n" +
+	"\tfrontends\x18\a \x03(\v2\x17.weft.agent.v1.FrontendR\tfrontends\"\xe8\x01\n" +
+	"\bFrontend\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x1b\n" +
+	"\tport_name\x18\x03 \x01(\tR\bportName\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\rR\x06number\x12\x1c\n" +
+	"\talgorithm\x18\x05 \x01(\tR\talgorithm\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x129\n" +
+	"\bbackends\x18\a \x03(\v2\x1d.weft.agent.v1.ServiceBackendR\bbackends\"\x92\x01\n" +
+	"\x0eServiceBackend\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x10\n" +
+	"\x03pod\x18\x04 \x01(\tR\x03pod\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x12\n" +
+	"\x04hits\x18\x06 \x01(\x04R\x04hits\"/\n" +
 	"\x13ListPoliciesRequest\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\bR\aentries\"\x86\x01\n" +
 	"\x14ListPoliciesResponse\x121\n" +
@@ -3079,12 +3471,13 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x1aDROP_REASON_POLICY_DEFAULT\x10\x0e\x12\x17\n" +
 	"\x13DROP_REASON_CT_FULL\x10\x0f\x12\x19\n" +
 	"\x15DROP_REASON_MULTICAST\x10\x10\x12\x18\n" +
-	"\x14DROP_REASON_REDIRECT\x10\x112\xcd\x03\n" +
+	"\x14DROP_REASON_REDIRECT\x10\x112\xa6\x04\n" +
 	"\fAgentService\x12N\n" +
 	"\tGetStatus\x12\x1f.weft.agent.v1.GetStatusRequest\x1a .weft.agent.v1.GetStatusResponse\x12Z\n" +
 	"\rListEndpoints\x12#.weft.agent.v1.ListEndpointsRequest\x1a$.weft.agent.v1.ListEndpointsResponse\x12]\n" +
 	"\x0eListIdentities\x12$.weft.agent.v1.ListIdentitiesRequest\x1a%.weft.agent.v1.ListIdentitiesResponse\x12W\n" +
-	"\fListPolicies\x12\".weft.agent.v1.ListPoliciesRequest\x1a#.weft.agent.v1.ListPoliciesResponse\x12Y\n" +
+	"\fListPolicies\x12\".weft.agent.v1.ListPoliciesRequest\x1a#.weft.agent.v1.ListPoliciesResponse\x12W\n" +
+	"\fListServices\x12\".weft.agent.v1.ListServicesRequest\x1a#.weft.agent.v1.ListServicesResponse\x12Y\n" +
 	"\fObserveFlows\x12\".weft.agent.v1.ObserveFlowsRequest\x1a#.weft.agent.v1.ObserveFlowsResponse0\x012\xd7\x03\n" +
 	"\n" +
 	"CNIService\x12H\n" +
@@ -3108,7 +3501,7 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(Health)(0),                    // 0: weft.agent.v1.Health
 	(Verdict)(0),                   // 1: weft.agent.v1.Verdict
@@ -3126,36 +3519,41 @@ var file_agent_v1_agent_proto_goTypes = []any{
 	(*ListIdentitiesRequest)(nil),  // 13: weft.agent.v1.ListIdentitiesRequest
 	(*ListIdentitiesResponse)(nil), // 14: weft.agent.v1.ListIdentitiesResponse
 	(*Identity)(nil),               // 15: weft.agent.v1.Identity
-	(*ListPoliciesRequest)(nil),    // 16: weft.agent.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),   // 17: weft.agent.v1.ListPoliciesResponse
-	(*Policy)(nil),                 // 18: weft.agent.v1.Policy
-	(*EndpointPolicy)(nil),         // 19: weft.agent.v1.EndpointPolicy
-	(*PolicyEntry)(nil),            // 20: weft.agent.v1.PolicyEntry
-	(*ObserveFlowsRequest)(nil),    // 21: weft.agent.v1.ObserveFlowsRequest
-	(*FlowFilter)(nil),             // 22: weft.agent.v1.FlowFilter
-	(*ObserveFlowsResponse)(nil),   // 23: weft.agent.v1.ObserveFlowsResponse
-	(*Flow)(nil),                   // 24: weft.agent.v1.Flow
-	(*Peer)(nil),                   // 25: weft.agent.v1.Peer
-	(*RuleRef)(nil),                // 26: weft.agent.v1.RuleRef
-	(*Counters)(nil),               // 27: weft.agent.v1.Counters
-	(*Attachment)(nil),             // 28: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),         // 29: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),        // 30: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),          // 31: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),         // 32: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),          // 33: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),         // 34: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),           // 35: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),          // 36: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),  // 37: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil), // 38: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),       // 39: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),      // 40: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),  // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 42: google.protobuf.Duration
+	(*ListServicesRequest)(nil),    // 16: weft.agent.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),   // 17: weft.agent.v1.ListServicesResponse
+	(*Service)(nil),                // 18: weft.agent.v1.Service
+	(*Frontend)(nil),               // 19: weft.agent.v1.Frontend
+	(*ServiceBackend)(nil),         // 20: weft.agent.v1.ServiceBackend
+	(*ListPoliciesRequest)(nil),    // 21: weft.agent.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),   // 22: weft.agent.v1.ListPoliciesResponse
+	(*Policy)(nil),                 // 23: weft.agent.v1.Policy
+	(*EndpointPolicy)(nil),         // 24: weft.agent.v1.EndpointPolicy
+	(*PolicyEntry)(nil),            // 25: weft.agent.v1.PolicyEntry
+	(*ObserveFlowsRequest)(nil),    // 26: weft.agent.v1.ObserveFlowsRequest
+	(*FlowFilter)(nil),             // 27: weft.agent.v1.FlowFilter
+	(*ObserveFlowsResponse)(nil),   // 28: weft.agent.v1.ObserveFlowsResponse
+	(*Flow)(nil),                   // 29: weft.agent.v1.Flow
+	(*Peer)(nil),                   // 30: weft.agent.v1.Peer
+	(*RuleRef)(nil),                // 31: weft.agent.v1.RuleRef
+	(*Counters)(nil),               // 32: weft.agent.v1.Counters
+	(*Attachment)(nil),             // 33: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),         // 34: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),        // 35: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),          // 36: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),         // 37: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),          // 38: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),         // 39: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),           // 40: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),          // 41: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),  // 42: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil), // 43: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),       // 44: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),      // 45: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 47: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	41, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
 	7,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
 	8,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
@@ -3163,61 +3561,67 @@ var file_agent_v1_agent_proto_depIdxs = []int32{
 	0,  // 5: weft.agent.v1.ComponentStatus.health:type_name -> weft.agent.v1.Health
 	12, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
 	15, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
-	18, // 8: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
-	19, // 9: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
-	20, // 10: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	41, // 11: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
-	22, // 12: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
-	22, // 13: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
-	1,  // 14: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
-	2,  // 15: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
-	24, // 16: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	41, // 17: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
-	2,  // 18: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
-	1,  // 19: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
-	4,  // 20: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
-	3,  // 21: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	25, // 22: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	25, // 23: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	26, // 24: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	26, // 25: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	27, // 26: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	27, // 27: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	42, // 28: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	28, // 29: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	28, // 30: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	28, // 31: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	28, // 32: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	30, // 33: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	28, // 34: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	28, // 35: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	5,  // 36: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	10, // 37: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	13, // 38: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	16, // 39: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	21, // 40: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	29, // 41: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	31, // 42: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	33, // 43: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	35, // 44: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	37, // 45: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	39, // 46: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	6,  // 47: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	11, // 48: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	14, // 49: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	17, // 50: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	23, // 51: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	30, // 52: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	32, // 53: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	34, // 54: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	36, // 55: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	38, // 56: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	40, // 57: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	47, // [47:58] is the sub-list for method output_type
-	36, // [36:47] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	18, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
+	47, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	19, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
+	20, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
+	23, // 12: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
+	24, // 13: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
+	25, // 14: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
+	46, // 15: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	27, // 16: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
+	27, // 17: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
+	1,  // 18: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
+	2,  // 19: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
+	29, // 20: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
+	46, // 21: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	2,  // 22: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
+	1,  // 23: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
+	4,  // 24: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
+	3,  // 25: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
+	30, // 26: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	30, // 27: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	31, // 28: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	31, // 29: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	32, // 30: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	32, // 31: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	47, // 32: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	33, // 33: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	33, // 34: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	33, // 35: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	33, // 36: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	35, // 37: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	33, // 38: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	33, // 39: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	5,  // 40: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	10, // 41: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	13, // 42: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	21, // 43: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	16, // 44: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	26, // 45: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	34, // 46: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	36, // 47: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	38, // 48: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	40, // 49: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	42, // 50: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	44, // 51: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	6,  // 52: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	11, // 53: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	14, // 54: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	22, // 55: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	17, // 56: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	28, // 57: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	35, // 58: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	37, // 59: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	39, // 60: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	41, // 61: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	43, // 62: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	45, // 63: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	52, // [52:64] is the sub-list for method output_type
+	40, // [40:52] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -3225,7 +3629,7 @@ func file_agent_v1_agent_proto_init() {
 	if File_agent_v1_agent_proto != nil {
 		return
 	}
-	file_agent_v1_agent_proto_msgTypes[18].OneofWrappers = []any{
+	file_agent_v1_agent_proto_msgTypes[23].OneofWrappers = []any{
 		(*ObserveFlowsResponse_Flow)(nil),
 		(*ObserveFlowsResponse_Lost)(nil),
 	}
@@ -3235,7 +3639,7 @@ func file_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   36,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

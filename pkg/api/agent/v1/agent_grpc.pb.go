@@ -27,6 +27,7 @@ const (
 	AgentService_ListEndpoints_FullMethodName  = "/weft.agent.v1.AgentService/ListEndpoints"
 	AgentService_ListIdentities_FullMethodName = "/weft.agent.v1.AgentService/ListIdentities"
 	AgentService_ListPolicies_FullMethodName   = "/weft.agent.v1.AgentService/ListPolicies"
+	AgentService_ListServices_FullMethodName   = "/weft.agent.v1.AgentService/ListServices"
 	AgentService_ObserveFlows_FullMethodName   = "/weft.agent.v1.AgentService/ObserveFlows"
 )
 
@@ -42,6 +43,9 @@ type AgentServiceClient interface {
 	ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error)
 	ListIdentities(ctx context.Context, in *ListIdentitiesRequest, opts ...grpc.CallOption) (*ListIdentitiesResponse, error)
 	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
+	// ListServices lists the services with their front ends and backends; with a
+	// name, only that one.
+	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
 	// ObserveFlows streams flows, oldest first.
 	ObserveFlows(ctx context.Context, in *ObserveFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveFlowsResponse], error)
 }
@@ -94,6 +98,16 @@ func (c *agentServiceClient) ListPolicies(ctx context.Context, in *ListPoliciesR
 	return out, nil
 }
 
+func (c *agentServiceClient) ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListServicesResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListServices_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) ObserveFlows(ctx context.Context, in *ObserveFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveFlowsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_ObserveFlows_FullMethodName, cOpts...)
@@ -125,6 +139,9 @@ type AgentServiceServer interface {
 	ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error)
 	ListIdentities(context.Context, *ListIdentitiesRequest) (*ListIdentitiesResponse, error)
 	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
+	// ListServices lists the services with their front ends and backends; with a
+	// name, only that one.
+	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
 	// ObserveFlows streams flows, oldest first.
 	ObserveFlows(*ObserveFlowsRequest, grpc.ServerStreamingServer[ObserveFlowsResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
@@ -148,6 +165,9 @@ func (UnimplementedAgentServiceServer) ListIdentities(context.Context, *ListIden
 }
 func (UnimplementedAgentServiceServer) ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListPolicies not implemented")
+}
+func (UnimplementedAgentServiceServer) ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListServices not implemented")
 }
 func (UnimplementedAgentServiceServer) ObserveFlows(*ObserveFlowsRequest, grpc.ServerStreamingServer[ObserveFlowsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ObserveFlows not implemented")
@@ -245,6 +265,24 @@ func _AgentService_ListPolicies_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ListServices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListServicesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListServices(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListServices_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListServices(ctx, req.(*ListServicesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_ObserveFlows_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ObserveFlowsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -278,6 +316,10 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListPolicies",
 			Handler:    _AgentService_ListPolicies_Handler,
+		},
+		{
+			MethodName: "ListServices",
+			Handler:    _AgentService_ListServices_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+// Services writes one line for each front end.
+func Services(w io.Writer, all []*agentv1.Service) error {
+	var rows [][]string
+	for _, s := range all {
+		name := s.GetNamespace() + "/" + s.GetName()
+		for _, f := range s.GetFrontends() {
+			hits := uint64(0)
+			ready := 0
+			for _, b := range f.GetBackends() {
+				hits += b.GetHits()
+				if b.GetState() == "ready" {
+					ready++
+				}
+			}
+			rows = append(rows, []string{name, f.GetAddress(), f.GetProtocol(), f.GetAlgorithm(),
+				fmt.Sprintf("%d of %d", ready, len(f.GetBackends())), number(hits), f.GetMessage()})
+		}
+		if len(s.GetFrontends()) == 0 {
+			rows = append(rows, []string{name, "", "", "", "", "", s.GetMessage()})
+		}
+	}
+	return Table(w, []string{"SERVICE", "FRONT END", "PROTOCOL", "CHOICE", "READY", "CHOSEN", "NOT SERVED BECAUSE"}, rows)
+}
+
+// Service writes all that is known of a service.
+func Service(w io.Writer, s *agentv1.Service) error {
+	affinity := "none"
+	if d := s.GetAffinity(); d != nil {
+		affinity = "by client, " + d.AsDuration().String()
+	}
+	served := "yes"
+	if s.GetMessage() != "" {
+		served = "no: " + s.GetMessage()
+	}
+	_, err := fmt.Fprintf(w, "service   %s\ntype      %s\nsource    %s\naffinity  %s\nserved    %s\n",
+		printable(s.GetNamespace()+"/"+s.GetName()), orDash(s.GetType()), orDash(printable(s.GetSource())), affinity, printable(served))
+	if err != nil {
+		return err
+	}
+	for _, f := range s.GetFrontends() {
+		if err := frontend(w, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func frontend(w io.Writer, f *agentv1.Frontend) error {
+	about := []string{f.GetAddress(), f.GetProtocol(), "choice " + f.GetAlgorithm(), "number " + strconv.Itoa(int(f.GetNumber()))}
+	if f.GetPortName() != "" {
+		about = slices.Insert(about, 2, "port "+f.GetPortName())
+	}
+	if f.GetMessage() != "" {
+		about = append(about, "not served: "+f.GetMessage())
+	}
+	if _, err := fmt.Fprintf(w, "\n%s\n", printable(strings.Join(about, ", "))); err != nil {
+		return err
+	}
+	if len(f.GetBackends()) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, b := range f.GetBackends() {
+		rows = append(rows, []string{"  " + b.GetAddress(), b.GetState(), b.GetPod(), b.GetNode(), number(b.GetHits())})
+	}
+	return Table(w, []string{"  BACKEND", "STATE", "POD", "NODE", "CHOSEN"}, rows)
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Inputs is what a compilation is made from.
+type Inputs struct {
+	Services []model.Service
+	Slices   []model.EndpointSlice
+	Node     string // this node's name, for services that stay on it
+}
+
+// Output is one compilation: rows for the kernel, sorted by their keys, and the
+// services in the terms of people.
+type Output struct {
+	Frontends []model.FrontendRow
+	Slots     []model.SlotTable
+	Backends  []model.BackendRow
+	Services  []Service
+}
+
+// Compiler compiles again and again; all that it remembers is the numbers of
+// services and backends. The zero value is ready.
+type Compiler struct {
+	services numbers
+	backends numbers
+}
+
+// Compile makes the rows of all services.
+func (c *Compiler) Compile(in Inputs) Output {
+	slicesOf := make(map[model.ServiceKey][]model.EndpointSlice)
+	for _, s := range in.Slices {
+		slicesOf[s.Service] = append(slicesOf[s.Service], s)
+	}
+	services := slices.SortedFunc(slices.Values(in.Services), func(a, b model.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	var out Output
+	owner := make(map[model.FrontendKey]model.ServiceKey)
+	for _, s := range services {
+		v := Service{Service: s, Reason: notOurs(s)}
+		if v.Reason == "" {
+			v.Frontends = frontends(s, slicesOf[s.ServiceKey], in.Node)
+			for i := range v.Frontends {
+				claim(owner, s.ServiceKey, &v.Frontends[i])
+			}
+			v.Reason = reasonOf(v.Frontends)
+		}
+		out.Services = append(out.Services, v)
+	}
+	c.number(out.Services)
+	out.addRows()
+	return out
+}
+
+// notOurs tells why a service has no front end at all, or is empty.
+func notOurs(s model.Service) string {
+	switch {
+	case s.Type == model.ServiceExternalName:
+		return "it is of type ExternalName, a DNS alias"
+	case len(s.ClusterIPs) == 0:
+		return "it has no cluster address (headless, or none given yet)"
+	case len(s.Ports) == 0:
+		return "it has no port"
+	}
+	return ""
+}
+
+// claim gives a front end to the first service, by name, that wants it.
+func claim(owner map[model.FrontendKey]model.ServiceKey, s model.ServiceKey, f *Frontend) {
+	if first, ok := owner[f.FrontendKey]; ok {
+		f.Reason = fmt.Sprintf("service %s has the same address and port", first)
+		return
+	}
+	owner[f.FrontendKey] = s
+}
+
+// reasonOf is that of the first front end, if none is served.
+func reasonOf(all []Frontend) string {
+	for _, f := range all {
+		if f.Reason == "" {
+			return ""
+		}
+	}
+	return all[0].Reason
+}
+
+// frontends lists the addresses of a service with each of its ports.
+func frontends(s model.Service, from []model.EndpointSlice, node string) []Frontend {
+	var out []Frontend
+	for _, addr := range s.ClusterIPs {
+		for _, p := range s.Ports {
+			f := Frontend{
+				FrontendKey: model.FrontendKey{Addr: addr, Port: p.Port, Protocol: p.Protocol},
+				PortName:    p.Name, Algorithm: Random,
+			}
+			if s.Affinity > 0 {
+				f.Algorithm = Table
+			}
+			if p.Protocol != model.ProtoTCP && p.Protocol != model.ProtoUDP {
+				f.Reason = "only TCP and UDP are balanced"
+			} else {
+				f.Backends = backends(s, p, addr.Is4(), from, node)
+				f.Reason = unserved(s, from, f)
+			}
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func unserved(s model.Service, from []model.EndpointSlice, f Frontend) string {
+	family := "IPv6"
+	if f.Addr.Is4() {
+		family = "IPv4"
+	}
+	switch {
+	case f.Active() > 0:
+		return ""
+	case len(from) == 0:
+		return "no EndpointSlice names it"
+	case len(f.Backends) == 0 && s.InternalLocal:
+		return fmt.Sprintf("no %s endpoint of this port is on this node, and internalTrafficPolicy is Local", family)
+	case len(f.Backends) == 0:
+		return fmt.Sprintf("its EndpointSlices have no %s endpoint for this port", family)
+	}
+	return fmt.Sprintf("none of its %d %s endpoints is ready", len(f.Backends), family)
+}
+
+// backends gathers those of one port and family from all slices, by address.
+// A slice names a port as the service does, with the number that a named target
+// port stands for. One that several slices have counts by its best state.
+func backends(s model.Service, p model.ServicePort, v4 bool, from []model.EndpointSlice, node string) []Backend {
+	found := make(map[netip.AddrPort]Backend)
+	for _, slice := range from {
+		for _, port := range slice.Ports {
+			if port.Name != p.Name || port.Protocol != p.Protocol {
+				continue
+			}
+			for _, b := range slice.Backends {
+				if b.Addr.Is4() != v4 || s.InternalLocal && b.NodeName != node {
+					continue
+				}
+				at := netip.AddrPortFrom(b.Addr, port.Port)
+				state := stateOf(s, b)
+				if old, ok := found[at]; !ok || rank(state) < rank(old.State) {
+					found[at] = Backend{Addr: at, State: state, Pod: b.Pod, Node: b.NodeName}
+				}
+			}
+		}
+	}
+	out := make([]Backend, 0, len(found))
+	for _, b := range found {
+		out = append(out, b)
+	}
+	slices.SortFunc(out, func(a, b Backend) int { return a.Addr.Compare(b.Addr) })
+	return out
+}
+
+func stateOf(s model.Service, b model.Backend) State {
+	switch {
+	case s.PublishNotReady, b.Ready && !b.Terminating:
+		return Ready
+	case b.Terminating && (b.Serving || b.Ready):
+		return Terminating
+	}
+	return NotReady
+}
+
+func rank(s State) int { return slices.Index([]State{Ready, Terminating, NotReady}, s) }

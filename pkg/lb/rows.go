@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// number fills in the numbers of services and backends.
+func (c *Compiler) number(services []Service) {
+	var ports, targets []string
+	each := func(do func(s Service, f *Frontend)) {
+		for _, s := range services {
+			for i := range s.Frontends {
+				do(s, &s.Frontends[i])
+			}
+		}
+	}
+	each(func(s Service, f *Frontend) {
+		ports = append(ports, portKey(s, *f))
+		for _, b := range f.Backends {
+			targets = append(targets, targetKey(*f, b))
+		}
+	})
+	c.services.update(ports)
+	c.backends.update(targets)
+	each(func(s Service, f *Frontend) {
+		f.Number = c.services.of(portKey(s, *f))
+		for i, b := range f.Backends {
+			f.Backends[i].ID = c.backends.of(targetKey(*f, b))
+		}
+	})
+}
+
+// portKey names a port of a service in one family: what shares a slot table.
+func portKey(s Service, f Frontend) string {
+	return fmt.Sprintf("%s/%d/%d/%t", s.ServiceKey, f.Protocol, f.Port, f.Addr.Is4())
+}
+
+func targetKey(f Frontend, b Backend) string { return fmt.Sprintf("%d/%s", f.Protocol, b.Addr) }
+
+// addRows makes the rows of the kernel from the services. A front end that is
+// another service's has none; one that nobody serves has a row without slots,
+// so that callers are refused at once.
+func (o *Output) addRows() {
+	tables := make(map[uint32]model.SlotTable)
+	targets := make(map[uint32]model.BackendRow)
+	rows := make(map[model.FrontendKey]model.FrontendRow)
+	for _, s := range o.Services {
+		for _, f := range s.Frontends {
+			if _, taken := rows[f.FrontendKey]; taken || !balanced(f.Protocol) {
+				continue
+			}
+			slots := f.slots()
+			rows[f.FrontendKey] = model.FrontendRow{
+				FrontendKey: f.FrontendKey, Service: f.Number, Slots: uint32(len(slots)),
+				Affinity: s.Affinity, Maglev: f.Algorithm == Table,
+			}
+			if len(slots) > 0 {
+				tables[f.Number] = model.SlotTable{Service: f.Number, Backends: slots}
+			}
+			addTargets(targets, f)
+		}
+	}
+	o.Frontends = slices.SortedFunc(maps.Values(rows), func(a, b model.FrontendRow) int { return a.Compare(b.FrontendKey) })
+	o.Slots = slices.SortedFunc(maps.Values(tables), func(a, b model.SlotTable) int { return cmp.Compare(a.Service, b.Service) })
+	o.Backends = slices.SortedFunc(maps.Values(targets), func(a, b model.BackendRow) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+func balanced(protocol uint8) bool { return protocol == model.ProtoTCP || protocol == model.ProtoUDP }
+
+// addTargets adds the backends that may be talked to. One that several services
+// share is active if any of them says so.
+func addTargets(targets map[uint32]model.BackendRow, f Frontend) {
+	for _, b := range f.Backends {
+		if b.State == NotReady {
+			continue
+		}
+		row := model.BackendRow{ID: b.ID, Addr: b.Addr.Addr(), Port: b.Addr.Port(), Protocol: f.Protocol,
+			Draining: b.State == Terminating}
+		if old, ok := targets[b.ID]; !ok || old.Draining {
+			targets[b.ID] = row
+		}
+	}
+}
+
+// slots are the numbers of the backends to choose from, in the order of their
+// addresses or as a Maglev table.
+func (f Frontend) slots() []uint32 {
+	var active []uint32
+	var names []string
+	for _, b := range f.Backends {
+		if b.State == Ready {
+			active, names = append(active, b.ID), append(names, b.Addr.String())
+		}
+	}
+	if f.Algorithm != Table {
+		return active
+	}
+	table := Maglev(names, tableSize(len(names)))
+	out := make([]uint32, len(table))
+	for i, n := range table {
+		out[i] = active[n]
+	}
+	return out
+}
