@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 
 	"github.com/weftmesh/weft/agent/nodenet"
@@ -25,9 +26,11 @@ func cleanup(cfg config.Config) error {
 		filepath.Join(cfg.RunDir, "cni.sock"),
 		filepath.Join(cfg.RunDir, "agent.lock"),
 	}
-	return errors.Join(
+	err = errors.Join(
 		datapath.Cleanup(pinDir(cfg)),
 		install.Remove(install.Config{}),
 		nodenet.Cleanup(nodenet.CleanupConfig{StateDir: cfg.StateDir, Files: files}),
 	)
+	os.Remove(cfg.RunDir) //nolint:errcheck // not ours if it holds more, or is a mount point
+	return err
 }

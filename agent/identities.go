@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/agent/engine"
@@ -65,11 +66,23 @@ func (l *identityLoop) sync(ctx context.Context, snap state.Snapshot) error {
 		}
 		used[id.ID] = true
 	}
-	if _, err := l.allocator.Sweep(ctx, func(id model.IdentityID) bool { return used[id] }); err != nil {
+	// What an endpoint of an unknown pod runs with cannot be told, so nothing goes.
+	unknown := hasUnknownPod(snap)
+	if _, err := l.allocator.Sweep(ctx, func(id model.IdentityID) bool { return unknown || used[id] }); err != nil {
 		errs = append(errs, err)
 	}
 	if _, err := l.tables.ReplaceIdentities(l.allocator.List()); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// hasUnknownPod tells whether an endpoint's pod went from the source while no
+// agent ran: its row in the kernel still has the pod's identity.
+func hasUnknownPod(snap state.Snapshot) bool {
+	known := make(map[model.PodKey]bool, len(snap.Pods))
+	for _, p := range snap.Pods {
+		known[p.PodKey] = true
+	}
+	return slices.ContainsFunc(snap.Endpoints, func(e model.Endpoint) bool { return !known[e.Pod] })
 }

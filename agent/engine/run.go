@@ -120,7 +120,10 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 	}
 	services := e.services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices, Node: e.cfg.Node.Name})
 	var last Result
-	for _, st := range steps {
+	for i, st := range steps {
+		if i > 0 && !e.knowsAll(st) {
+			break // an address still has a number that this step's sets would not know
+		}
 		if last, err = compile(e.compiler, e.cfg.Node, snap, st); err != nil {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
@@ -139,6 +142,17 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		e.before = memory{policies: st.policies, prefixes: st.universe}
 	}
 	e.publish(snap, last)
+}
+
+// knowsAll tells whether the sets of a step know every number of a prefix that an
+// address may have in the kernel: one they do not know would slip past their denies.
+func (e *Engine) knowsAll(st step) bool {
+	for prefix, id := range adoptedPrefixes(e.rec) {
+		if st.universe[prefix] != id {
+			return false
+		}
+	}
+	return true
 }
 
 // warn logs what cannot work about a policy when it first does not.

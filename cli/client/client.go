@@ -48,15 +48,16 @@ func cause(err error) error {
 
 // Advice says what to do about it.
 func (e *UnreachableError) Advice() string {
-	const start = "Is it running? On a plain host: systemctl status weft-agent. " +
+	const where = "On a plain host: systemctl status weft-agent. " +
 		"In Kubernetes: kubectl -n weft-system get pods -l app=weft-agent -o wide."
+	const start = "Is it running? " + where
 	switch {
 	case errors.Is(e.Cause, fs.ErrPermission):
 		return "The socket belongs to root: run the command as root (sudo weft ...)."
 	case errors.Is(e.Cause, fs.ErrNotExist):
 		return start + "\nIf its socket lies elsewhere, name it with --socket or WEFT_SOCKET."
 	case errors.Is(e.Cause, syscall.ECONNREFUSED):
-		return "The socket is there but nobody listens: the agent has stopped. " + start
+		return "The socket is there but nobody listens: the agent has stopped or is just starting. " + where
 	}
 	return start
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,6 +60,8 @@ type app struct {
 	// started is set once flags and arguments were understood: an error before
 	// is one of usage.
 	started bool
+	// asked is the command that the arguments name, for whose help to see.
+	asked string
 }
 
 // usageError is a value of a flag that only the command itself can judge.
@@ -77,7 +80,8 @@ func Run(ctx context.Context, env Env, args []string) int {
 	a := &app{env: env}
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	asked, err := root.ExecuteContextC(ctx)
+	a.asked = asked.CommandPath()
 	code := a.exitCode(ctx, err)
 	if err != nil && code != ExitOK && code != ExitInterrupted {
 		a.report(err)
@@ -95,9 +99,11 @@ health, endpoints, identities, policies, services and flows.
 ` + exitCodes,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { a.started = true },
+		Version:           a.env.Version,
+		PersistentPreRunE: a.start,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
+	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.SetOut(a.env.Stdout)
 	root.SetErr(a.env.Stderr)
 	socket := client.DefaultSocket
@@ -112,10 +118,27 @@ health, endpoints, identities, policies, services and flows.
 	return root
 }
 
+// start notes that the command line was understood.
+func (a *app) start(*cobra.Command, []string) error {
+	if a.timeout <= 0 {
+		return usagef("--timeout %v: want a time above zero, such as 10s", a.timeout)
+	}
+	a.started = true
+	return nil
+}
+
+// noArgs refuses arguments. (That of cobra calls them unknown commands.)
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
 // group is a command that only holds others.
-func group(use, short string, children ...*cobra.Command) *cobra.Command {
+func group(use string, aliases []string, short string, children ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
-		Use: use, Short: short, Args: cobra.ArbitraryArgs,
+		Use: use, Aliases: aliases, Short: short, Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usagef("unknown command %q for %q", args[0], c.CommandPath())
@@ -168,7 +191,7 @@ func readerGone(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // report writes an error for people: what is wrong, then what to do.
 func (a *app) report(err error) {
-	message, advice := err.Error(), ""
+	message, advice := plain(err), ""
 	if s, ok := status.FromError(err); ok {
 		message = s.Message()
 	}
@@ -183,10 +206,20 @@ func (a *app) report(err error) {
 	case errors.As(err, &unreachable):
 		message, advice = unreachable.Error(), unreachable.Advice()
 	case code == ExitUsage:
-		advice = "See weft --help."
+		advice = "See " + a.asked + " --help."
 	}
 	fmt.Fprintln(a.env.Stderr, "weft:", message)
 	if advice != "" {
 		fmt.Fprintln(a.env.Stderr, strings.TrimSpace(advice))
 	}
+}
+
+// plain leaves out of a flag's fault how the number was parsed.
+func plain(err error) string {
+	var number *strconv.NumError
+	message := err.Error()
+	if errors.As(err, &number) {
+		return strings.Replace(message, number.Error(), "want a number from 0", 1)
+	}
+	return message
 }

@@ -25,12 +25,16 @@ func TestReferenceIsCurrent(t *testing.T) {
 
 func reference(b *strings.Builder, c *cobra.Command) {
 	c.InitDefaultHelpFlag()
+	c.InitDefaultVersionFlag()
 	text := c.Long
 	if text == "" {
 		text = c.Short + "."
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", c.CommandPath())
 	writeText(b, text)
+	if len(c.Aliases) > 0 {
+		fmt.Fprintf(b, "\nAlso: `%s`\n", strings.Join(c.Aliases, "`, `"))
+	}
 	if c.Runnable() && !c.HasAvailableSubCommands() {
 		fmt.Fprintf(b, "\n```\n%s\n```\n", c.UseLine())
 	}

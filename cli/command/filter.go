@@ -4,6 +4,7 @@ package command
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/weftmesh/weft/cli/client"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // filterFlag is one field of a filter on the command line, with its --not- form.
@@ -42,7 +44,7 @@ func filterFields() []filterFlag {
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
 		{name: "label", short: "l", usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Label = v; return nil }},
-		{name: "identity", usage: "only flows of this identity, on either side", set: setIdentity},
+		{name: "identity", usage: "only flows of this identity, on either side: a number, a reserved name such as host, or world", set: setIdentity},
 		{name: "ip", usage: "only flows of this address or CIDR, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Ip = v; return nil }},
 		{name: "port", usage: "only flows of this port, on either side", set: setPort},
@@ -85,6 +87,8 @@ func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
 		if err := c.RegisterFlagCompletionFunc(flag, a.completePods); err != nil {
 			panic(err) // the flag does not exist
 		}
+	default:
+		complete(c, flag) // no names of files
 	}
 }
 
@@ -136,21 +140,43 @@ func (f *filterFlags) filters() (include, exclude []*agentv1.FlowFilter, err err
 }
 
 func setIdentity(f *agentv1.FlowFilter, values []string) (err error) {
-	f.Identity, err = numbers(values, 32)
+	f.Identity, err = identities(values)
 	return err
 }
 
 func setPort(f *agentv1.FlowFilter, values []string) (err error) {
-	f.Port, err = numbers(values, 16)
+	f.Port, err = ports(values)
 	return err
 }
 
-func numbers(values []string, bits int) ([]uint32, error) {
+// identities are given by number or, those with a fixed meaning, by name; world is
+// both of its families.
+func identities(values []string) ([]uint32, error) {
+	byName := map[string][]uint32{"world": {uint32(model.IdentityWorldIPv4), uint32(model.IdentityWorldIPv6)}}
+	for id, name := range model.ReservedNames() {
+		byName[name] = []uint32{uint32(id)}
+	}
 	var out []uint32
 	for _, v := range values {
-		n, err := strconv.ParseUint(v, 10, bits)
+		if named, ok := byName[strings.TrimPrefix(v, model.SourceReserved+":")]; ok {
+			out = append(out, named...)
+			continue
+		}
+		n, err := strconv.ParseUint(v, 10, 32)
 		if err != nil {
-			return nil, usagef("%q is not a number of %d bits", v, bits)
+			return nil, usagef("%q: want a number or one of %s", v, strings.Join(slices.Sorted(maps.Keys(byName)), ", "))
+		}
+		out = append(out, uint32(n))
+	}
+	return out, nil
+}
+
+func ports(values []string) ([]uint32, error) {
+	var out []uint32
+	for _, v := range values {
+		n, err := strconv.ParseUint(v, 10, 16)
+		if err != nil {
+			return nil, usagef("%q: want a number from 0 to 65535", v)
 		}
 		out = append(out, uint32(n))
 	}

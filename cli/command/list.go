@@ -49,7 +49,7 @@ type listing[M proto.Message] struct {
 func (l listing[M]) command(a *app) *cobra.Command {
 	var output string
 	c := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: l.short, Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: l.short, Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "table", "json"); err != nil {
 				return err
@@ -71,7 +71,7 @@ func (l listing[M]) command(a *app) *cobra.Command {
 }
 
 func (a *app) endpointCommand() *cobra.Command {
-	return group("endpoint", "Show the pods attached on this node", listing[*agentv1.ListEndpointsResponse]{
+	return group("endpoint", []string{"endpoints", "ep"}, "Show the pods attached on this node", listing[*agentv1.ListEndpointsResponse]{
 		short: "List the pods attached on this node, with identity, addresses and the state of their policy",
 		ask: func(ctx context.Context, c *client.Client) (*agentv1.ListEndpointsResponse, error) {
 			return c.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
@@ -83,7 +83,7 @@ func (a *app) endpointCommand() *cobra.Command {
 }
 
 func (a *app) identityCommand() *cobra.Command {
-	return group("identity", "Show the identities that policies speak of", listing[*agentv1.ListIdentitiesResponse]{
+	return group("identity", []string{"identities", "id"}, "Show the identities that policies speak of", listing[*agentv1.ListIdentitiesResponse]{
 		short: "List identities with the labels that they stand for",
 		ask: func(ctx context.Context, c *client.Client) (*agentv1.ListIdentitiesResponse, error) {
 			return c.ListIdentities(ctx, &agentv1.ListIdentitiesRequest{})
@@ -96,21 +96,38 @@ func (a *app) identityCommand() *cobra.Command {
 
 func (a *app) policyCommand() *cobra.Command {
 	var entries bool
+	var names render.Names
 	list := listing[*agentv1.ListPoliciesResponse]{
 		short: "List policies: where they come from, whom they select, why one is not applied",
-		ask: func(ctx context.Context, c *client.Client) (*agentv1.ListPoliciesResponse, error) {
+		ask: func(ctx context.Context, c *client.Client) (m *agentv1.ListPoliciesResponse, err error) {
+			if names, err = askNames(ctx, c); err != nil {
+				return nil, err
+			}
 			return c.ListPolicies(ctx, &agentv1.ListPoliciesRequest{Entries: entries})
 		},
-		table: render.Policies,
+		table: func(w io.Writer, m *agentv1.ListPoliciesResponse) error { return render.Policies(w, m, names) },
 	}.command(a)
 	list.Flags().BoolVar(&entries, "entries", false, "also list the compiled entries of every endpoint")
-	return group("policy", "Show policies and what they were compiled to", list)
+	return group("policy", []string{"policies"}, "Show policies and what they were compiled to", list)
+}
+
+// askNames asks who the numbers are that policies are answered with.
+func askNames(ctx context.Context, c *client.Client) (render.Names, error) {
+	endpoints, err := c.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
+	if err != nil {
+		return render.Names{}, err
+	}
+	identities, err := c.ListIdentities(ctx, &agentv1.ListIdentitiesRequest{})
+	if err != nil {
+		return render.Names{}, err
+	}
+	return render.NewNames(endpoints.GetEndpoints(), identities.GetIdentities()), nil
 }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the version of this command and, if it can be reached, of the agent",
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := fmt.Fprintln(a.env.Stdout, "weft      ", a.env.Version); err != nil {
 				return err

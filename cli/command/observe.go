@@ -45,7 +45,7 @@ standard error.`, defaultLast),
 		Example: `  weft observe --follow --namespace demo
   weft observe --verdict dropped --to-pod demo/backend-v1 --since 5m
   weft observe -f -l app=frontend --not-port 53 -o json`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.observe(c.Context(), &f, c.Flags().Changed("last"))
 		},

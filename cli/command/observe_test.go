@@ -104,17 +104,17 @@ func TestObserveRefusesBadValues(t *testing.T) {
 	socket := serve(t, &agent{})
 	for args, want := range map[string]string{
 		"--since yesterday": `--since "yesterday": want a duration`,
-		"--port http":       `--port: "http" is not a number`,
+		"--port http":       `--port: "http": want a number`,
 		"--verdict denied":  `--verdict: "denied": want forwarded, dropped or audit`,
 		"--not-type x":      `--not-type: "x": want new`,
 		"--ip 10.0.0":       `ip "10.0.0": want an address or a CIDR`,
 		"-o yaml":           `--output "yaml": want one of compact, table, json, jsonpb`,
 		"--color red":       `--color "red"`,
-		"extra":             `unknown command "extra"`,
+		"extra":             `unexpected argument "extra"`,
 		"--frobnicate":      "unknown flag",
 	} {
 		got := run(t, socket, append([]string{"observe"}, strings.Fields(args)...)...)
-		if got.code != ExitUsage || !strings.Contains(got.stderr, want) || !strings.Contains(got.stderr, "weft --help") {
+		if got.code != ExitUsage || !strings.Contains(got.stderr, want) || !strings.Contains(got.stderr, "weft observe --help") {
 			t.Errorf("%s: exit %d, %s", args, got.code, got.stderr)
 		}
 	}

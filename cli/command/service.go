@@ -22,7 +22,7 @@ func (a *app) serviceCommand() *cobra.Command {
 		},
 		table: func(w io.Writer, m *agentv1.ListServicesResponse) error { return render.Services(w, m.GetServices()) },
 	}.command(a)
-	return group("service", "Show services, their front ends and backends", list, a.describeService())
+	return group("service", []string{"services", "svc"}, "Show services, their front ends and backends", list, a.describeService())
 }
 
 func (a *app) describeService() *cobra.Command {

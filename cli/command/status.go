@@ -27,7 +27,7 @@ agent is failing; a degraded agent still does its work and exits with 0.
 With --wait it first waits until the agent can be reached and all intent that it
 knows is in the kernel, for as long as --timeout. When it gives up it shows how
 things stand and exits with 4, or with 3 if the agent was never reached.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
@@ -59,15 +59,19 @@ func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusRespon
 	defer cancel()
 	retry := time.NewTicker(200 * time.Millisecond)
 	defer retry.Stop()
+	var missed *client.UnreachableError // why it is not reached, not that time ran out
 	for {
 		err := a.stream(ctx, ask)
 		var unreachable *client.UnreachableError
-		if err == nil || !errors.As(err, &unreachable) {
+		switch {
+		case err == nil || !errors.As(err, &unreachable):
 			return s, err
+		case missed == nil || a.exitCode(context.Background(), err) != ExitTimeout:
+			missed = unreachable
 		}
 		select {
 		case <-ctx.Done():
-			return nil, unreachable
+			return nil, missed
 		case <-retry.C:
 		}
 	}

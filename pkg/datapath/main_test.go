@@ -3,11 +3,13 @@
 package datapath
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -22,6 +24,9 @@ const testRoot = "/sys/fs/bpf/weft"
 // open opens a datapath that leaves nothing behind for the next test.
 func open(t *testing.T, cfg Config) *Datapath {
 	t.Helper()
+	if cfg.Attach == AttachTCX && errors.Is(haveTCX(), ebpf.ErrNotSupported) {
+		t.Skip("kernel: tcx (6.6)")
+	}
 	t.Cleanup(func() {
 		if err := Cleanup(testRoot); err != nil {
 			t.Errorf("cleaning up: %v", err)

@@ -70,7 +70,7 @@ func (s *Source) Run(ctx context.Context) error {
 	s.scanner.restore(good, damaged)
 	w, err := newWatcher(s.cfg.Dir)
 	if err != nil {
-		s.log.Warn("Manifest folder is polled", "error", err, "period", pollRescan,
+		s.log.Warn("manifest folder is polled", "error", err, "period", pollRescan,
 			"remedy", "raise fs.inotify.max_user_instances")
 		s.cfg.Rescan = min(s.cfg.Rescan, pollRescan)
 		return s.loop(ctx, nil, nil, nil)
@@ -92,7 +92,7 @@ func (s *Source) loop(ctx context.Context, w *watcher, events <-chan fsnotify.Ev
 				wake.in(gather)
 			}
 		case err := <-faults:
-			s.log.Warn("Manifest folder events were lost; it is scanned", "error", err)
+			s.log.Warn("manifest folder events were lost; it is scanned", "error", err)
 			wake.in(0)
 		case <-wake.c():
 			wake.rang()
@@ -107,7 +107,7 @@ func (s *Source) round(w *watcher, wake *alarm) {
 	// Watch before the scan: what changes after the scan makes an event.
 	if w != nil {
 		if _, err := w.sync(); err != nil {
-			s.log.Warn("Part of the manifest folder is polled", "error", err,
+			s.log.Warn("part of the manifest folder is polled", "error", err,
 				"remedy", "raise fs.inotify.max_user_watches")
 		}
 	}
@@ -144,7 +144,7 @@ func (s *Source) keep() (news bool) {
 		e.copyFault = fault
 	}
 	if err := s.copies.drop(func(name string) bool { return files[name] == nil }); err != nil {
-		s.log.Warn("Copies of manifests that are gone stay", "error", err)
+		s.log.Warn("copies of manifests that are gone stay", "error", err)
 	}
 	return news
 }
@@ -158,11 +158,11 @@ func (s *Source) apply() bool {
 	s.report(state.Problems)
 	if err := s.consumer.Apply(state); err != nil {
 		s.applied = false
-		s.log.Error("Manifest state was not taken", "error", err, "retry", retryApply)
+		s.log.Error("manifest state was not taken", "error", err, "retry", retryApply)
 		return false
 	}
 	s.last, s.applied = state, true
-	s.log.Info("Manifest state applied", "pods", len(state.Pods), "services", len(state.Services),
+	s.log.Info("manifest state applied", "pods", len(state.Pods), "services", len(state.Services),
 		"policies", len(state.Policies), "problems", len(state.Problems))
 	return true
 }
@@ -173,13 +173,13 @@ func (s *Source) report(problems []Problem) {
 		switch {
 		case slices.Contains(s.known, p):
 		case p.Kept:
-			s.log.Error("Fault in a manifest; the file's last good content is in force", "problem", p.String())
+			s.log.Error("fault in a manifest; the file's last good content is in force", "problem", p.String())
 		default:
-			s.log.Error("Fault in a manifest; nothing of the file is in force", "problem", p.String())
+			s.log.Error("fault in a manifest; nothing of the file is in force", "problem", p.String())
 		}
 	}
 	if len(problems) == 0 && len(s.known) > 0 {
-		s.log.Info("Manifest problems are resolved")
+		s.log.Info("manifest problems are resolved")
 	}
 	s.known = problems
 }

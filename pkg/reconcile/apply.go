@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -26,6 +27,9 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 	now := r.now()
 	todo := r.endpoints.missing(want, now)
 	for slot, row := range want {
+		if r.EndpointApplied(row) {
+			delete(r.endpoints.failing, slot) // wanted again as it still is
+		}
 		// A row that is in force may still lack its programs after a restart.
 		if r.attached[slot] != row.IfName && !slices.Contains(todo, slot) && now.After(r.endpoints.failing[slot].next) {
 			todo = append(todo, slot)
@@ -33,8 +37,7 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 	}
 	slices.Sort(todo)
 	for _, slot := range todo {
-		err := r.applyEndpoint(ctx, want[slot])
-		if err := r.endpoints.done(slot, want[slot], err, now); err != nil {
+		if err := r.applyEndpoint(ctx, want[slot], now); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -42,17 +45,32 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 }
 
 // applyEndpoint writes the row before the programs are attached: a program that
-// runs without its row drops everything, which is right, but needless.
-func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow) error {
+// runs without its row drops everything, which is right, but needless. Nothing is
+// touched while the row's policy set is missing.
+func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow, now time.Time) error {
+	if row.Set != (model.SetHash{}) && !r.sets.holds(row.Set, model.PolicySet{}) {
+		return r.endpoints.await(row.Slot, fmt.Errorf("its policy set is not in the kernel: %w", r.sets.failing[row.Set].err))
+	}
+	if err := r.endpoints.done(row.Slot, row, r.writeEndpoint(row), now); err != nil {
+		return err
+	}
+	if err := r.attach(ctx, row); err != nil {
+		return r.endpoints.fail(row.Slot, err, now)
+	}
+	return nil
+}
+
+func (r *Reconciler) writeEndpoint(row model.EndpointRow) error {
 	if old, ok := r.devices[row.Slot]; ok && old != row.IfName {
 		if err := r.dp.Detach(old); err != nil {
 			return fmt.Errorf("detaching from %s: %w", old, err)
 		}
 	}
 	r.devices[row.Slot] = row.IfName
-	if err := r.dp.ApplyEndpoint(row); err != nil {
-		return err
-	}
+	return r.dp.ApplyEndpoint(row)
+}
+
+func (r *Reconciler) attach(ctx context.Context, row model.EndpointRow) error {
 	if r.attached[row.Slot] == row.IfName {
 		return nil
 	}
@@ -64,12 +82,17 @@ func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow) e
 }
 
 // applyIPs writes all addresses in one batch, so that flows are looked at once.
-// If the batch fails, each row of it is tried alone to find the culprit.
-func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool) (errs []error) {
+// If the batch fails, each row of it is tried alone to find the culprit. While an
+// endpoint is behind, the prefixes of policies stay as they are: its set would not
+// know the new number of an address that it denies by the old one.
+func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool, behind bool) (errs []error) {
 	now := r.now()
-	add := r.ips.missing(want, now)
+	add := slices.DeleteFunc(r.ips.missing(want, now), func(p netip.Prefix) bool {
+		return behind && want[p].Identity.IsLocal()
+	})
 	remove := slices.DeleteFunc(r.ips.surplus(want, now), func(p netip.Prefix) bool {
-		return hold[r.ips.applied[p].Slot]
+		have := r.ips.applied[p]
+		return hold[have.Slot] || behind && have.Identity.IsLocal()
 	})
 	if len(add) == 0 && len(remove) == 0 {
 		return nil
@@ -151,7 +174,7 @@ func (r *Reconciler) setInUse(hash model.SetHash) bool {
 func (r *rows[K, V]) adopt(held map[K]V) (drift int) {
 	if r.applied != nil {
 		for k, v := range r.applied {
-			if have, ok := held[k]; !ok || !r.equal(have, v) {
+			if have, ok := held[k]; !r.unsure[k] && (!ok || !r.equal(have, v)) {
 				drift++
 			}
 		}
@@ -161,6 +184,8 @@ func (r *rows[K, V]) adopt(held map[K]V) (drift int) {
 			}
 		}
 	}
+	clear(r.unsure)
+	clear(r.failing)
 	r.applied = held
 	if r.applied == nil {
 		r.applied = make(map[K]V)

@@ -115,7 +115,7 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	var errs []error
 	errs = append(errs, r.applySets(want.Sets)...)
 	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
-	errs = append(errs, r.applyIPs(want.IPs, want.Hold)...)
+	errs = append(errs, r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints))...)
 	errs = append(errs, r.services.pass(want, r.now())...) // nobody is sent to what goes next
 	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
 	errs = append(errs, r.removeSets(want.Sets)...)
@@ -188,21 +188,35 @@ func (r *Reconciler) EndpointError(slot uint16) error { return r.endpoints.faili
 
 // EndpointApplied tells whether exactly this row is in force.
 func (r *Reconciler) EndpointApplied(row model.EndpointRow) bool {
-	have, ok := r.endpoints.applied[row.Slot]
-	return ok && have == row && r.attached[row.Slot] == row.IfName
+	return r.endpoints.holds(row.Slot, row) && r.attached[row.Slot] == row.IfName
 }
 
 // AddressesApplied tells whether the endpoint's addresses lead to it.
 func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
 	for _, a := range []netip.Addr{row.IPv4, row.IPv6} {
-		if a.IsValid() && r.ips.applied[netip.PrefixFrom(a, a.BitLen())].Slot != row.Slot {
+		if !a.IsValid() {
+			continue
+		}
+		p := netip.PrefixFrom(a, a.BitLen())
+		if r.ips.unsure[p] || r.ips.applied[p].Slot != row.Slot {
 			return false
 		}
 	}
 	return true
 }
 
-// AppliedIPs lists the addresses that the kernel is known to hold.
+// behind tells whether an endpoint runs, or may run, with another policy set than
+// it should.
+func (r *Reconciler) behind(want map[uint16]model.EndpointRow) bool {
+	for slot, row := range want {
+		if have, ok := r.endpoints.applied[slot]; ok && (r.endpoints.unsure[slot] || have.Set != row.Set) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppliedIPs lists the addresses that the kernel holds, or may hold.
 func (r *Reconciler) AppliedIPs() []model.IPRow {
 	return slices.Collect(maps.Values(r.ips.applied))
 }

@@ -17,29 +17,37 @@ const (
 type failure struct {
 	err   error
 	delay time.Duration
-	next  time.Time
+	next  time.Time // zero: with every pass
 }
 
 // rows reconciles the rows of one kind. applied is what the kernel is known to
-// hold; it is nil until the first comparison with the kernel.
+// hold; it is nil until the first comparison with the kernel. A write that failed
+// may have been done all the same: such a row is unsure until a write succeeds or
+// the kernel is read, and equals no wanted one.
 type rows[K comparable, V any] struct {
 	kind    string
 	equal   func(a, b V) bool
 	applied map[K]V
+	unsure  map[K]bool
 	failing map[K]failure
 }
 
 func newRows[K comparable, V any](kind string, equal func(a, b V) bool) *rows[K, V] {
-	return &rows[K, V]{kind: kind, equal: equal, failing: make(map[K]failure)}
+	return &rows[K, V]{kind: kind, equal: equal, unsure: make(map[K]bool), failing: make(map[K]failure)}
+}
+
+// holds tells whether the kernel is known to hold exactly this row.
+func (r *rows[K, V]) holds(k K, v V) bool {
+	have, ok := r.applied[k]
+	return ok && !r.unsure[k] && r.equal(have, v)
 }
 
 // missing lists the wanted rows that are not in force and whose time has come;
-// surplus the rows in force that are not wanted. Both are sorted by less.
+// surplus the rows in force that are not wanted.
 func (r *rows[K, V]) missing(want map[K]V, now time.Time) []K {
 	var out []K
 	for k, v := range want {
-		if have, ok := r.applied[k]; ok && r.equal(have, v) {
-			delete(r.failing, k)
+		if r.holds(k, v) {
 			continue
 		}
 		if f, ok := r.failing[k]; ok && now.Before(f.next) {
@@ -68,10 +76,14 @@ func (r *rows[K, V]) surplus(want map[K]V, now time.Time) []K {
 func (r *rows[K, V]) done(k K, v V, err error, now time.Time) error {
 	if err == nil {
 		r.applied[k] = v
+		delete(r.unsure, k)
 		delete(r.failing, k)
 		return nil
 	}
-	// What the kernel holds after a failure is not known to be the old row.
+	if _, ok := r.applied[k]; !ok {
+		r.applied[k] = v // it may be there, and is then to be removed with the rest
+	}
+	r.unsure[k] = true
 	return r.fail(k, err, now)
 }
 
@@ -79,9 +91,11 @@ func (r *rows[K, V]) done(k K, v V, err error, now time.Time) error {
 func (r *rows[K, V]) removed(k K, err error, now time.Time) error {
 	if err == nil {
 		delete(r.applied, k)
+		delete(r.unsure, k)
 		delete(r.failing, k)
 		return nil
 	}
+	r.unsure[k] = true
 	return r.fail(k, err, now)
 }
 
@@ -90,6 +104,13 @@ func (r *rows[K, V]) fail(k K, err error, now time.Time) error {
 	f.delay = min(max(f.delay*2, minBackoff), maxBackoff)
 	f.err, f.next = err, now.Add(f.delay)
 	r.failing[k] = f
+	return fmt.Errorf("%s %v: %w", r.kind, k, err)
+}
+
+// await notes that a row waits for another one, whose failure says when to try
+// again: every pass looks at it.
+func (r *rows[K, V]) await(k K, err error) error {
+	r.failing[k] = failure{err: err, delay: r.failing[k].delay}
 	return fmt.Errorf("%s %v: %w", r.kind, k, err)
 }
 
@@ -108,7 +129,7 @@ func (r *rows[K, V]) forget(want map[K]V) {
 func (r *rows[K, V]) nextTry() time.Time {
 	var at time.Time
 	for _, f := range r.failing {
-		if at.IsZero() || f.next.Before(at) {
+		if !f.next.IsZero() && (at.IsZero() || f.next.Before(at)) {
 			at = f.next
 		}
 	}

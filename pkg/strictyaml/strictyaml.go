@@ -86,8 +86,17 @@ func syntaxError(err error, lines int) Error {
 	return Error{Message: syntaxMessage(msg)}
 }
 
+// syntaxMessage adds what to look at. What the parser misses it reports where the
+// object or list begins in which it misses it; only the scanner knows the line.
 func syntaxMessage(msg string) string {
-	return fmt.Sprintf("not valid YAML: %s; check indentation and quotes on this line and the one before", msg)
+	remedy := "check indentation and quotes on this line and the one before"
+	switch {
+	case strings.HasPrefix(msg, "did not find expected"):
+		remedy = "check indentation, quotes and brackets from this line on"
+	case msg == "found character that cannot start any token":
+		remedy = "indent with spaces, not tabs, and quote a text that begins with @, ` or %"
+	}
+	return fmt.Sprintf("not valid YAML: %s; %s", msg, remedy)
 }
 
 // Line is the line on which the document begins.

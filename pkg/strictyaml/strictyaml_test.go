@@ -96,6 +96,8 @@ func TestFaultsNamePlaceAndRemedy(t *testing.T) {
 		{"tag", "kind: !secret x\n", `1: kind: want a text, got a value with the tag "!secret"`},
 		{"second document", "kind: a\n---\nknid: b\n", `3: knid: unknown field; did you mean "kind"?`},
 		{"syntax", "kind: a\n  items: b\n", `2: not valid YAML: mapping values are not allowed in this context; check indentation and quotes on this line and the one before`},
+		{"tab", "any:\n  a: [b]\n\tc: d\n", `3: not valid YAML: found character that cannot start any token; indent with spaces, not tabs, and quote a text that begins with @, ` + "` or %"},
+		{"one less deep", "items:\n- name: b\n  kind: d\n kind: a\n", `3: not valid YAML: did not find expected key; check indentation, quotes and brackets from this line on`},
 		{"self alias", "any: &a {b: *a}\n", `1: any.b` + strings.Repeat(".b", 1) + `: `},
 		{"scalar document", "hello\n", `1: want an object (key: value), got the text "hello"`},
 	} {

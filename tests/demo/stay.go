@@ -14,20 +14,20 @@ import (
 // stay keeps the stage up, with some traffic to look at, until ctx ends. An
 // agent that somebody kills is started again.
 func (s *stage) stay(ctx context.Context, out io.Writer) error {
-	enter := "nsenter -m -n -p -t " + sandbox.OuterPID()
-	client := enter + " -- nsenter --net=/run/netns/demo-"
 	frontend := s.pods["frontend"].IPv4.String()
 	fmt.Fprintf(out, `
-It stays up until Ctrl-C. From a second terminal, as root:
-  %[1]s %[2]s/weft observe --follow
-  %[1]s %[2]s/weft status
-  %[1]s %[2]s/weft policy list --entries
-  %[1]s %[2]s/weft endpoint list
-  %[1]s vi %[3]s/policy.yaml            # then watch what observe shows
-  %[4]sclient   timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
-  %[4]sintruder timeout 2 bash -c 'exec 3<>/dev/tcp/%[5]s/%[6]d; echo hello >&3; head -n 1 <&3'
-  %[1]s bash -c 'kill -9 %[7]d'   # the agent; it is started again, and no connection notices
-`, enter, s.bin, manifestDir, client, frontend, port, s.current().PID())
+It stays up until Ctrl-C. From a second terminal, as root, enter it:
+  nsenter -m -n -p -t %[1]s env PATH="%[2]s:$PATH" bash
+and in there:
+  weft observe --follow
+  weft status
+  weft policy list --entries
+  weft endpoint list
+  vi %[3]s/policy.yaml   # then watch what observe shows
+  nsenter --net=/run/netns/demo-client   timeout 2 bash -c 'exec 3<>/dev/tcp/%[4]s/%[5]d; echo hello >&3; head -n 1 <&3'
+  nsenter --net=/run/netns/demo-intruder timeout 2 bash -c 'exec 3<>/dev/tcp/%[4]s/%[5]d; echo hello >&3; head -n 1 <&3'
+  kill -9 %[6]d   # the agent; it is started again, and no connection notices
+`, sandbox.OuterPID(), s.bin, manifestDir, frontend, port, s.current().PID())
 	s.chatter()
 	for {
 		ended := s.current().Done()
