@@ -125,6 +125,13 @@ func (a *agent) request() *agentv1.ObserveFlowsRequest {
 func serve(t *testing.T, a agentv1.AgentServiceServer) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "agent.sock")
+	serveAt(t, socket, a)
+	return socket
+}
+
+// serveAt serves until stop, which also removes the socket, or the test's end.
+func serveAt(t *testing.T, socket string, a agentv1.AgentServiceServer) (stop func()) {
+	t.Helper()
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +140,7 @@ func serve(t *testing.T, a agentv1.AgentServiceServer) (socket string) {
 	agentv1.RegisterAgentServiceServer(server, a)
 	go server.Serve(listener) //nolint:errcheck // ends with Stop
 	t.Cleanup(server.Stop)
-	return socket
+	return server.Stop
 }
 
 // result is what one command line did.
@@ -157,7 +164,10 @@ func runIn(t *testing.T, ctx context.Context, env Env, socket string, args ...st
 	if env.Getenv == nil {
 		env.Getenv = func(string) string { return "" }
 	}
-	env.Stderr, env.Now, env.Location, env.Version = &stderr, now, time.UTC, "1.2.3"
+	if env.Stderr == nil {
+		env.Stderr = &stderr
+	}
+	env.Now, env.Location, env.Version = now, time.UTC, "1.2.3"
 	if socket != "" {
 		args = append([]string{"--socket", socket}, args...)
 	}

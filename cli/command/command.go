@@ -48,7 +48,7 @@ const exitCodes = `Exit codes:
   0    done; also when observe --follow is ended with Ctrl-C or by its reader going away
   1    an error, or status found the agent failing
   2    wrong usage: a flag, an argument or a filter
-  3    the agent cannot be reached
+  3    the agent cannot be reached; observe --follow that has begun waits for it instead
   4    no answer in time (--timeout), or status --wait gave up
   130  interrupted`
 

@@ -41,7 +41,12 @@ ask for, or with --follow each one as it happens.
 Values of one filter flag are alternatives (repeat it or join them by commas),
 different filter flags must all match, and each has a --not- form that leaves out
 what it matches. Flows that came faster than they could be read are counted on
-standard error.`, defaultLast),
+standard error.
+
+Following outlasts a restart of the agent: it waits until the agent is back and
+goes on with the flows after the last one shown. Standard error tells both, for
+flows in between may be missing. An agent that is not there to begin with is an
+error, exit code 3.`, defaultLast),
 		Example: `  weft observe --follow --namespace demo
   weft observe --verdict dropped --to-pod demo/backend-v1 --since 5m
   weft observe -f -l app=frontend --not-port 53 -o json`,
@@ -70,21 +75,16 @@ func (a *app) observe(ctx context.Context, f *observeFlags, lastGiven bool) erro
 	if err != nil {
 		return err
 	}
-	run := a.call
 	if f.follow {
-		run = a.stream
+		return a.follow(ctx, req, a.printer(f))
 	}
-	err = run(ctx, func(ctx context.Context, c *client.Client) error {
+	return a.call(ctx, func(ctx context.Context, c *client.Client) error {
 		stream, err := c.ObserveFlows(ctx, req)
 		if err != nil {
 			return err
 		}
 		return a.show(stream, a.printer(f))
 	})
-	if f.follow && ctx.Err() != nil {
-		return nil // Ctrl-C is how following ends
-	}
-	return err
 }
 
 // request says what is wanted. Without --last and --since it is the newest few;
