@@ -78,7 +78,8 @@ func (l *identityLoop) sync(ctx context.Context, snap state.Snapshot) error {
 }
 
 // hasUnknownPod tells whether an endpoint's pod went from the source while no
-// agent ran: its row in the kernel still has the pod's identity.
+// agent ran, and its record, of an older agent, does not have its labels: its row
+// in the kernel still has the pod's identity.
 func hasUnknownPod(snap state.Snapshot) bool {
 	known := make(map[model.PodKey]bool, len(snap.Pods))
 	for _, p := range snap.Pods {

@@ -47,6 +47,7 @@ type agent struct {
 	ids      *identityLoop
 	addrs    *nodenet.Addresses
 	cni      *cniserver.Server
+	pods     *workloadLoop
 	dp       *datapath.Datapath
 	events   *datapath.FlowReader
 	engine   *engine.Engine
@@ -149,6 +150,7 @@ func (a *agent) buildCNI() error {
 	if err != nil {
 		return err
 	}
+	a.pods = &workloadLoop{log: log, tables: a.tables, records: records}
 	a.cni = cniserver.New(cniserver.Config{
 		Store: records, Workloads: a.tables, Endpoints: endpointTable{a.tables},
 		Realizer: realizer{tables: a.tables, realized: a.engine.Realized()},
@@ -211,6 +213,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"flows":         a.flows.Run,
 		"conntrack":     a.collectGarbage,
 		"endpoints":     a.cni.Run,
+		"workloads":     a.pods.Run,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
 		"cni.sock": func(ctx context.Context) error {
 			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {

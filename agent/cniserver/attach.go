@@ -47,7 +47,7 @@ func (s *Server) Prepare(ctx context.Context, req *agentv1.PrepareRequest) (*age
 			return nil, status.Errorf(codes.Internal, "completing the deletion of %s: %v", key, err)
 		}
 	}
-	r, err := s.cfg.Store.Reserve(endpointstore.Record{Network: req.GetNetwork(), Endpoint: model.Endpoint{
+	r, err := s.cfg.Store.Reserve(endpointstore.Record{Network: req.GetNetwork(), Workload: endpointstore.WorkloadOf(pod), Endpoint: model.Endpoint{
 		Pod: pod.PodKey, PodUID: pod.UID, ContainerID: key.ContainerID, IfName: key.IfName,
 		NetNS: req.GetNetns(), MTU: s.cfg.MTU,
 	}})

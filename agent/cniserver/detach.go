@@ -131,8 +131,9 @@ func (s *Server) CNIStatus(context.Context, *agentv1.CNIStatusRequest) (*agentv1
 }
 
 // Restore takes up the records that are on disk, completes what was deleted while
-// the agent was away, and fills the endpoints' table. It comes before the socket
-// is served.
+// the agent was away, and fills the endpoints' table, and that of pods with the
+// pods as they were last, as orphans until the source declares them. It comes
+// before the socket is served.
 func (s *Server) Restore() error {
 	found, err := s.cfg.Store.Restore(s.cfg.Devices)
 	if err != nil {
@@ -146,6 +147,11 @@ func (s *Server) Restore() error {
 		known[r.HostIfName] = true
 		if err := s.cfg.Endpoints.Upsert(r.Endpoint); err != nil {
 			return fmt.Errorf("restoring endpoint %d: %w", r.ID, err)
+		}
+		if pod, ok := r.LastKnown(); ok {
+			if _, err := s.cfg.Workloads.AddOrphan(pod); err != nil {
+				return fmt.Errorf("restoring pod %s of endpoint %d: %w", r.Pod, r.ID, err)
+			}
 		}
 		if r.State != model.EndpointReady {
 			continue

@@ -28,6 +28,9 @@ const (
 // Workloads are the pods that this node is to run.
 type Workloads interface {
 	Pod(key model.PodKey) (model.Pod, bool)
+	// AddOrphan adds an attached pod that its source may no longer declare. What
+	// the source says of it, before or after, counts instead.
+	AddOrphan(pod model.Pod) (model.Revision, error)
 }
 
 // Endpoints is the table of endpoints. Upsert and Delete are idempotent, and are

@@ -42,6 +42,14 @@ func (w *world) Pod(k model.PodKey) (model.Pod, bool) {
 	return p, ok
 }
 
+func (w *world) AddOrphan(p model.Pod) (model.Revision, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.Orphan = true
+	w.pods[p.Name] = p
+	return 0, nil
+}
+
 func (w *world) Upsert(ep model.Endpoint) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -218,6 +226,21 @@ func TestEndpointOutlivesItsWorkload(t *testing.T) {
 	_, err := s.Delete(t.Context(), &agentv1.DeleteRequest{Attachment: at(1)})
 	wantCode(t, err, codes.OK)
 	wantEmpty(t, s, w)
+}
+
+func TestRestoreGivesThePodsBackAsOrphans(t *testing.T) {
+	w, dir := newWorld(), t.TempDir()
+	web := pod("a")
+	web.Labels, web.ServiceAccount = map[string]string{"app": "web"}, "trusted"
+	w.pods["a"] = web
+	wantCode(t, attach(t, serve(t, w, dir), w, 1), codes.OK)
+	w.pods = map[string]model.Pod{}
+	s := serve(t, w, dir)
+	if p := w.pods["a"]; !p.Orphan || p.UID != "u1" || p.Labels["app"] != "web" || p.ServiceAccount != "trusted" {
+		t.Errorf("restored %+v", p)
+	}
+	_, err := prepare(t, s, 2)
+	wantCode(t, err, codes.NotFound)
 }
 
 func TestDeleteThatFailsCanBeRepeated(t *testing.T) {

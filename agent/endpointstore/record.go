@@ -17,10 +17,12 @@ import (
 // recordVersion moves when a record's meaning changes.
 const recordVersion = 1
 
-// Record is an endpoint and the CNI network it was made for.
+// Record is an endpoint, the CNI network it was made for, and its pod as it was
+// declared last.
 type Record struct {
 	model.Endpoint
-	Network string
+	Network  string
+	Workload *Workload // nil: the record is older than this field
 }
 
 // Key is the record's attachment.
@@ -46,6 +48,7 @@ type file struct {
 	IPv6        netip.Addr `json:"ipv6"`
 	MTU         uint16     `json:"mtu"`
 	State       string     `json:"state"`
+	Workload    *workload  `json:"workload,omitempty"`
 }
 
 func encode(r Record) ([]byte, error) {
@@ -56,7 +59,7 @@ func encode(r Record) ([]byte, error) {
 		ContainerID: ep.ContainerID, IfName: ep.IfName, NetNS: ep.NetNS,
 		HostIfName: ep.HostIfName, HostIfIndex: ep.HostIfIndex,
 		MAC: net.HardwareAddr(ep.MAC[:]).String(), HostMAC: net.HardwareAddr(ep.HostMAC[:]).String(),
-		IPv4: ep.IPv4, IPv6: ep.IPv6, MTU: ep.MTU, State: string(ep.State),
+		IPv4: ep.IPv4, IPv6: ep.IPv6, MTU: ep.MTU, State: string(ep.State), Workload: r.Workload.written(),
 	}, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding a record: %w", err)
@@ -83,7 +86,7 @@ func decode(data []byte) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("hostMAC: %w", err)
 	}
-	r := Record{Network: f.Network, Endpoint: model.Endpoint{
+	r := Record{Network: f.Network, Workload: f.Workload.read(), Endpoint: model.Endpoint{
 		ID: f.ID, Slot: f.Slot, Pod: model.PodKey{Namespace: f.Namespace, Name: f.Pod}, PodUID: f.PodUID,
 		ContainerID: f.ContainerID, IfName: f.IfName, NetNS: f.NetNS,
 		HostIfName: f.HostIfName, HostIfIndex: f.HostIfIndex, MAC: mac, HostMAC: hostMAC,

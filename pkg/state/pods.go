@@ -3,6 +3,8 @@
 package state
 
 import (
+	"reflect"
+
 	"github.com/cilium/statedb"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -20,4 +22,19 @@ func (t *Tables) Pod(key model.PodKey) (model.Pod, bool) {
 	same := primary(podKey).QueryFromObject(model.Pod{PodKey: key})
 	pod, _, ok := t.pods.Get(t.db.ReadTxn(), same)
 	return pod, ok
+}
+
+// AddOrphan adds a pod that is attached, and that the source does not declare or
+// has not declared yet. A pod that is declared stays as it is; among orphans of
+// one name, the one added last counts.
+func (t *Tables) AddOrphan(pod model.Pod) (model.Revision, error) {
+	pod.Orphan = true
+	return t.edit([]statedb.TableMeta{t.pods, t.endpoints}, func(txn statedb.WriteTxn) (bool, error) {
+		old, _, had := t.pods.Get(txn, primary(podKey).QueryFromObject(pod))
+		if had && (!old.Orphan || reflect.DeepEqual(old, pod)) || !t.attached(txn, pod.PodKey) {
+			return false, nil
+		}
+		_, _, err := t.pods.Insert(txn, pod)
+		return true, err
+	})
 }
