@@ -48,6 +48,17 @@ func (t *tables) Pod(key model.PodKey) (model.Pod, bool) {
 	return p, ok
 }
 
+// AddOrphan implements cniserver.Workloads.
+func (t *tables) AddOrphan(pod model.Pod) (model.Revision, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, declared := t.pods[pod.PodKey]; !declared {
+		pod.Orphan = true
+		t.pods[pod.PodKey] = pod
+	}
+	return 1, nil
+}
+
 func (t *tables) Upsert(ep model.Endpoint) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
