@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -43,17 +44,22 @@ func (w *watch) run(a attack) {
 	}
 }
 
-// neighbours are the host's neighbours, as text, those of the uplink left out.
+// neighbours are what the host has learned on the devices of pods, as text.
 func neighbours(t *testing.T) []string {
 	t.Helper()
+	links, err := netlink.LinkList()
+	ok(t, err)
+	pods := make(map[int]bool)
+	for _, l := range links {
+		pods[l.Attrs().Index] = strings.HasPrefix(l.Attrs().Name, "wf")
+	}
 	var out []string
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		list, err := netlink.NeighList(0, family)
 		ok(t, err)
-		up, err := netlink.LinkByName(worldUplink().device)
-		ok(t, err)
 		for _, n := range list {
-			if n.LinkIndex != up.Attrs().Index {
+			// Groups come and go with the host's own reports.
+			if pods[n.LinkIndex] && !n.IP.IsMulticast() {
 				out = append(out, fmt.Sprintf("%d %s %s %x", n.LinkIndex, n.IP, n.HardwareAddr, n.State))
 			}
 		}
