@@ -31,22 +31,12 @@ const collectEvery = time.Minute
 
 // Run follows the tables until ctx ends.
 func (l *identityLoop) Run(ctx context.Context) error {
-	tick := time.NewTicker(collectEvery)
-	defer tick.Stop()
-	for {
-		snap, changed := l.tables.Snapshot()
-		if snap.Synced {
-			if err := l.sync(ctx, snap); err != nil {
-				l.log.Error("identities cannot be allocated, pods with new labels must wait", "error", err)
-			}
+	follow(ctx, l.tables, collectEvery, func(snap state.Snapshot) {
+		if err := l.sync(ctx, snap); err != nil {
+			l.log.Error("identities cannot be allocated, pods with new labels must wait", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-tick.C:
-		}
-	}
+	})
+	return nil
 }
 
 // sync allocates what is missing and frees what nobody has used for long: an

@@ -24,20 +24,10 @@ const retryEvery = time.Minute
 
 // Run follows the tables until ctx ends.
 func (l *workloadLoop) Run(ctx context.Context) error {
-	tick := time.NewTicker(retryEvery)
-	defer tick.Stop()
-	for {
-		snap, changed := l.tables.Snapshot()
-		if snap.Synced {
-			if err := l.records.Follow(l.tables.Pod); err != nil {
-				l.log.Error("endpoint records do not know the labels that their pods have now", "error", err)
-			}
+	follow(ctx, l.tables, retryEvery, func(state.Snapshot) {
+		if err := l.records.Follow(l.tables.Pod); err != nil {
+			l.log.Error("endpoint records do not know the labels that their pods have now", "error", err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-tick.C:
-		}
-	}
+	})
+	return nil
 }
