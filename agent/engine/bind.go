@@ -29,16 +29,11 @@ type boundEndpoint struct {
 // bind finds each ready endpoint's identity. Those whose identity is not known
 // yet are returned apart, with what they wait for: their rows, if the kernel
 // has some, must stay.
-func bind(node Node, s state.Snapshot) (bound []boundEndpoint, waiting map[uint32]wait) {
+func bind(identityOf identityFinder, s state.Snapshot) (bound []boundEndpoint, waiting map[uint32]wait) {
 	pods := make(map[model.PodKey]model.Pod, len(s.Pods))
 	for _, p := range s.Pods {
 		pods[p.PodKey] = p
 	}
-	byLabels := make(map[string]model.Identity, len(s.Identities))
-	for _, id := range s.Identities {
-		byLabels[id.Labels.Key()] = id
-	}
-	labelsOf := LabelsOf(node, s)
 	waiting = make(map[uint32]wait)
 	for _, e := range s.Endpoints {
 		if e.State != model.EndpointReady {
@@ -49,7 +44,7 @@ func bind(node Node, s state.Snapshot) (bound []boundEndpoint, waiting map[uint3
 			waiting[e.ID] = wait{slot: e.Slot, reason: "pod " + e.Pod.String() + " to be known"}
 			continue
 		}
-		id, ok := byLabels[labelsOf(pod).Key()]
+		id, ok := identityOf(pod)
 		if !ok {
 			waiting[e.ID] = wait{slot: e.Slot, allocation: true, reason: "an identity for pod " + e.Pod.String()}
 			continue
@@ -66,6 +61,21 @@ type wait struct {
 	// allocation tells that the pod is known and only its identity is missing:
 	// intent that is not in the kernel, and will be without anyone's doing.
 	allocation bool
+}
+
+// identityFinder finds the identity of a pod, if one is allocated.
+type identityFinder func(model.Pod) (model.Identity, bool)
+
+func identitiesOf(node Node, s state.Snapshot) identityFinder {
+	byLabels := make(map[string]model.Identity, len(s.Identities))
+	for _, id := range s.Identities {
+		byLabels[id.Labels.Key()] = id
+	}
+	labelsOf := LabelsOf(node, s)
+	return func(p model.Pod) (model.Identity, bool) {
+		id, ok := byLabels[labelsOf(p).Key()]
+		return id, ok
+	}
 }
 
 // LabelsOf gives the identity-relevant labels of the snapshot's pods.

@@ -22,11 +22,12 @@ type Result struct {
 
 // compile is pure but for the compiler's cache, which changes no answer.
 func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (Result, error) {
-	bound, waiting := bind(node, s)
+	identityOf := identitiesOf(node, s)
+	bound, waiting := bind(identityOf, s)
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
 		Identities: s.Identities,
-		Ports:      portsByIdentity(node, s),
+		Ports:      portsByIdentity(identityOf, s.Pods),
 		Prefixes:   st.universe,
 	}
 	for _, e := range bound {
@@ -41,11 +42,12 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	r := Result{Desired: state.Desired{Revision: s.Revision}, waiting: waiting}
 	sets := make(map[model.SetHash]model.PolicySet)
 	for i, e := range bound {
-		set := effectiveSet(out.Results[i])
-		if len(set.Entries) > 0 {
-			sets[set.Hash] = set
+		result := &out.Results[i]
+		result.Set = effectiveSet(*result)
+		if len(result.Set.Entries) > 0 {
+			sets[result.Set.Hash] = result.Set
 		}
-		r.Desired.Endpoints = append(r.Desired.Endpoints, endpointRow(e, set, out.Results[i].Isolate))
+		r.Desired.Endpoints = append(r.Desired.Endpoints, endpointRow(e, *result))
 	}
 	for _, set := range sets {
 		r.Desired.Sets = append(r.Desired.Sets, set)
@@ -72,30 +74,25 @@ func effectiveSet(r policy.Result) model.PolicySet {
 	return model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
 }
 
-func endpointRow(e boundEndpoint, set model.PolicySet, isolate [2]bool) model.EndpointRow {
+func endpointRow(e boundEndpoint, r policy.Result) model.EndpointRow {
 	return model.EndpointRow{
 		Slot: e.Slot, ID: e.ID, IfIndex: e.HostIfIndex, IfName: e.HostIfName,
-		Identity: e.identity.ID, Set: set.Hash,
-		EnforceEgress: isolate[model.Egress], EnforceIngress: isolate[model.Ingress],
+		Identity: e.identity.ID, Set: r.Set.Hash,
+		EnforceEgress: r.Isolate[model.Egress], EnforceIngress: r.Isolate[model.Ingress],
 		MTU: e.MTU, MAC: e.MAC, HostMAC: e.HostMAC, IPv4: e.IPv4, IPv6: e.IPv6,
 	}
 }
 
 // portsByIdentity gathers the named ports of all pods by their identity, each
 // once and sorted.
-func portsByIdentity(node Node, s state.Snapshot) map[model.IdentityID][]model.NamedPort {
-	byLabels := make(map[string]model.IdentityID, len(s.Identities))
-	for _, id := range s.Identities {
-		byLabels[id.Labels.Key()] = id.ID
-	}
-	labelsOf := LabelsOf(node, s)
+func portsByIdentity(identityOf identityFinder, pods []model.Pod) map[model.IdentityID][]model.NamedPort {
 	out := make(map[model.IdentityID][]model.NamedPort)
-	for _, p := range s.Pods {
+	for _, p := range pods {
 		if len(p.Ports) == 0 || p.HostNetwork {
 			continue
 		}
-		if id, ok := byLabels[labelsOf(p).Key()]; ok {
-			out[id] = append(out[id], p.Ports...)
+		if id, ok := identityOf(p); ok {
+			out[id.ID] = append(out[id.ID], p.Ports...)
 		}
 	}
 	for id, ports := range out {

@@ -16,7 +16,8 @@ import (
 	"github.com/weftmesh/weft/pkg/state"
 )
 
-// makeView tells a compilation in the terms of those who ask.
+// makeView tells a compilation, its sets as the kernel gets them, in the terms of
+// those who ask.
 func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out policy.Output) View {
 	v := View{Revision: s.Revision, Names: &flow.Maps{
 		Workloads:  make(map[netip.Addr]flow.Workload),
@@ -29,9 +30,8 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out p
 	for i, e := range bound {
 		r := out.Results[i]
 		using[e.identity.ID]++
-		set := effectiveSet(r)
 		v.Endpoints = append(v.Endpoints, EndpointView{
-			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: set.Entries,
+			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: r.Set.Entries,
 		})
 		for _, key := range r.Policies {
 			selected[key] = append(selected[key], e.ID)
