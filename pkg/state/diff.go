@@ -9,9 +9,9 @@ import (
 )
 
 // replaceAll makes the table hold exactly want: rows that are equal stay as
-// they are. keep, if given, tells which rows stay though they are not wanted.
+// they are.
 func replaceAll[T any](
-	txn statedb.WriteTxn, table statedb.RWTable[T], want []T, key func(T) string, keep func(T) bool,
+	txn statedb.WriteTxn, table statedb.RWTable[T], want []T, key func(T) string,
 ) (bool, error) {
 	changed := false
 	have := make(map[string]T)
@@ -31,9 +31,6 @@ func replaceAll[T any](
 		changed = true
 	}
 	for _, row := range have {
-		if keep != nil && keep(row) {
-			continue
-		}
 		if _, _, err := table.Delete(txn, row); err != nil {
 			return changed, err
 		}

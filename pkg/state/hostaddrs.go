@@ -27,6 +27,6 @@ func (t *Tables) ReplaceHostAddrs(addrs []netip.Addr) (model.Revision, error) {
 		rows[i] = hostAddr{Addr: a.Unmap().WithZone("")}
 	}
 	return t.edit([]statedb.TableMeta{t.hostAddrs}, func(txn statedb.WriteTxn) (bool, error) {
-		return replaceAll(txn, t.hostAddrs, rows, hostAddrKey, nil)
+		return replaceAll(txn, t.hostAddrs, rows, hostAddrKey)
 	})
 }

@@ -23,6 +23,6 @@ func identityKey(i model.Identity) string { return fmt.Sprintf("%010d", i.ID) }
 // ReplaceIdentities makes the cluster's identities exactly those given.
 func (t *Tables) ReplaceIdentities(ids []model.Identity) (model.Revision, error) {
 	return t.edit([]statedb.TableMeta{t.identities}, func(txn statedb.WriteTxn) (bool, error) {
-		return replaceAll(txn, t.identities, ids, identityKey, nil)
+		return replaceAll(txn, t.identities, ids, identityKey)
 	})
 }

@@ -31,16 +31,16 @@ func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
 		if err := note(t.replacePods(txn, s.Pods)); err != nil {
 			return false, err
 		}
-		if err := note(replaceAll(txn, t.namespaces, s.Namespaces, namespaceKey, nil)); err != nil {
+		if err := note(replaceAll(txn, t.namespaces, s.Namespaces, namespaceKey)); err != nil {
 			return false, err
 		}
-		if err := note(replaceAll(txn, t.services, s.Services, serviceKey, nil)); err != nil {
+		if err := note(replaceAll(txn, t.services, s.Services, serviceKey)); err != nil {
 			return false, err
 		}
-		if err := note(replaceAll(txn, t.slices, s.EndpointSlices, sliceKey, nil)); err != nil {
+		if err := note(replaceAll(txn, t.slices, s.EndpointSlices, sliceKey)); err != nil {
 			return false, err
 		}
-		if err := note(replaceAll(txn, t.policies, numbered(s.Policies), policyKey, nil)); err != nil {
+		if err := note(replaceAll(txn, t.policies, numbered(s.Policies), policyKey)); err != nil {
 			return false, err
 		}
 		if err := note(t.markSynced(txn)); err != nil {
@@ -68,7 +68,7 @@ func (t *Tables) replacePods(txn statedb.WriteTxn, want []model.Pod) (bool, erro
 		pod.Orphan = true
 		all = append(all[:len(all):len(all)], pod)
 	}
-	return replaceAll(txn, t.pods, all, podKey, nil)
+	return replaceAll(txn, t.pods, all, podKey)
 }
 
 func (t *Tables) markSynced(txn statedb.WriteTxn) (bool, error) {
