@@ -24,7 +24,7 @@ type kernel struct {
 }
 
 // fetchKernel has apt download what a meta-package such as
-// linux-image-cloud-amd64 stands for now, and unpacks it under cache. What is
+// linux-image-cloud-amd64 stands for, and unpacks it under cache. What is
 // there from an earlier time is used as it is.
 func fetchKernel(ctx context.Context, meta, cache string) (kernel, error) {
 	name, err := imagePackage(ctx, meta)
