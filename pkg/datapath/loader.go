@@ -95,19 +95,21 @@ func (d *Datapath) open(cfg Config) error {
 	if err := d.load(spec, adopted); err != nil { // takes a second: nothing waits for it
 		return err
 	}
-	if err := adopted.carryOver(); err != nil {
+	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
 		return err
 	}
-	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
+	// Between the two passes a flow may be born that the new programs do not know
+	// yet: nothing belongs there but the change of programs itself.
+	if err := adopted.carryOver(); err != nil {
 		return err
 	}
 	if err := d.attacher.adopt(); err != nil {
 		return fmt.Errorf("replacing the programs in use: %w", err)
 	}
-	if err := attachSockets(d.pins, cfg.Cgroup, &d.progs, d.log); err != nil {
+	if err := adopted.finish(); err != nil {
 		return err
 	}
-	if err := adopted.finish(); err != nil {
+	if err := attachSockets(d.pins, cfg.Cgroup, &d.progs, d.log); err != nil {
 		return err
 	}
 	return d.readState()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -43,9 +44,10 @@ func (a *adoption) carryOver() error {
 }
 
 // finish is the second pass, after the last program was replaced: it fetches
-// the flows that the old programs made meanwhile. Then the old maps go.
+// the flows that the old programs made meanwhile, unanswered ones first, for an
+// answer that comes before its flow is refused. Then the old maps go.
 func (a *adoption) finish() error {
-	for _, m := range a.moves {
+	for _, m := range slices.Backward(a.moves) {
 		if !m.pin.live {
 			continue
 		}
