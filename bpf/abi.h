@@ -315,6 +315,7 @@ struct weft_config {
 	__u32 alive_every;   /* s between reports about a living flow */
 	__u32 flow_events;   /* 0: no events */
 	__u32 set_retval;    /* 0: the kernel has no bpf_set_retval in socket hooks */
+	__u32 old_ct;        /* 1: flows are fetched from conntrack of another layout */
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

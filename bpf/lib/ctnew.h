@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "ct.h"
+#include "ctold.h"
 #include "decide.h"
 #include "flow.h"
 
@@ -241,14 +241,14 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	return reason;
 }
 
-/* Counts a packet of an unanswered flow that stands; its first answer moves it. */
-static __always_inline int weft_ct_pending(struct weft_pkt *p, struct weft_ct *ct,
-					   struct weft_ct_elem *e, bool reply)
+/* Counts a packet of a flow that stands; its first answer moves it to the answered. */
+static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct,
+					  struct weft_ct_elem *e, bool reply, bool answered)
 {
 	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
 
 	weft_ct_seen(p, ct, reply);
-	if (!reply || (p->tcp & TCP_RST))
+	if (answered || !reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;
 	return weft_ct_answer(p, e, false, gen);
@@ -263,7 +263,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	struct weft_ct_elem e;
 	struct weft_ep_row *own;
 	struct weft_ct *ct;
-	bool answered, reply;
+	bool answered = false, reply;
 
 	weft_memset(&e, 0, sizeof(e));
 	if (!p)
@@ -272,17 +272,15 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!own)
 		return WEFT_DROP_NO_ENDPOINT;
 	weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_ct_find(&e.key, p->family);
-	answered = ct != NULL;
-	if (!ct)
-		ct = weft_ctn_find(&e.key, p->family);
+	ct = weft_ct_any(&e.key, p->family, &answered);
 	if (!ct && p->frag == WEFT_FRAG_LATER &&
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
-	if (ct && !answered) {
+	/* An answered one has been looked at before, if it was not fetched just now. */
+	if (ct && (!answered || weft_cfg.old_ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
-			return weft_ct_pending(p, ct, &e, reply);
+			return weft_ct_stands(p, ct, &e, reply, answered);
 	}
 	return weft_ct_judge(ctx, p, own, ct, &e, answered);
 }

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "ct.h"
+#include "ctold.h"
 
 struct weft_quoted {
 	union weft_addr src;
@@ -77,7 +77,7 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	struct weft_ep_row *own;
 	union weft_ct_key key;
 	struct weft_ct *ct;
-	bool known;
+	bool known, answered;
 	__u32 off;
 
 	weft_memset(&key, 0, sizeof(key));
@@ -92,9 +92,7 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	    (p->hook == WEFT_EGRESS && !weft_same_ip6(&q.dst, p->src.b)))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	p->src_b = weft_ct_fill(&key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
-	ct = weft_ct_find(&key, p->family);
-	if (!ct)
-		ct = weft_ctn_find(&key, p->family);
+	ct = weft_ct_any(&key, p->family, &answered);
 	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* An error goes against the packet it quotes. */

@@ -33,14 +33,20 @@ func (m AttachMode) String() string {
 
 // attacher puts both programs on devices, in one of the kernel's ways.
 type attacher interface {
-	// adopt replaces the programs on every device that has ours, without a
-	// moment in which a device has none, and forgets devices that are gone.
-	adopt() error
+	// replace puts what choose gives in place of each program of ours in use,
+	// without a moment in which a device has none, and forgets devices that are
+	// gone.
+	replace(choose chooser) error
+	// takeOver moves devices that are attached in another of the kernel's ways.
+	takeOver() error
 	// attach is idempotent; it returns when both programs are in place.
 	attach(ifindex uint32, ifname string) error
 	// detach of a device that has no programs, or is gone, succeeds.
 	detach(ifname string) error
 }
+
+// chooser gives the program to follow the one in use; 0: there is none.
+type chooser func(s side, inUse ebpf.ProgramID) (*ebpf.Program, error)
 
 // newAttacher settles the mode.
 func newAttacher(mode AttachMode, p pins, progs *weftbpf.BpfPrograms, log *slog.Logger) (attacher, error) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -30,21 +31,21 @@ type clsactAttacher struct {
 	log   *slog.Logger
 }
 
-func (c *clsactAttacher) adopt() error {
+func (c *clsactAttacher) replace(choose chooser) error {
 	devices, err := filteredDevices()
 	if err != nil {
 		return err
 	}
 	for _, dev := range devices {
-		if err := c.attach(uint32(dev.Index), dev.Name); err != nil {
+		if err := c.put(dev.Index, choose); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 	}
-	return c.takeOverLinks()
+	return nil
 }
 
-// takeOverLinks moves devices that an agent with tcx served to filters.
-func (c *clsactAttacher) takeOverLinks() error {
+// takeOver moves devices that an agent with tcx served to filters.
+func (c *clsactAttacher) takeOver() error {
 	links := tcxAttacher{pins: c.pins, sides: c.sides, log: c.log}
 	devices, err := net.Interfaces()
 	if err != nil {
@@ -68,10 +69,23 @@ func (c *clsactAttacher) attach(ifindex uint32, _ string) error {
 	if err := netlink.QdiscAdd(clsactQdisc(int(ifindex))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("adding a clsact qdisc: %w", err)
 	}
+	return c.put(int(ifindex), func(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil })
+}
+
+// put makes or replaces the filters of a device.
+func (c *clsactAttacher) put(ifindex int, choose chooser) error {
 	for _, s := range c.sides {
+		inUse, err := filterProgram(ifindex, s.parent)
+		if err != nil {
+			return fmt.Errorf("looking for a filter: %w", err)
+		}
+		prog, err := choose(s, inUse)
+		if err != nil {
+			return err
+		}
 		filter := &netlink.BpfFilter{
-			FilterAttrs:  ourFilter(int(ifindex), s.parent),
-			Fd:           s.prog.FD(),
+			FilterAttrs:  ourFilter(ifindex, s.parent),
+			Fd:           prog.FD(),
 			Name:         s.name,
 			DirectAction: true,
 		}
@@ -128,17 +142,13 @@ func filteredDevices() ([]net.Interface, error) {
 // countFilters tells how many filters of a device's clsact qdisc are ours, and
 // how many are not.
 func countFilters(ifindex int) (ours, others int, err error) {
-	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
 	for _, parent := range []uint32{clsactIngress, clsactEgress} {
-		filters, err := netlink.FilterList(dev, parent)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) {
-			continue // no clsact qdisc, or the device has just gone
-		}
+		filters, err := filtersOf(ifindex, parent)
 		if err != nil {
 			return 0, 0, err
 		}
 		for _, f := range filters {
-			if f.Attrs().Handle == filterHandle && f.Attrs().Priority == filterPriority {
+			if isOurs(f) {
 				ours++
 			} else {
 				others++
@@ -146,6 +156,31 @@ func countFilters(ifindex int) (ours, others int, err error) {
 		}
 	}
 	return ours, others, nil
+}
+
+// filterProgram tells which program our filter runs, 0 if there is none.
+func filterProgram(ifindex int, parent uint32) (ebpf.ProgramID, error) {
+	filters, err := filtersOf(ifindex, parent)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range filters {
+		if bpf, ok := f.(*netlink.BpfFilter); ok && isOurs(f) {
+			return ebpf.ProgramID(bpf.Id), nil
+		}
+	}
+	return 0, nil
+}
+
+func isOurs(f netlink.Filter) bool {
+	return f.Attrs().Handle == filterHandle && f.Attrs().Priority == filterPriority
+}
+
+// filtersOf is empty without a clsact qdisc, and for a device that has just gone.
+func filtersOf(ifindex int, parent uint32) ([]netlink.Filter, error) {
+	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
+	filters, err := netlink.FilterList(dev, parent)
+	return filters, ignoreGone(err)
 }
 
 // removeFilters removes our filters, and the qdisc when it has no others.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,7 @@ type tcxAttacher struct {
 	log   *slog.Logger
 }
 
-func (t *tcxAttacher) adopt() error {
+func (t *tcxAttacher) replace(choose chooser) error {
 	entries, err := os.ReadDir(t.pins.linksDir())
 	if err != nil {
 		return fmt.Errorf("listing pinned links: %w", err)
@@ -33,16 +34,16 @@ func (t *tcxAttacher) adopt() error {
 			if !strings.HasSuffix(e.Name(), s.suffix) {
 				continue
 			}
-			if err := t.replace(filepath.Join(t.pins.linksDir(), e.Name()), s); err != nil {
+			if err := t.replaceIn(filepath.Join(t.pins.linksDir(), e.Name()), s, choose); err != nil {
 				return fmt.Errorf("link %s: %w", e.Name(), err)
 			}
 		}
 	}
-	return t.takeOverFilters()
+	return nil
 }
 
-// takeOverFilters moves devices that an agent without tcx served to links.
-func (t *tcxAttacher) takeOverFilters() error {
+// takeOver moves devices that an agent without tcx served to links.
+func (t *tcxAttacher) takeOver() error {
 	devices, err := filteredDevices()
 	if err != nil {
 		return err
@@ -58,16 +59,20 @@ func (t *tcxAttacher) takeOverFilters() error {
 	return nil
 }
 
-// replace puts the program into a pinned link. The link of a device that is
+// replaceIn puts another program into a pinned link. The link of a device that is
 // gone holds nothing any more, and its pin goes.
-func (t *tcxAttacher) replace(path string, s side) error {
-	l, ifindex, err := openLink(path)
+func (t *tcxAttacher) replaceIn(path string, s side, choose chooser) error {
+	l, at, err := openLink(path)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if ifindex != 0 {
-		err := l.Update(s.prog)
+	if at.ifindex != 0 {
+		prog, err := choose(s, at.program)
+		if err != nil {
+			return err
+		}
+		err = l.Update(prog)
 		if !errors.Is(err, unix.ENOLINK) {
 			return err
 		}
@@ -76,21 +81,27 @@ func (t *tcxAttacher) replace(path string, s side) error {
 	return os.Remove(path)
 }
 
-// openLink opens a pinned link and tells its device, 0 if that is gone.
-func openLink(path string) (link.Link, uint32, error) {
+// linkPlace is where a link is: its device, 0 if that is gone, and its program.
+type linkPlace struct {
+	ifindex uint32
+	program ebpf.ProgramID
+}
+
+func openLink(path string) (link.Link, linkPlace, error) {
 	l, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
-		return nil, 0, err
+		return nil, linkPlace{}, err
 	}
 	info, err := l.Info()
 	if err != nil {
 		l.Close()
-		return nil, 0, fmt.Errorf("reading the link: %w", err)
+		return nil, linkPlace{}, fmt.Errorf("reading the link: %w", err)
 	}
+	place := linkPlace{program: info.Program}
 	if tcx := info.TCX(); tcx != nil {
-		return l, tcx.Ifindex, nil
+		place.ifindex = tcx.Ifindex
 	}
-	return l, 0, nil
+	return l, place, nil
 }
 
 func (t *tcxAttacher) attach(ifindex uint32, ifname string) error {
@@ -99,7 +110,7 @@ func (t *tcxAttacher) attach(ifindex uint32, ifname string) error {
 		l, have, err := openLink(path)
 		if err == nil {
 			l.Close()
-			if have == ifindex {
+			if have.ifindex == ifindex {
 				continue
 			}
 			if err := removeLink(path); err != nil { // a device of an earlier pod

@@ -98,15 +98,7 @@ func (d *Datapath) open(cfg Config) error {
 	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
 		return err
 	}
-	// Between the two passes a flow may be born that the new programs do not know
-	// yet: nothing belongs there but the change of programs itself.
-	if err := adopted.carryOver(); err != nil {
-		return err
-	}
-	if err := d.attacher.adopt(); err != nil {
-		return fmt.Errorf("replacing the programs in use: %w", err)
-	}
-	if err := adopted.finish(); err != nil {
+	if err := d.putInUse(cfg, adopted); err != nil {
 		return err
 	}
 	if err := attachSockets(d.pins, cfg.Cgroup, &d.progs, d.log); err != nil {

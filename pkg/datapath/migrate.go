@@ -43,10 +43,10 @@ func (a *adoption) carryOver() error {
 	return nil
 }
 
-// finish is the second pass, after the last program was replaced: it fetches
-// the flows that the old programs made meanwhile, unanswered ones first, for an
-// answer that comes before its flow is refused. Then the old maps go.
-func (a *adoption) finish() error {
+// fetchRest is the second pass, when no program writes the old tables any more:
+// it fetches the flows that the old programs entered meanwhile, unanswered ones
+// first, for an answer that comes before its flow is refused.
+func (a *adoption) fetchRest() error {
 	for _, m := range slices.Backward(a.moves) {
 		if !m.pin.live {
 			continue
@@ -55,6 +55,11 @@ func (a *adoption) finish() error {
 			return fmt.Errorf("carrying over the last of map %s: %w", m.pin.name, err)
 		}
 	}
+	return nil
+}
+
+// removeOld lets the old maps go.
+func (a *adoption) removeOld() error {
 	for _, path := range a.oldPins {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing the pin of an old map: %w", err)

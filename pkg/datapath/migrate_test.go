@@ -197,7 +197,8 @@ func TestFlowsBornBetweenThePassesAreFetched(t *testing.T) {
 	must(t, now.Put(before, newer)) // the new programs saw ten packets more
 	between, born := ct4(2, 1)
 	old.put(t, between, born)
-	must(t, adopted.finish())
+	must(t, adopted.fetchRest())
+	must(t, adopted.removeOld())
 
 	var got weftbpf.BpfWeftCt4Row
 	must(t, now.Lookup(between, &got))

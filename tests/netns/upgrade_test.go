@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -34,6 +35,7 @@ func TestUpgradeAndRollback(t *testing.T) {
 				t.Errorf("the programs are still %v", now)
 			}
 			sameState(t, "after the upgrade", kernelState(t), before)
+			crossedAtOnce(t, n)
 
 			ok(t, n.agent.Stop())
 			n.startAgent("weft-agent")
@@ -44,8 +46,18 @@ func TestUpgradeAndRollback(t *testing.T) {
 				t.Errorf("the programs are %v, not those of before %v", now, tags)
 			}
 			sameState(t, "after the rollback", kernelState(t), before)
+			crossedAtOnce(t, n)
 			sameState(t, "with what a fresh agent writes", before, n.fresh())
 		})
+	}
+}
+
+// crossedAtOnce asserts that the agent did not have to replace the programs of a
+// moving conntrack device by device, in which case flows can fall into a gap.
+func crossedAtOnce(t *testing.T, n *node) {
+	t.Helper()
+	if strings.Contains(n.agent.Log(), "device by device") {
+		t.Errorf("devices changed one after the other:\n%s", n.agent.Log())
 	}
 }
 

@@ -70,6 +70,7 @@ type BpfWeftConfig struct {
 	AliveEvery   uint32
 	FlowEvents   uint32
 	SetRetval    uint32
+	OldCt        uint32
 }
 
 type BpfWeftCounter struct {
@@ -499,13 +500,18 @@ const (
 	BpfMapWeftAffinity   = "weft_affinity"
 	BpfMapWeftBackend    = "weft_backend"
 	BpfMapWeftCt4        = "weft_ct4"
+	BpfMapWeftCt4Old     = "weft_ct4_old"
 	BpfMapWeftCt6        = "weft_ct6"
+	BpfMapWeftCt6Old     = "weft_ct6_old"
 	BpfMapWeftCtn4       = "weft_ctn4"
+	BpfMapWeftCtn4Old    = "weft_ctn4_old"
 	BpfMapWeftCtn6       = "weft_ctn6"
+	BpfMapWeftCtn6Old    = "weft_ctn6_old"
 	BpfMapWeftDrops      = "weft_drops"
 	BpfMapWeftEp         = "weft_ep"
 	BpfMapWeftEpstat     = "weft_epstat"
 	BpfMapWeftEvents     = "weft_events"
+	BpfMapWeftFetched    = "weft_fetched"
 	BpfMapWeftFrag       = "weft_frag"
 	BpfMapWeftGen        = "weft_gen"
 	BpfMapWeftIf         = "weft_if"
@@ -537,6 +543,7 @@ const (
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
 	BpfProgWeftToPod     = "weft_to_pod"
 	BpfVarWeftCfg        = "weft_cfg"
+	BpfVarWeftOldAt      = "weft_old_at"
 	BpfVarWeftTypes      = "weft_types"
 )
 
@@ -603,13 +610,18 @@ type BpfMapSpecs struct {
 	WeftAffinity *ebpf.MapSpec `ebpf:"weft_affinity"`
 	WeftBackend  *ebpf.MapSpec `ebpf:"weft_backend"`
 	WeftCt4      *ebpf.MapSpec `ebpf:"weft_ct4"`
+	WeftCt4Old   *ebpf.MapSpec `ebpf:"weft_ct4_old"`
 	WeftCt6      *ebpf.MapSpec `ebpf:"weft_ct6"`
+	WeftCt6Old   *ebpf.MapSpec `ebpf:"weft_ct6_old"`
 	WeftCtn4     *ebpf.MapSpec `ebpf:"weft_ctn4"`
+	WeftCtn4Old  *ebpf.MapSpec `ebpf:"weft_ctn4_old"`
 	WeftCtn6     *ebpf.MapSpec `ebpf:"weft_ctn6"`
+	WeftCtn6Old  *ebpf.MapSpec `ebpf:"weft_ctn6_old"`
 	WeftDrops    *ebpf.MapSpec `ebpf:"weft_drops"`
 	WeftEp       *ebpf.MapSpec `ebpf:"weft_ep"`
 	WeftEpstat   *ebpf.MapSpec `ebpf:"weft_epstat"`
 	WeftEvents   *ebpf.MapSpec `ebpf:"weft_events"`
+	WeftFetched  *ebpf.MapSpec `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
 	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
 	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
@@ -635,6 +647,7 @@ type BpfMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfVariableSpecs struct {
 	WeftCfg   *ebpf.VariableSpec `ebpf:"weft_cfg"`
+	WeftOldAt *ebpf.VariableSpec `ebpf:"weft_old_at"`
 	WeftTypes *ebpf.VariableSpec `ebpf:"weft_types"`
 }
 
@@ -661,13 +674,18 @@ type BpfMaps struct {
 	WeftAffinity *ebpf.Map `ebpf:"weft_affinity"`
 	WeftBackend  *ebpf.Map `ebpf:"weft_backend"`
 	WeftCt4      *ebpf.Map `ebpf:"weft_ct4"`
+	WeftCt4Old   *ebpf.Map `ebpf:"weft_ct4_old"`
 	WeftCt6      *ebpf.Map `ebpf:"weft_ct6"`
+	WeftCt6Old   *ebpf.Map `ebpf:"weft_ct6_old"`
 	WeftCtn4     *ebpf.Map `ebpf:"weft_ctn4"`
+	WeftCtn4Old  *ebpf.Map `ebpf:"weft_ctn4_old"`
 	WeftCtn6     *ebpf.Map `ebpf:"weft_ctn6"`
+	WeftCtn6Old  *ebpf.Map `ebpf:"weft_ctn6_old"`
 	WeftDrops    *ebpf.Map `ebpf:"weft_drops"`
 	WeftEp       *ebpf.Map `ebpf:"weft_ep"`
 	WeftEpstat   *ebpf.Map `ebpf:"weft_epstat"`
 	WeftEvents   *ebpf.Map `ebpf:"weft_events"`
+	WeftFetched  *ebpf.Map `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
 	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
 	WeftIf       *ebpf.Map `ebpf:"weft_if"`
@@ -693,13 +711,18 @@ func (m *BpfMaps) Close() error {
 		m.WeftAffinity,
 		m.WeftBackend,
 		m.WeftCt4,
+		m.WeftCt4Old,
 		m.WeftCt6,
+		m.WeftCt6Old,
 		m.WeftCtn4,
+		m.WeftCtn4Old,
 		m.WeftCtn6,
+		m.WeftCtn6Old,
 		m.WeftDrops,
 		m.WeftEp,
 		m.WeftEpstat,
 		m.WeftEvents,
+		m.WeftFetched,
 		m.WeftFrag,
 		m.WeftGen,
 		m.WeftIf,
@@ -726,6 +749,7 @@ func (m *BpfMaps) Close() error {
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfVariables struct {
 	WeftCfg   *ebpf.Variable `ebpf:"weft_cfg"`
+	WeftOldAt *ebpf.Variable `ebpf:"weft_old_at"`
 	WeftTypes *ebpf.Variable `ebpf:"weft_types"`
 }
 
