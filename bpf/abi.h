@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "abi_nat.h"
 #include "abi_service.h"
 
 /* The way a packet goes, seen from the endpoint. */
@@ -47,6 +48,8 @@ enum weft_reason {
 	WEFT_DROP_CT_FULL = 15,        /* no room for the flow */
 	WEFT_DROP_MULTICAST = 16,      /* multicast or broadcast from a pod */
 	WEFT_DROP_REDIRECT = 17,       /* local delivery failed */
+	WEFT_DROP_SNAT_PORTS = 18,     /* no port is left for the flow on the way out */
+	WEFT_DROP_NAT_FULL = 19,       /* no room for a translation, or to write it */
 	WEFT_REASON_MAX,
 };
 
@@ -169,6 +172,7 @@ enum weft_ct_flag {
 	WEFT_CT_REFUSED = 1 << 2, /* not let pass any more, its end was reported; also stale */
 	WEFT_CT_CLOSING = 1 << 3, /* TCP: FIN from both or RST */
 	WEFT_CT_ICMP = 1 << 4,
+	WEFT_CT_NAT = 1 << 5, /* has keys in weft_nat4 or 6, which end with it */
 };
 
 /*
@@ -316,6 +320,8 @@ struct weft_config {
 	__u32 flow_events;   /* 0: no events */
 	__u32 set_retval;    /* 0: the kernel has no bpf_set_retval in socket hooks */
 	__u32 old_ct;        /* 1: flows are fetched from conntrack of another layout */
+	__u32 snat_first;    /* ports that translated flows get if theirs is taken */
+	__u32 snat_last;
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

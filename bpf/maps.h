@@ -267,3 +267,44 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } weft_sock_over SEC(".maps");
+
+/*
+ * Translated flows, two keys each, made and removed together (lib/nat.h). What
+ * finds no room is refused; nothing is pushed out, as that would break a flow.
+ */
+#define WEFT_MAX_NAT4 262144
+#define WEFT_MAX_NAT6 131072
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_NAT4);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_nat4_key);
+	__type(value, struct weft_nat);
+} weft_nat4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_NAT6);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_nat6_key);
+	__type(value, struct weft_nat);
+} weft_nat6 SEC(".maps");
+
+/* Devices by which packets leave the cluster. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct weft_uplink_row);
+} weft_uplink SEC(".maps");
+
+/* The host's addresses: flows that left with one that it has no more are over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_home_key);
+	__type(value, __u32);
+} weft_home SEC(".maps");

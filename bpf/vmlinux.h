@@ -44,12 +44,19 @@ enum {
 	BPF_EXIST = 2,
 };
 
+#define WEFT_EEXIST 17 /* EEXIST of the kernel */
+
 #define BPF_F_NO_PREALLOC (1U << 0)
+#define BPF_F_RECOMPUTE_CSUM (1ULL << 0)
+#define BPF_F_PSEUDO_HDR (1ULL << 4)
+#define BPF_F_MARK_MANGLED_0 (1ULL << 5)
+#define BPF_F_CURRENT_NETNS (-1LL)
 #define BPF_SK_STORAGE_GET_F_CREATE (1ULL << 0)
 #define BPF_RB_NO_WAKEUP (1ULL << 0)
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)
 #define BPF_RB_AVAIL_DATA 0
 
+#define TC_ACT_UNSPEC (-1)
 #define TC_ACT_OK 0
 #define TC_ACT_SHOT 2
 #define TC_ACT_REDIRECT 7
@@ -90,6 +97,25 @@ struct __sk_buff {
 };
 
 struct bpf_sock;
+struct sock_common;
+
+/* A socket as the kernel looks it up: seen from a packet that comes for it. */
+struct bpf_sock_tuple {
+	union {
+		struct {
+			__be32 saddr;
+			__be32 daddr;
+			__be16 sport;
+			__be16 dport;
+		} ipv4;
+		struct {
+			__be32 saddr[4];
+			__be32 daddr[4];
+			__be16 sport;
+			__be16 dport;
+		} ipv6;
+	};
+};
 
 struct bpf_sock_addr {
 	__u32 user_family;

@@ -4,6 +4,7 @@
  * one collection. A hook each has its own file.
  */
 #include "workload.c"
+#include "uplink.c"
 #include "ctmgr.c"
 #include "socket.c"
 

@@ -17,6 +17,8 @@ const volatile struct weft_config weft_cfg = {
 	.alive_every = 60,
 	.flow_events = 1,
 	.set_retval = 1,
+	.snat_first = 32768,
+	.snat_last = 65535,
 };
 
 /*
@@ -33,9 +35,12 @@ const volatile struct weft_types {
 	enum weft_flow_type flow_type;
 	enum weft_algorithm algorithm;
 	enum weft_backend_state backend_state;
+	enum weft_nat_kind nat_kind;
+	enum weft_nat_flag nat_flag;
 	struct weft_pol_key pol_key[0];
 	struct weft_pol pol[0];
 	struct weft_pend_row pend[0];
 	struct weft_sweep sweep[0];
 	struct weft_gc gc[0];
+	struct weft_natgc nat_gc[0];
 } weft_types = {};

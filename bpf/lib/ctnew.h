@@ -9,6 +9,7 @@
 #include "ctold.h"
 #include "decide.h"
 #include "flow.h"
+#include "nat.h"
 
 /*
  * An entry and its key. Stack is short: where an IPv4 row has its padding, which
@@ -56,6 +57,7 @@ static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct we
 {
 	const union weft_ct_key *old = (const void *)&row->key;
 	struct weft_ct *ct;
+	__u8 flags;
 
 	if (!row->family)
 		return;
@@ -63,8 +65,11 @@ static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct we
 	if (!ct)
 		return;
 	weft_ct_over(old, ct, row->family, 0);
-	if (weft_ctn_del(old, row->family) == 0)
-		__sync_fetch_and_add(&stat->pend_evicted, 1);
+	flags = ct->flags;
+	if (weft_ctn_del(old, row->family))
+		return;
+	__sync_fetch_and_add(&stat->pend_evicted, 1);
+	weft_nat_end(old, flags, row->family);
 }
 
 /* Takes the next place in the ring of the endpoint that answers for the flow. */
@@ -215,6 +220,8 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	if (fresh) {
 		reply = false;
 		weft_ct_begin(p, &e->ct);
+		if (known)
+			e->ct.flags |= ct->flags & WEFT_CT_NAT; /* its keys go on */
 	} else {
 		weft_ct_again(p, &e->ct, ct);
 	}

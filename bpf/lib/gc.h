@@ -3,6 +3,7 @@
 #pragma once
 
 #include "flow.h"
+#include "nat.h"
 
 struct weft_gc_state {
 	__u64 live;
@@ -56,11 +57,15 @@ static long weft_gc4(struct bpf_map *map, struct weft_ct4_key *key, struct weft_
 		     struct weft_gc_state *s)
 {
 	union weft_ct_key k;
+	__u8 flags;
 
 	weft_memset(&k, 0, sizeof(k));
 	k.v4 = *key;
-	if (weft_gc_flow(&k, ct, s, 4, key->proto))
-		bpf_map_delete_elem(map, &k);
+	if (!weft_gc_flow(&k, ct, s, 4, key->proto))
+		return 0;
+	flags = ct->flags;
+	if (!bpf_map_delete_elem(map, &k))
+		weft_nat_end(&k, flags, 4);
 	return 0;
 }
 
@@ -68,10 +73,14 @@ static long weft_gc6(struct bpf_map *map, struct weft_ct6_key *key, struct weft_
 		     struct weft_gc_state *s)
 {
 	union weft_ct_key k;
+	__u8 flags;
 
 	k.v6 = *key;
-	if (weft_gc_flow(&k, ct, s, 6, key->proto))
-		bpf_map_delete_elem(map, &k);
+	if (!weft_gc_flow(&k, ct, s, 6, key->proto))
+		return 0;
+	flags = ct->flags;
+	if (!bpf_map_delete_elem(map, &k))
+		weft_nat_end(&k, flags, 6);
 	return 0;
 }
 

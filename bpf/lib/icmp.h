@@ -13,6 +13,7 @@ struct weft_quoted {
 	union weft_addr src;
 	union weft_addr dst;
 	__be16 port[2];
+	__u16 l4_off; /* from the start of the frame */
 	__u8 proto;
 };
 
@@ -23,6 +24,7 @@ static __always_inline bool weft_quoted_ports(struct __sk_buff *ctx, struct weft
 	bool icmp = q->proto == PROTO_ICMP || q->proto == PROTO_ICMP6;
 
 	q->port[0] = q->port[1] = 0;
+	q->l4_off = off;
 	if (!icmp && q->proto != PROTO_TCP && q->proto != PROTO_UDP && q->proto != PROTO_SCTP)
 		return true;
 	if (!weft_load(ctx, off, &h, 8))

@@ -38,6 +38,9 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* Beside WEFT_PASSED and the reasons: let pass without a further look. */
+#define WEFT_AS_IS (-1)
+
 struct weft_eth {
 	__u8 dst[6];
 	__u8 src[6];

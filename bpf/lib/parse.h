@@ -11,6 +11,9 @@
 #define WEFT_EXT_MAX 6      /* extension headers walked */
 #define WEFT_DIRECT_MAX 255 /* farthest transport header read in place */
 
+/* Enough of the packet in one piece for Ethernet, IPv6 and TCP. */
+#define WEFT_LINEAR (ETH_LEN + IP6_LEN + 20)
+
 static __always_inline __u8 weft_icmp4_kind(__u8 type)
 {
 	switch (type) {
@@ -273,4 +276,15 @@ static __always_inline int weft_parse_ip6(struct __sk_buff *ctx, struct weft_pkt
 	if (p->proto == PROTO_ICMP || p->proto == PROTO_IGMP || p->proto == PROTO_NONE)
 		return WEFT_DROP_UNSUPPORTED_L4;
 	return weft_parse_l4(ctx, p, tot + ETH_LEN - p->l4_off);
+}
+
+static __always_inline void weft_begin(struct __sk_buff *ctx, struct weft_pkt *p, __u8 hook)
+{
+	__u32 segs = ctx->gso_segs;
+
+	weft_memset(p, 0, sizeof(*p));
+	p->hook = p->dir = hook;
+	p->now = bpf_jiffies64();
+	p->len = ctx->len;
+	p->segs = segs ? segs : 1;
 }

@@ -9,12 +9,6 @@
 #include "parse.h"
 #include "spoof.h"
 
-/* Let pass to the stack or to the pod without conntrack. */
-#define WEFT_AS_IS (-1)
-
-/* Enough of the packet in one piece for Ethernet, IPv6 and TCP. */
-#define WEFT_LINEAR (ETH_LEN + IP6_LEN + 20)
-
 /* Group reports tell the host nothing it needs, so they are dropped without a word. */
 static __always_inline int weft_multicast(struct weft_pkt *p, const __u8 hook, bool group)
 {
@@ -147,15 +141,4 @@ static __always_inline int weft_examine(struct __sk_buff *ctx, struct weft_pkt *
 		return reason ? reason : WEFT_AS_IS;
 	}
 	return WEFT_DROP_UNSUPPORTED_L3;
-}
-
-static __always_inline void weft_begin(struct __sk_buff *ctx, struct weft_pkt *p, __u8 hook)
-{
-	__u32 segs = ctx->gso_segs;
-
-	weft_memset(p, 0, sizeof(*p));
-	p->hook = p->dir = hook;
-	p->now = bpf_jiffies64();
-	p->len = ctx->len;
-	p->segs = segs ? segs : 1;
 }

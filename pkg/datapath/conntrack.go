@@ -21,6 +21,7 @@ type GCStats struct {
 	Unanswered uint64 // flows left that were not
 	Expired    uint64 // flows removed
 	Drops      uint64 // reports of drops flushed
+	Translated uint64 // flows left that are translated
 }
 
 // sweep has every flow with an address in one of the prefixes decided again at
@@ -75,7 +76,11 @@ func (d *Datapath) CollectGarbage() (GCStats, error) {
 	if err := runSyscall(d.progs.WeftCtGc, &arg); err != nil {
 		return GCStats{}, fmt.Errorf("collecting ended flows: %w", err)
 	}
-	d.tracked = GCStats{Answered: arg.Live, Unanswered: arg.Pending, Expired: arg.Expired, Drops: arg.Drops}
+	var nat weftbpf.BpfWeftNatgc
+	if err := runSyscall(d.progs.WeftNatGc, &nat); err != nil {
+		return GCStats{}, fmt.Errorf("collecting translated flows: %w", err)
+	}
+	d.tracked = GCStats{Translated: nat.Live, Answered: arg.Live, Unanswered: arg.Pending, Expired: arg.Expired, Drops: arg.Drops}
 	return d.tracked, nil
 }
 

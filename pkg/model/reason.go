@@ -43,6 +43,8 @@ func ReasonTexts() []ReasonText {
 		{"CT_FULL", "no room in the connection table"},
 		{"MULTICAST", "multicast or broadcast from a pod"},
 		{"REDIRECT", "delivery to the local pod failed"},
+		{"SNAT_PORTS", "no port of the node is left for the flow on its way out"},
+		{"NAT_FULL", "no room for a translated flow, or no memory to write its packet"},
 	}
 }
 

@@ -71,6 +71,8 @@ type BpfWeftConfig struct {
 	FlowEvents   uint32
 	SetRetval    uint32
 	OldCt        uint32
+	SnatFirst    uint32
+	SnatLast     uint32
 }
 
 type BpfWeftCounter struct {
@@ -135,6 +137,7 @@ const (
 	BpfWeftCtFlagWEFT_CT_REFUSED BpfWeftCtFlag = 4
 	BpfWeftCtFlagWEFT_CT_CLOSING BpfWeftCtFlag = 8
 	BpfWeftCtFlagWEFT_CT_ICMP    BpfWeftCtFlag = 16
+	BpfWeftCtFlagWEFT_CT_NAT     BpfWeftCtFlag = 32
 )
 
 type BpfWeftDir uint32
@@ -261,6 +264,11 @@ type BpfWeftHitKey struct {
 	Backend uint32
 }
 
+type BpfWeftHomeKey struct {
+	_    structs.HostLayout
+	Addr [16]uint8
+}
+
 type BpfWeftIp struct {
 	_        structs.HostLayout
 	Identity uint32
@@ -278,6 +286,62 @@ type BpfWeftIp6Key struct {
 	_         structs.HostLayout
 	Prefixlen uint32
 	Addr      [16]uint8
+}
+
+type BpfWeftNat struct {
+	_       structs.HostLayout
+	Addr    [16]uint8
+	Port    uint16
+	Flags   uint8
+	Pad     uint8
+	Created uint32
+	Seen    uint32
+	Service uint32
+	Backend uint32
+}
+
+type BpfWeftNat4Key struct {
+	_     structs.HostLayout
+	Src   uint32
+	Dst   uint32
+	Sport uint16
+	Dport uint16
+	Proto uint8
+	Kind  uint8
+	Pad   [2]uint8
+}
+
+type BpfWeftNat6Key struct {
+	_     structs.HostLayout
+	Src   [16]uint8
+	Dst   [16]uint8
+	Sport uint16
+	Dport uint16
+	Proto uint8
+	Kind  uint8
+	Pad   [2]uint8
+}
+
+type BpfWeftNatFlag uint32
+
+const (
+	BpfWeftNatFlagWEFT_NAT_DST  BpfWeftNatFlag = 1
+	BpfWeftNatFlagWEFT_NAT_HOST BpfWeftNatFlag = 2
+)
+
+type BpfWeftNatKind uint32
+
+const (
+	BpfWeftNatKindWEFT_NAT_OUT  BpfWeftNatKind = 0
+	BpfWeftNatKindWEFT_NAT_IN   BpfWeftNatKind = 1
+	BpfWeftNatKindWEFT_NAT_FWD  BpfWeftNatKind = 2
+	BpfWeftNatKindWEFT_NAT_BACK BpfWeftNatKind = 3
+)
+
+type BpfWeftNatgc struct {
+	_       structs.HostLayout
+	Live    uint64
+	Expired uint64
 }
 
 type BpfWeftPair struct {
@@ -347,7 +411,9 @@ const (
 	BpfWeftReasonWEFT_DROP_CT_FULL        BpfWeftReason = 15
 	BpfWeftReasonWEFT_DROP_MULTICAST      BpfWeftReason = 16
 	BpfWeftReasonWEFT_DROP_REDIRECT       BpfWeftReason = 17
-	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 18
+	BpfWeftReasonWEFT_DROP_SNAT_PORTS     BpfWeftReason = 18
+	BpfWeftReasonWEFT_DROP_NAT_FULL       BpfWeftReason = 19
+	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 20
 )
 
 type BpfWeftReserved uint32
@@ -443,6 +509,8 @@ type BpfWeftTypes struct {
 	FlowType     uint32
 	Algorithm    uint32
 	BackendState uint32
+	NatKind      uint32
+	NatFlag      uint32
 	PolKey       [0]struct {
 		_         structs.HostLayout
 		Prefixlen uint32
@@ -491,6 +559,17 @@ type BpfWeftTypes struct {
 		Expired uint64
 		Drops   uint64
 	}
+	NatGc [0]struct {
+		_       structs.HostLayout
+		Live    uint64
+		Expired uint64
+	}
+}
+
+type BpfWeftUplinkRow struct {
+	_   structs.HostLayout
+	Ip4 uint32
+	Ip6 [16]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -514,12 +593,15 @@ const (
 	BpfMapWeftFetched    = "weft_fetched"
 	BpfMapWeftFrag       = "weft_frag"
 	BpfMapWeftGen        = "weft_gen"
+	BpfMapWeftHome       = "weft_home"
 	BpfMapWeftIf         = "weft_if"
 	BpfMapWeftIfHi       = "weft_if_hi"
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
+	BpfMapWeftNat4       = "weft_nat4"
+	BpfMapWeftNat6       = "weft_nat6"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftSock       = "weft_sock"
@@ -530,17 +612,21 @@ const (
 	BpfMapWeftSvcHits    = "weft_svc_hits"
 	BpfMapWeftSvcSlot    = "weft_svc_slot"
 	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftUplink     = "weft_uplink"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
 	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
 	BpfProgWeftRecvmsg4  = "weft_recvmsg4"
 	BpfProgWeftRecvmsg6  = "weft_recvmsg6"
 	BpfProgWeftSendmsg4  = "weft_sendmsg4"
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
+	BpfProgWeftToNet     = "weft_to_net"
 	BpfProgWeftToPod     = "weft_to_pod"
 	BpfVarWeftCfg        = "weft_cfg"
 	BpfVarWeftOldAt      = "weft_old_at"
@@ -593,13 +679,16 @@ type BpfProgramSpecs struct {
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
 	WeftRecvmsg4  *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
 	WeftRecvmsg6  *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
 	WeftSendmsg4  *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
 }
 
@@ -624,12 +713,15 @@ type BpfMapSpecs struct {
 	WeftFetched  *ebpf.MapSpec `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
 	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
+	WeftHome     *ebpf.MapSpec `ebpf:"weft_home"`
 	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
 	WeftIfHi     *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4      *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6      *ebpf.MapSpec `ebpf:"weft_ip6"`
 	WeftLost     *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics  *ebpf.MapSpec `ebpf:"weft_metrics"`
+	WeftNat4     *ebpf.MapSpec `ebpf:"weft_nat4"`
+	WeftNat6     *ebpf.MapSpec `ebpf:"weft_nat6"`
 	WeftPend     *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets  *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftSock     *ebpf.MapSpec `ebpf:"weft_sock"`
@@ -640,6 +732,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits  *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot  *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept    *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftUplink   *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -688,12 +781,15 @@ type BpfMaps struct {
 	WeftFetched  *ebpf.Map `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
 	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
+	WeftHome     *ebpf.Map `ebpf:"weft_home"`
 	WeftIf       *ebpf.Map `ebpf:"weft_if"`
 	WeftIfHi     *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4      *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6      *ebpf.Map `ebpf:"weft_ip6"`
 	WeftLost     *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics  *ebpf.Map `ebpf:"weft_metrics"`
+	WeftNat4     *ebpf.Map `ebpf:"weft_nat4"`
+	WeftNat6     *ebpf.Map `ebpf:"weft_nat6"`
 	WeftPend     *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets  *ebpf.Map `ebpf:"weft_polsets"`
 	WeftSock     *ebpf.Map `ebpf:"weft_sock"`
@@ -704,6 +800,7 @@ type BpfMaps struct {
 	WeftSvcHits  *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot  *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept    *ebpf.Map `ebpf:"weft_swept"`
+	WeftUplink   *ebpf.Map `ebpf:"weft_uplink"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -725,12 +822,15 @@ func (m *BpfMaps) Close() error {
 		m.WeftFetched,
 		m.WeftFrag,
 		m.WeftGen,
+		m.WeftHome,
 		m.WeftIf,
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
 		m.WeftLost,
 		m.WeftMetrics,
+		m.WeftNat4,
+		m.WeftNat6,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
@@ -741,6 +841,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftUplink,
 	)
 }
 
@@ -761,13 +862,16 @@ type BpfPrograms struct {
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
 	WeftRecvmsg4  *ebpf.Program `ebpf:"weft_recvmsg4"`
 	WeftRecvmsg6  *ebpf.Program `ebpf:"weft_recvmsg6"`
 	WeftSendmsg4  *ebpf.Program `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
 }
 
@@ -777,13 +881,16 @@ func (p *BpfPrograms) Close() error {
 		p.WeftConnect6,
 		p.WeftCtGc,
 		p.WeftCtSweep,
+		p.WeftFromNet,
 		p.WeftFromPod,
+		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
 		p.WeftRecvmsg4,
 		p.WeftRecvmsg6,
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
+		p.WeftToNet,
 		p.WeftToPod,
 	)
 }

@@ -33,12 +33,15 @@ const (
 	BpfMapWeftFetched    = "weft_fetched"
 	BpfMapWeftFrag       = "weft_frag"
 	BpfMapWeftGen        = "weft_gen"
+	BpfMapWeftHome       = "weft_home"
 	BpfMapWeftIf         = "weft_if"
 	BpfMapWeftIfHi       = "weft_if_hi"
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
+	BpfMapWeftNat4       = "weft_nat4"
+	BpfMapWeftNat6       = "weft_nat6"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftSock       = "weft_sock"
@@ -49,17 +52,21 @@ const (
 	BpfMapWeftSvcHits    = "weft_svc_hits"
 	BpfMapWeftSvcSlot    = "weft_svc_slot"
 	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftUplink     = "weft_uplink"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
 	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
 	BpfProgWeftRecvmsg4  = "weft_recvmsg4"
 	BpfProgWeftRecvmsg6  = "weft_recvmsg6"
 	BpfProgWeftSendmsg4  = "weft_sendmsg4"
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
+	BpfProgWeftToNet     = "weft_to_net"
 	BpfProgWeftToPod     = "weft_to_pod"
 	BpfVarWeftCfg        = "weft_cfg"
 	BpfVarWeftOldAt      = "weft_old_at"
@@ -112,13 +119,16 @@ type BpfProgramSpecs struct {
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
 	WeftRecvmsg4  *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
 	WeftRecvmsg6  *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
 	WeftSendmsg4  *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
 }
 
@@ -143,12 +153,15 @@ type BpfMapSpecs struct {
 	WeftFetched  *ebpf.MapSpec `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
 	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
+	WeftHome     *ebpf.MapSpec `ebpf:"weft_home"`
 	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
 	WeftIfHi     *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4      *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6      *ebpf.MapSpec `ebpf:"weft_ip6"`
 	WeftLost     *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics  *ebpf.MapSpec `ebpf:"weft_metrics"`
+	WeftNat4     *ebpf.MapSpec `ebpf:"weft_nat4"`
+	WeftNat6     *ebpf.MapSpec `ebpf:"weft_nat6"`
 	WeftPend     *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets  *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftSock     *ebpf.MapSpec `ebpf:"weft_sock"`
@@ -159,6 +172,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits  *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot  *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept    *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftUplink   *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -207,12 +221,15 @@ type BpfMaps struct {
 	WeftFetched  *ebpf.Map `ebpf:"weft_fetched"`
 	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
 	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
+	WeftHome     *ebpf.Map `ebpf:"weft_home"`
 	WeftIf       *ebpf.Map `ebpf:"weft_if"`
 	WeftIfHi     *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4      *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6      *ebpf.Map `ebpf:"weft_ip6"`
 	WeftLost     *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics  *ebpf.Map `ebpf:"weft_metrics"`
+	WeftNat4     *ebpf.Map `ebpf:"weft_nat4"`
+	WeftNat6     *ebpf.Map `ebpf:"weft_nat6"`
 	WeftPend     *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets  *ebpf.Map `ebpf:"weft_polsets"`
 	WeftSock     *ebpf.Map `ebpf:"weft_sock"`
@@ -223,6 +240,7 @@ type BpfMaps struct {
 	WeftSvcHits  *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot  *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept    *ebpf.Map `ebpf:"weft_swept"`
+	WeftUplink   *ebpf.Map `ebpf:"weft_uplink"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -244,12 +262,15 @@ func (m *BpfMaps) Close() error {
 		m.WeftFetched,
 		m.WeftFrag,
 		m.WeftGen,
+		m.WeftHome,
 		m.WeftIf,
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
 		m.WeftLost,
 		m.WeftMetrics,
+		m.WeftNat4,
+		m.WeftNat6,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
@@ -260,6 +281,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftUplink,
 	)
 }
 
@@ -280,13 +302,16 @@ type BpfPrograms struct {
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
 	WeftRecvmsg4  *ebpf.Program `ebpf:"weft_recvmsg4"`
 	WeftRecvmsg6  *ebpf.Program `ebpf:"weft_recvmsg6"`
 	WeftSendmsg4  *ebpf.Program `ebpf:"weft_sendmsg4"`
 	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
 }
 
@@ -296,13 +321,16 @@ func (p *BpfPrograms) Close() error {
 		p.WeftConnect6,
 		p.WeftCtGc,
 		p.WeftCtSweep,
+		p.WeftFromNet,
 		p.WeftFromPod,
+		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
 		p.WeftRecvmsg4,
 		p.WeftRecvmsg6,
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
+		p.WeftToNet,
 		p.WeftToPod,
 	)
 }

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The way out of the cluster and back. What a pod sends to the outside leaves with
+ * the node's address and a port of the node's; its answers are turned back before
+ * the stack sees them. Policy was asked at the pod's device, about the pod. All
+ * else passes untouched, also what cannot be read: the host's traffic is not ours.
+ */
+#pragma once
+
+#include "flow.h"
+#include "frag.h"
+#include "naterr.h"
+#include "natport.h"
+#include "parse.h"
+
+#define WEFT_ID_LOCAL_MIN (1U << 24) /* identities of prefixes, outside of the cluster */
+
+/* Protocols whose sums cover addresses, at places that are not known here. */
+#define PROTO_DCCP 33
+#define PROTO_UDPLITE 136
+
+/* Neither the cluster's nor a node's. */
+static __always_inline bool weft_outside(const struct weft_ip *ip)
+{
+	return !ip->slot &&
+	       (ip->identity == WEFT_ID_WORLD_IPV4 || ip->identity == WEFT_ID_WORLD_IPV6 ||
+		ip->identity >= WEFT_ID_LOCAL_MIN);
+}
+
+/*
+ * Whether the flow goes on under the pod's own address: one that was opened from
+ * outside, and one of TCP that was answered before its device became an uplink.
+ */
+static __always_inline bool weft_keeps_source(const struct weft_pkt *p, const struct weft_ct *ct,
+					      bool answered)
+{
+	if (weft_ct_reply(p, ct))
+		return true;
+	return answered && p->proto == PROTO_TCP && !(ct->flags & WEFT_CT_NAT) &&
+	       (p->tcp & (TCP_SYN | TCP_ACK)) != TCP_SYN;
+}
+
+/* Whether a flow of this kind can be known by its answers. */
+static __always_inline bool weft_can_leave(const struct weft_pkt *p)
+{
+	if (weft_nat_icmp(p->proto))
+		return p->kind == WEFT_ICMP_QUERY;
+	return p->proto != PROTO_AH && p->proto != PROTO_DCCP && p->proto != PROTO_UDPLITE;
+}
+
+/* A flow of a pod to the outside that has no translation yet. */
+static __always_inline int weft_masquerade(struct __sk_buff *ctx, struct weft_pkt *p,
+					   struct weft_nat *to)
+{
+	__u32 ifindex = ctx->ifindex;
+	struct weft_uplink_row *up = bpf_map_lookup_elem(&weft_uplink, &ifindex);
+	union weft_ct_key key;
+	struct weft_ct *ct;
+	bool answered;
+
+	if (!up || !(p->family == 4 ? up->ip4 : up->ip6[0]))
+		return WEFT_AS_IS;
+	if (p->frag == WEFT_FRAG_LATER) /* its first one was let pass as it is, or never came */
+		return weft_frag_find(p) ? WEFT_DROP_FRAGMENT : WEFT_AS_IS;
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_find(&key, p->family);
+	answered = ct != NULL;
+	if (!ct)
+		ct = weft_ctn_find(&key, p->family);
+	if (ct && weft_keeps_source(p, ct, answered))
+		return WEFT_AS_IS;
+	if (!weft_can_leave(p))
+		return WEFT_DROP_UNSUPPORTED_L4;
+	if (ct)
+		__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_NAT);
+	if (p->family == 4)
+		weft_memcpy(to->addr, &up->ip4, 4);
+	else
+		weft_memcpy(to->addr, up->ip6, 16);
+	return WEFT_PASSED;
+}
+
+/*
+ * A packet that is no pod's. Its answers would go to a pod if a translated flow has
+ * its address and port towards the same remote: then it gets another port, too.
+ */
+static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_nat *to)
+{
+	union weft_nat_key key;
+
+	if (p->frag == WEFT_FRAG_LATER || !weft_can_leave(p))
+		return WEFT_AS_IS;
+	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	if (weft_likely(!weft_nat_find(&key, p->family)))
+		return WEFT_AS_IS;
+	to->flags = WEFT_NAT_HOST;
+	weft_memcpy(to->addr, &p->src, 16);
+	return WEFT_PASSED;
+}
+
+/*
+ * Whether a packet that has no translation is to get one (WEFT_PASSED, and to has
+ * the address), to go on as it is, or to be dropped.
+ */
+__noinline int weft_uplink_new(struct __sk_buff *ctx, struct weft_pkt *p, struct weft_nat *to)
+{
+	struct weft_ep_row *ep;
+	struct weft_ip ip;
+
+	if (!p || !to)
+		return WEFT_AS_IS;
+	if (!ctx->ingress_ifindex)
+		return weft_make_way(p, to);
+	weft_ip_get(p->family, &p->src, &ip);
+	ep = ip.slot ? weft_ep_get(ip.slot) : NULL;
+	if (!ep)
+		return weft_make_way(p, to);
+	if (ep->ifindex != ctx->ingress_ifindex)
+		return WEFT_AS_IS; /* from elsewhere, with a pod's address */
+	p->own_slot = ip.slot;
+	p->ident[0] = ep->identity;
+	weft_ip_get(p->family, &p->dst, &ip);
+	p->ident[1] = p->peer = ip.identity;
+	return weft_outside(&ip) ? weft_masquerade(ctx, p, to) : WEFT_AS_IS;
+}
+
+/* Reads the packet; false: it is not for translation. */
+static __always_inline bool weft_uplink_read(struct __sk_buff *ctx, struct weft_pkt *p,
+					     const __u8 family)
+{
+	p->family = family;
+	return (family == 4 ? weft_parse_ip4(ctx, p) : weft_parse_ip6(ctx, p)) == WEFT_PASSED;
+}
+
+static __always_inline int weft_uplink_write(struct __sk_buff *ctx, struct weft_pkt *p,
+					     struct weft_nat *n, const __u8 family)
+{
+	if (p->frag == WEFT_FRAG_FIRST)
+		weft_frag_keep(p);
+	weft_nat_seen(n, p->now);
+	return weft_nat_write(ctx, p, n, family) ? WEFT_PASSED : WEFT_DROP_NAT_FULL;
+}
+
+/* Gives a packet without a translation one, if it is to have one. */
+static __always_inline int weft_out_new(struct __sk_buff *ctx, struct weft_pkt *p,
+					const __u8 family)
+{
+	struct weft_nat to = {};
+	struct weft_nat *n;
+	int reason;
+
+	/* An open connection of the host's had its port since it began. */
+	if (!ctx->ingress_ifindex && p->proto == PROTO_TCP &&
+	    (p->tcp & (TCP_SYN | TCP_ACK)) != TCP_SYN)
+		return WEFT_PASSED;
+	reason = weft_uplink_new(ctx, p, &to);
+	if (reason)
+		return reason;
+	reason = weft_nat_source(ctx, p, &to);
+	if (reason)
+		return reason;
+	n = weft_nat_of(p, family, WEFT_NAT_OUT);
+	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_DROP_NAT_FULL;
+}
+
+static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pkt *p,
+					   const __u8 family)
+{
+	struct weft_nat *n = NULL;
+
+	if (!weft_uplink_read(ctx, p, family))
+		return WEFT_PASSED;
+	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
+		return weft_nat_error(ctx, p, WEFT_NAT_OUT);
+	if ((p->frag != WEFT_FRAG_LATER || !weft_frag_find(p)) &&
+	    (!p->kind || p->kind == WEFT_ICMP_QUERY))
+		n = weft_nat_of(p, family, WEFT_NAT_OUT);
+	if (weft_likely(n))
+		return weft_uplink_write(ctx, p, n, family);
+	return weft_out_new(ctx, p, family);
+}
+
+static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt *p,
+					  const __u8 family)
+{
+	struct weft_nat *n;
+
+	if (!weft_uplink_read(ctx, p, family))
+		return WEFT_PASSED;
+	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
+		return weft_nat_error(ctx, p, WEFT_NAT_IN);
+	if (p->kind && p->kind != WEFT_ICMP_REPLY)
+		return WEFT_PASSED;
+	if (p->frag == WEFT_FRAG_LATER && weft_frag_find(p))
+		return WEFT_PASSED;
+	n = weft_nat_of(p, family, WEFT_NAT_IN);
+	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_PASSED;
+}
+
+/* Gives WEFT_PASSED, WEFT_AS_IS or the reason to drop the packet. */
+static __always_inline int weft_uplink_packet(struct __sk_buff *ctx, struct weft_pkt *p,
+					      const __u8 way)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct weft_eth *eth;
+
+	if (weft_unlikely(data + WEFT_LINEAR > end && (__u32)(end - data) < p->len)) {
+		bpf_skb_pull_data(ctx, p->len < WEFT_LINEAR ? p->len : WEFT_LINEAR);
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
+	eth = data;
+	if ((void *)(eth + 1) > end || ctx->vlan_present)
+		return WEFT_PASSED;
+	if (eth->proto == bpf_htons(ETH_IP4))
+		return way == WEFT_EGRESS ? weft_out_packet(ctx, p, 4) : weft_in_packet(ctx, p, 4);
+	if (eth->proto == bpf_htons(ETH_IP6))
+		return way == WEFT_EGRESS ? weft_out_packet(ctx, p, 6) : weft_in_packet(ctx, p, 6);
+	return WEFT_PASSED;
+}

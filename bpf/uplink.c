@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A device by which packets leave the cluster. What passes goes on to the
+ * programs of others on the device.
+ */
+#include "lib/uplink.h"
+
+static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
+{
+	struct weft_pkt p;
+	int reason;
+
+	weft_begin(ctx, &p, way);
+	reason = weft_uplink_packet(ctx, &p, way);
+	return reason > 0 ? weft_refuse(ctx, &p, reason) : TC_ACT_UNSPEC;
+}
+
+SEC("tcx/ingress")
+int weft_from_net(struct __sk_buff *ctx)
+{
+	return weft_at_uplink(ctx, WEFT_INGRESS);
+}
+
+SEC("tcx/egress")
+int weft_to_net(struct __sk_buff *ctx)
+{
+	return weft_at_uplink(ctx, WEFT_EGRESS);
+}
