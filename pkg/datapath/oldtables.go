@@ -26,7 +26,7 @@ type oldTables struct {
 func (a *adoption) oldTables() (*oldTables, error) {
 	t := &oldTables{from: make(map[string]*ebpf.Map)}
 	for _, m := range a.moves {
-		if !m.pin.live {
+		if m.pin.old == "" {
 			continue
 		}
 		keys, values, err := entryConverters(m.from, m.spec)
@@ -65,21 +65,20 @@ func (t *oldTables) load(cfg Config, adopted *adoption) (*ebpf.Collection, error
 	}
 	replacements := maps.Clone(adopted.maps)
 	for _, pin := range pinnedMaps() {
-		if !pin.live {
+		if pin.old == "" {
 			continue
 		}
-		reader := pin.name + "_old"
 		if from := t.from[pin.name]; from != nil {
-			spec.Maps[reader] = &ebpf.MapSpec{
-				Name: reader, Type: from.Type(), KeySize: from.KeySize(),
+			spec.Maps[pin.old] = &ebpf.MapSpec{
+				Name: pin.old, Type: from.Type(), KeySize: from.KeySize(),
 				ValueSize: from.ValueSize(), MaxEntries: from.MaxEntries(), Flags: from.Flags(),
 			}
-			replacements[reader] = from
+			replacements[pin.old] = from
 			continue
 		}
 		// Always empty, but long enough for what the programs would read of it.
-		spec.Maps[reader].Value, spec.Maps[reader].ValueSize = nil, oldNone
-		spec.Maps[reader].Key = nil
+		spec.Maps[pin.old].Value, spec.Maps[pin.old].ValueSize = nil, oldNone
+		spec.Maps[pin.old].Key = nil
 	}
 	if err := t.configure(spec); err != nil {
 		return nil, err

@@ -12,6 +12,9 @@ type mapPin struct {
 	// live: programs write entries while they are carried over, so that a second
 	// pass, after the programs were replaced, fetches what came meanwhile.
 	live bool
+	// old is the map by which programs look entries of the old layout up while
+	// they are carried over; empty where they cannot.
+	old string
 }
 
 // pinnedMaps is the one table of the versions of all maps. A change of a key or
@@ -25,10 +28,10 @@ func pinnedMaps() []mapPin {
 		{name: "weft_ip4", version: 1, keep: true},
 		{name: "weft_ip6", version: 1, keep: true},
 		{name: "weft_polsets", version: 1, keep: true},
-		{name: "weft_ct4", version: conntrackVersion, keep: true, live: true},
-		{name: "weft_ct6", version: conntrackVersion, keep: true, live: true},
-		{name: "weft_ctn4", version: conntrackVersion, keep: true, live: true},
-		{name: "weft_ctn6", version: conntrackVersion, keep: true, live: true},
+		{name: "weft_ct4", version: conntrackVersion, keep: true, live: true, old: "weft_ct4_old"},
+		{name: "weft_ct6", version: conntrackVersion, keep: true, live: true, old: "weft_ct6_old"},
+		{name: "weft_ctn4", version: conntrackVersion, keep: true, live: true, old: "weft_ctn4_old"},
+		{name: "weft_ctn6", version: conntrackVersion, keep: true, live: true, old: "weft_ctn6_old"},
 		{name: "weft_pend", version: 1, keep: true},
 		{name: "weft_frag", version: 1},
 		{name: "weft_metrics", version: 2},
