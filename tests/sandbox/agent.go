@@ -122,9 +122,22 @@ func (a *Agent) Ready(ctx context.Context, within time.Duration) (*agentv1.GetSt
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w\nthe agent's log ends:\n%s", ErrNotReady, err, tail(a.Log(), 4<<10))
+		a.tellWhereItStands()
+		return nil, fmt.Errorf("%w: %w\nthe agent's log ends:\n%s", ErrNotReady, err, tail(a.Log(), 32<<10))
 	}
 	return status, nil
+}
+
+// tellWhereItStands ends an agent that does not come up, with the stacks of its
+// goroutines in its log.
+func (a *Agent) tellWhereItStands() {
+	if a.cmd.Process.Signal(syscall.SIGQUIT) != nil {
+		return // it has ended
+	}
+	select {
+	case <-a.done:
+	case <-time.After(5 * time.Second):
+	}
 }
 
 // Hangup has it read its configuration again (SIGHUP).
