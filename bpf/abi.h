@@ -50,6 +50,7 @@ enum weft_reason {
 	WEFT_DROP_REDIRECT = 17,       /* local delivery failed */
 	WEFT_DROP_SNAT_PORTS = 18,     /* no port is left for the flow on the way out */
 	WEFT_DROP_NAT_FULL = 19,       /* no room for a translation, or to write it */
+	WEFT_DROP_NO_BACKEND = 20,     /* nobody serves what was called; the pod is told */
 	WEFT_REASON_MAX,
 };
 
@@ -172,7 +173,8 @@ enum weft_ct_flag {
 	WEFT_CT_REFUSED = 1 << 2, /* not let pass any more, its end was reported; also stale */
 	WEFT_CT_CLOSING = 1 << 3, /* TCP: FIN from both or RST */
 	WEFT_CT_ICMP = 1 << 4,
-	WEFT_CT_NAT = 1 << 5, /* has keys in weft_nat4 or 6, which end with it */
+	WEFT_CT_NAT = 1 << 5,     /* has keys in weft_nat4 or 6, which end with it */
+	WEFT_CT_SERVICE = 1 << 6, /* its answers are translated to a service's address */
 };
 
 /*
@@ -226,8 +228,8 @@ struct weft_pend_row {
 
 /* What the kernel side alone writes about an endpoint, by slot. */
 struct weft_epstat_row {
-	__u32 pend_head; /* next place in the endpoint's ring */
-	__u32 pad;
+	__u32 pend_head;    /* next place in the endpoint's ring */
+	__u32 hairpin;      /* 1: has reached itself through a service */
 	__u64 pend_evicted; /* unanswered flows pushed out by newer ones */
 };
 

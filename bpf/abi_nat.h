@@ -40,8 +40,8 @@ struct weft_nat6_key {
 };
 
 enum weft_nat_flag {
-	WEFT_NAT_DST = 1 << 0,  /* the destination is translated, else the source */
-	WEFT_NAT_HOST = 1 << 1, /* a flow of the host's own, which is not in conntrack */
+	WEFT_NAT_DST = 1 << 0,   /* the destination is translated, else the source */
+	WEFT_NAT_ALONE = 1 << 1, /* not in conntrack: the host's own, or a pod's to itself */
 };
 
 /*
@@ -51,8 +51,8 @@ enum weft_nat_flag {
 struct weft_nat {
 	__u8 addr[16]; /* IPv4 in the first four bytes, the rest zero */
 	__be16 port;
-	__u8 flags; /* enum weft_nat_flag */
-	__u8 pad;
+	__u8 flags;    /* enum weft_nat_flag */
+	__u8 tcp;      /* without conntrack: FIN and RST seen with this key */
 	__u32 created; /* jiffies, low half */
 	__u32 seen;    /* jiffies of the last packet with this key, low half */
 	__u32 service; /* number of the service; 0: none */

@@ -56,7 +56,7 @@ static __always_inline int weft_sock_out(struct bpf_sock_addr *ctx, int family, 
 			return WEFT_ALLOW;
 		}
 	}
-	struct weft_backend_row *b = weft_choose(ctx, svc, &number);
+	struct weft_backend_row *b = weft_choose(bpf_get_netns_cookie(ctx), svc, &number);
 	if (!b)
 		return weft_sock_refuse();
 	__builtin_memcpy(back.addr, b->addr, sizeof(back.addr));

@@ -51,6 +51,7 @@ enum {
 #define BPF_F_PSEUDO_HDR (1ULL << 4)
 #define BPF_F_MARK_MANGLED_0 (1ULL << 5)
 #define BPF_F_CURRENT_NETNS (-1LL)
+#define BPF_ADJ_ROOM_MAC 1
 #define BPF_SK_STORAGE_GET_F_CREATE (1ULL << 0)
 #define BPF_RB_NO_WAKEUP (1ULL << 0)
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)

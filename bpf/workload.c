@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The host-side device of a pod: what the pod sends, and what is sent to it. */
+#include "lib/reject.h"
 #include "lib/workload.h"
 
 SEC("tcx/ingress")
@@ -11,10 +12,13 @@ int weft_from_pod(struct __sk_buff *ctx)
 	weft_begin(ctx, &p, WEFT_EGRESS);
 	ctx->mark = 0; /* marks mean something on the host; a pod has no say in it */
 	reason = weft_examine(ctx, &p, WEFT_EGRESS);
-	if (reason == WEFT_PASSED)
+	if (reason == WEFT_PASSED || reason == WEFT_HAIRPIN)
 		reason = weft_deliver(ctx, &p);
-	if (reason > 0)
-		return weft_refuse(ctx, &p, reason);
+	if (reason > 0) {
+		int verdict = weft_refuse(ctx, &p, reason);
+
+		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
+	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
 	if (reason != -TC_ACT_REDIRECT)
 		return TC_ACT_OK;
@@ -30,6 +34,8 @@ int weft_to_pod(struct __sk_buff *ctx)
 
 	weft_begin(ctx, &p, WEFT_INGRESS);
 	reason = weft_examine(ctx, &p, WEFT_INGRESS);
+	if (!reason && weft_unlikely(p.answers))
+		reason = weft_svc_answer(ctx, &p);
 	if (reason > 0)
 		return weft_refuse(ctx, &p, reason);
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);

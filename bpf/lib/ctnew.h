@@ -111,6 +111,8 @@ static __always_inline void weft_ct_begin(struct weft_pkt *p, struct weft_ct *ct
 	ct->created = p->now;
 	ct->reported = p->now;
 	ct->flags = p->src_b ? WEFT_CT_FROM_B : 0;
+	if (p->called)
+		ct->flags |= WEFT_CT_NAT | WEFT_CT_SERVICE;
 	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
 		ct->flags |= WEFT_CT_ICMP;
 		ct->icmp = p->icmp;
@@ -236,6 +238,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->dir = p->hook;
 	p->rule = 0;
 	fresh |= known && (ct->flags & WEFT_CT_REFUSED);
+	p->answers = reply && (e->ct.flags & WEFT_CT_SERVICE);
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
 	weft_ct_note(p, &e->ct, reply);
@@ -255,6 +258,7 @@ static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct
 	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
 
 	weft_ct_seen(p, ct, reply);
+	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
 	if (answered || !reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;
@@ -278,13 +282,13 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	own = weft_ep_get(p->own_slot);
 	if (!own)
 		return WEFT_DROP_NO_ENDPOINT;
-	weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	p->src_b = weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_ct_any(&e.key, p->family, &answered);
 	if (!ct && p->frag == WEFT_FRAG_LATER &&
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
-	/* An answered one has been looked at before, if it was not fetched just now. */
-	if (ct && (!answered || weft_cfg.old_ct)) {
+	/* An answered one was looked at before, unless it was fetched or translated since. */
+	if (ct && (!answered || p->called || weft_cfg.old_ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
 			return weft_ct_stands(p, ct, &e, reply, answered);

@@ -4,6 +4,7 @@
 
 #include "flow.h"
 #include "identity.h"
+#include "svcnat.h"
 
 /* Whether the receiver's device takes the packet, or each segment of it. */
 static __always_inline bool weft_fits(struct __sk_buff *ctx, const struct weft_pkt *p, __u32 mtu)
@@ -62,6 +63,12 @@ static __always_inline int weft_deliver(struct __sk_buff *ctx, struct weft_pkt *
 	if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))
 		return WEFT_PASSED;
 	ifindex = ep->ifindex;
+	if (weft_unlikely(p->answers)) {
+		int reason = weft_svc_answer(ctx, p);
+
+		if (reason)
+			return reason;
+	}
 	if (!weft_hop(ctx, p, ep))
 		return WEFT_DROP_REDIRECT;
 	return bpf_redirect_peer(ifindex, 0) == TC_ACT_REDIRECT ? -TC_ACT_REDIRECT

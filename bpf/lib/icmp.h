@@ -98,7 +98,8 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* An error goes against the packet it quotes. */
-	return weft_ct_holds(ctx, p, own, p->hook, ct, !weft_ct_reply(p, ct))
-		       ? WEFT_PASSED
-		       : WEFT_DROP_ICMP_NO_FLOW;
+	known = weft_ct_reply(p, ct);
+	p->answers = !known && (ct->flags & WEFT_CT_SERVICE);
+	return weft_ct_holds(ctx, p, own, p->hook, ct, !known) ? WEFT_PASSED
+							       : WEFT_DROP_ICMP_NO_FLOW;
 }

@@ -262,6 +262,13 @@ static __always_inline void weft_nat_end(const union weft_ct_key *key, __u8 flag
 	}
 }
 
+/* Notes how far a connection that is not in conntrack is. */
+static __always_inline void weft_nat_follow(struct weft_nat *n, __u8 tcp)
+{
+	if (tcp & (TCP_FIN | TCP_RST))
+		n->tcp |= tcp & (TCP_FIN | TCP_RST);
+}
+
 static __always_inline void weft_nat_seen(struct weft_nat *n, __u32 now)
 {
 	if (n->seen != now) /* spares the other CPUs a line of cache */

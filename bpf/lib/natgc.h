@@ -58,6 +58,17 @@ static __always_inline bool weft_nat_homeless(const struct weft_nat *n, __u32 no
 	       weft_past(now, n->created, weft_cfg.close_timeout);
 }
 
+/* How long a flow that is not in conntrack may be silent. */
+static __always_inline __u32 weft_nat_idle(const struct weft_nat *n, const struct weft_nat *twin,
+					   __u8 proto)
+{
+	if (proto != PROTO_TCP)
+		return weft_cfg.any_timeout;
+	if (((n->tcp | twin->tcp) & TCP_RST) || (n->tcp & twin->tcp & TCP_FIN))
+		return weft_cfg.close_timeout;
+	return weft_cfg.tcp_timeout;
+}
+
 /* Whether a flow, looked at by the key of its way out, is over. */
 static __always_inline bool weft_nat_over(const union weft_nat_key *key, const struct weft_nat *n,
 					  const struct weft_nat_state *s, const __u8 family)
@@ -75,11 +86,11 @@ static __always_inline bool weft_nat_over(const union weft_nat_key *key, const s
 	t = weft_nat_find(&twin, family);
 	if (t) {
 		back = t->seen;
-		if (n->flags & WEFT_NAT_HOST)
-			idle = proto == PROTO_TCP ? weft_cfg.tcp_timeout : weft_cfg.any_timeout;
+		if (n->flags & WEFT_NAT_ALONE)
+			idle = weft_nat_idle(n, t, proto);
 		if (!weft_past(s->now, n->seen, idle) || !weft_past(s->now, back, idle))
 			return false;
-		if (n->flags & WEFT_NAT_HOST)
+		if (n->flags & WEFT_NAT_ALONE)
 			return true;
 		weft_nat_ct_key(&ct, key, &twin, family);
 		return !weft_ct_find(&ct, family) && !weft_ctn_find(&ct, family);

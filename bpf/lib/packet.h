@@ -38,8 +38,10 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* Beside WEFT_PASSED and the reasons: let pass without a further look. */
-#define WEFT_AS_IS (-1)
+/* Beside WEFT_PASSED and the reasons. */
+#define WEFT_AS_IS (-1)   /* let pass without a further look */
+#define WEFT_HAIRPIN (-2) /* from a pod to itself */
+#define WEFT_SERVICE_NEW (-3)
 
 struct weft_eth {
 	__u8 dst[6];
@@ -141,12 +143,14 @@ struct weft_pkt {
 	__u8 proto;
 	__u8 tcp;
 	__u8 ttl;
-	__u8 frag;  /* enum weft_frag_place */
-	__u8 kind;  /* enum weft_icmp_kind */
-	__u8 src_b; /* the sender is side b of the key */
-	__u8 hook;  /* enum weft_dir of the device's endpoint */
-	__u8 dir;   /* enum weft_dir that refused it */
-	__u8 quiet; /* a drop that is counted but not reported */
+	__u8 frag;        /* enum weft_frag_place */
+	__u8 kind;        /* enum weft_icmp_kind */
+	__u8 src_b;       /* the sender is side b of the key */
+	__u8 hook;        /* enum weft_dir of the device's endpoint */
+	__u8 dir;         /* enum weft_dir that refused it */
+	__u8 quiet : 1;   /* a drop that is counted but not reported */
+	__u8 called : 1;  /* to a service, and translated */
+	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
 };
 
 /* Reads from wherever the bytes are; slower than direct access. */

@@ -82,10 +82,10 @@ static __always_inline struct weft_backend_row *weft_choose_slot(const struct we
 
 /* A client with affinity keeps its backend while that takes connections. */
 static __always_inline struct weft_backend_row *
-weft_choose(struct bpf_sock_addr *ctx, const struct weft_svc *svc, __u32 *number)
+weft_choose(__u64 client, const struct weft_svc *svc, __u32 *number)
 {
 	struct weft_client_key key = {
-		.client = bpf_get_netns_cookie(ctx),
+		.client = client,
 		.service = svc->service,
 	};
 	__u32 now = (__u32)bpf_jiffies64();

@@ -93,7 +93,7 @@ static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_n
 	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->dst, &p->src, p->dport, p->sport, p->proto);
 	if (weft_likely(!weft_nat_find(&key, p->family)))
 		return WEFT_AS_IS;
-	to->flags = WEFT_NAT_HOST;
+	to->flags = WEFT_NAT_ALONE;
 	weft_memcpy(to->addr, &p->src, 16);
 	return WEFT_PASSED;
 }
@@ -138,6 +138,7 @@ static __always_inline int weft_uplink_write(struct __sk_buff *ctx, struct weft_
 	if (p->frag == WEFT_FRAG_FIRST)
 		weft_frag_keep(p);
 	weft_nat_seen(n, p->now);
+	weft_nat_follow(n, p->tcp);
 	return weft_nat_write(ctx, p, n, family) ? WEFT_PASSED : WEFT_DROP_NAT_FULL;
 }
 

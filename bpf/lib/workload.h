@@ -8,6 +8,7 @@
 #include "icmp.h"
 #include "parse.h"
 #include "spoof.h"
+#include "svcnat.h"
 
 /* Group reports tell the host nothing it needs, so they are dropped without a word. */
 static __always_inline int weft_multicast(struct weft_pkt *p, const __u8 hook, bool group)
@@ -69,8 +70,10 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		if (reason)
 			return reason;
 	}
-	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
-		return weft_icmp_error(ctx, p);
+	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR)) {
+		reason = hook == WEFT_EGRESS ? weft_nat_error(ctx, p, WEFT_NAT_FWD) : WEFT_PASSED;
+		return reason ? reason : weft_icmp_error(ctx, p);
+	}
 	p->src_b = weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_ct_find(&key, family);
 	if (weft_likely(ct)) {
@@ -78,8 +81,13 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&
 				weft_ct_holds(ctx, p, own, hook, ct, reply))) {
 			weft_ct_seen(p, ct, reply);
+			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 			return WEFT_PASSED;
 		}
+	} else if (hook == WEFT_EGRESS) {
+		reason = weft_svc_call(ctx, p);
+		if (reason)
+			return reason;
 	}
 	return weft_ct_slow(ctx, p);
 }

@@ -45,6 +45,7 @@ func ReasonTexts() []ReasonText {
 		{"REDIRECT", "delivery to the local pod failed"},
 		{"SNAT_PORTS", "no port of the node is left for the flow on its way out"},
 		{"NAT_FULL", "no room for a translated flow, or no memory to write its packet"},
+		{"NO_BACKEND", "nobody serves what the pod called; it was told so"},
 	}
 }
 

@@ -138,6 +138,7 @@ const (
 	BpfWeftCtFlagWEFT_CT_CLOSING BpfWeftCtFlag = 8
 	BpfWeftCtFlagWEFT_CT_ICMP    BpfWeftCtFlag = 16
 	BpfWeftCtFlagWEFT_CT_NAT     BpfWeftCtFlag = 32
+	BpfWeftCtFlagWEFT_CT_SERVICE BpfWeftCtFlag = 64
 )
 
 type BpfWeftDir uint32
@@ -199,7 +200,7 @@ type BpfWeftEpRow struct {
 type BpfWeftEpstatRow struct {
 	_           structs.HostLayout
 	PendHead    uint32
-	Pad         uint32
+	Hairpin     uint32
 	PendEvicted uint64
 }
 
@@ -293,7 +294,7 @@ type BpfWeftNat struct {
 	Addr    [16]uint8
 	Port    uint16
 	Flags   uint8
-	Pad     uint8
+	Tcp     uint8
 	Created uint32
 	Seen    uint32
 	Service uint32
@@ -325,8 +326,8 @@ type BpfWeftNat6Key struct {
 type BpfWeftNatFlag uint32
 
 const (
-	BpfWeftNatFlagWEFT_NAT_DST  BpfWeftNatFlag = 1
-	BpfWeftNatFlagWEFT_NAT_HOST BpfWeftNatFlag = 2
+	BpfWeftNatFlagWEFT_NAT_DST   BpfWeftNatFlag = 1
+	BpfWeftNatFlagWEFT_NAT_ALONE BpfWeftNatFlag = 2
 )
 
 type BpfWeftNatKind uint32
@@ -413,7 +414,8 @@ const (
 	BpfWeftReasonWEFT_DROP_REDIRECT       BpfWeftReason = 17
 	BpfWeftReasonWEFT_DROP_SNAT_PORTS     BpfWeftReason = 18
 	BpfWeftReasonWEFT_DROP_NAT_FULL       BpfWeftReason = 19
-	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 20
+	BpfWeftReasonWEFT_DROP_NO_BACKEND     BpfWeftReason = 20
+	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 21
 )
 
 type BpfWeftReserved uint32

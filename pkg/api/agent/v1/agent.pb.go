@@ -262,6 +262,7 @@ const (
 	DropReason_DROP_REASON_REDIRECT       DropReason = 17
 	DropReason_DROP_REASON_SNAT_PORTS     DropReason = 18
 	DropReason_DROP_REASON_NAT_FULL       DropReason = 19
+	DropReason_DROP_REASON_NO_BACKEND     DropReason = 20
 )
 
 // Enum value maps for DropReason.
@@ -287,6 +288,7 @@ var (
 		17: "DROP_REASON_REDIRECT",
 		18: "DROP_REASON_SNAT_PORTS",
 		19: "DROP_REASON_NAT_FULL",
+		20: "DROP_REASON_NO_BACKEND",
 	}
 	DropReason_value = map[string]int32{
 		"DROP_REASON_NONE":           0,
@@ -309,6 +311,7 @@ var (
 		"DROP_REASON_REDIRECT":       17,
 		"DROP_REASON_SNAT_PORTS":     18,
 		"DROP_REASON_NAT_FULL":       19,
+		"DROP_REASON_NO_BACKEND":     20,
 	}
 )
 
@@ -3456,7 +3459,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
-	"\x11DIRECTION_INGRESS\x10\x02*\xc2\x04\n" +
+	"\x11DIRECTION_INGRESS\x10\x02*\xde\x04\n" +
 	"\n" +
 	"DropReason\x12\x14\n" +
 	"\x10DROP_REASON_NONE\x10\x00\x12\x1b\n" +
@@ -3479,7 +3482,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x15DROP_REASON_MULTICAST\x10\x10\x12\x18\n" +
 	"\x14DROP_REASON_REDIRECT\x10\x11\x12\x1a\n" +
 	"\x16DROP_REASON_SNAT_PORTS\x10\x12\x12\x18\n" +
-	"\x14DROP_REASON_NAT_FULL\x10\x132\xa6\x04\n" +
+	"\x14DROP_REASON_NAT_FULL\x10\x13\x12\x1a\n" +
+	"\x16DROP_REASON_NO_BACKEND\x10\x142\xa6\x04\n" +
 	"\fAgentService\x12N\n" +
 	"\tGetStatus\x12\x1f.weft.agent.v1.GetStatusRequest\x1a .weft.agent.v1.GetStatusResponse\x12Z\n" +
 	"\rListEndpoints\x12#.weft.agent.v1.ListEndpointsRequest\x1a$.weft.agent.v1.ListEndpointsResponse\x12]\n" +
