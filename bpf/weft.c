@@ -6,5 +6,6 @@
 #include "workload.c"
 #include "ctmgr.c"
 #include "socket.c"
+#include "sockiter.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -38,4 +38,5 @@ const volatile struct weft_types {
 	struct weft_pend_row pend[0];
 	struct weft_sweep sweep[0];
 	struct weft_gc gc[0];
+	struct weft_gone gone[0];
 } weft_types = {};

@@ -221,6 +221,11 @@ func (r *Reconciler) AppliedIPs() []model.IPRow {
 	return slices.Collect(maps.Values(r.ips.applied))
 }
 
+// AppliedBackends lists the backends that the kernel holds, or may hold.
+func (r *Reconciler) AppliedBackends() []model.BackendRow {
+	return slices.Collect(maps.Values(r.services.backends.applied))
+}
+
 // NextTry is when the earliest failing row is due; zero if none fails.
 func (r *Reconciler) NextTry() time.Time {
 	var at time.Time

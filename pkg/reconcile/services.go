@@ -60,11 +60,12 @@ func (s *services) adopt(held model.ServiceRows) (drift int) {
 }
 
 func (s *services) pass(want Wanted, now time.Time) (errs []error) {
-	errs = append(errs, s.applyBackends(want.Backends, now)...)
+	errs = append(errs, s.applyBackends(want.Backends, false, now)...)
 	errs = append(errs, s.applySlots(want.Slots, now)...)
 	errs = append(errs, s.applyFrontends(want.Frontends, now)...)
 	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, doubtFrontend, now)...)
 	errs = append(errs, s.trimSlots(want.Slots, now)...)
+	errs = append(errs, s.applyBackends(want.Backends, true, now)...)
 	errs = append(errs, s.removeBackends(want.Backends, now)...)
 	s.backends.forget(want.Backends)
 	s.slots.forget(want.Slots)
@@ -72,8 +73,18 @@ func (s *services) pass(want Wanted, now time.Time) (errs []error) {
 	return errs
 }
 
-func (s *services) applyBackends(want map[uint32]model.BackendRow, now time.Time) []error {
-	return applyBatch(s.backends, want, s.backends.missing(want, now), s.dp.ApplyBackends, doubtBackend, now)
+// applyBackends writes backends. One that is to get less than before is falling:
+// slots may name it, and calls that met only such ones would be refused, so it is
+// written when no slot does any more.
+func (s *services) applyBackends(want map[uint32]model.BackendRow, falling bool, now time.Time) []error {
+	todo := s.backends.missing(want, now)
+	if !falling {
+		todo = slices.DeleteFunc(todo, func(id uint32) bool {
+			have, ok := s.backends.applied[id]
+			return ok && want[id].State > have.State
+		})
+	}
+	return applyBatch(s.backends, want, todo, s.dp.ApplyBackends, doubtBackend, now)
 }
 
 // applySlots writes the tables whose backends are all there. A table that shrinks

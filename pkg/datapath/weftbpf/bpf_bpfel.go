@@ -44,6 +44,7 @@ type BpfWeftBackendState uint32
 const (
 	BpfWeftBackendStateWEFT_BACKEND_ACTIVE   BpfWeftBackendState = 1
 	BpfWeftBackendStateWEFT_BACKEND_DRAINING BpfWeftBackendState = 2
+	BpfWeftBackendStateWEFT_BACKEND_UNREADY  BpfWeftBackendState = 3
 )
 
 type BpfWeftClientKey struct {
@@ -252,6 +253,12 @@ type BpfWeftGc struct {
 	Pending uint64
 	Expired uint64
 	Drops   uint64
+}
+
+type BpfWeftGone struct {
+	_     structs.HostLayout
+	Netns uint32
+	Pad   uint32
 }
 
 type BpfWeftHitKey struct {
@@ -490,6 +497,11 @@ type BpfWeftTypes struct {
 		Expired uint64
 		Drops   uint64
 	}
+	Gone [0]struct {
+		_     structs.HostLayout
+		Netns uint32
+		Pad   uint32
+	}
 }
 
 // Names of all BPF objects in the ELF.
@@ -517,6 +529,7 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftSock       = "weft_sock"
+	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
 	BpfMapWeftSockOver   = "weft_sock_over"
 	BpfMapWeftSvc4       = "weft_svc4"
@@ -528,6 +541,9 @@ const (
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
 	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftEndTcp    = "weft_end_tcp"
+	BpfProgWeftEndUdp    = "weft_end_udp"
+	BpfProgWeftFindGone  = "weft_find_gone"
 	BpfProgWeftFromPod   = "weft_from_pod"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -586,6 +602,9 @@ type BpfProgramSpecs struct {
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -600,34 +619,35 @@ type BpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
-	WeftAffinity *ebpf.MapSpec `ebpf:"weft_affinity"`
-	WeftBackend  *ebpf.MapSpec `ebpf:"weft_backend"`
-	WeftCt4      *ebpf.MapSpec `ebpf:"weft_ct4"`
-	WeftCt6      *ebpf.MapSpec `ebpf:"weft_ct6"`
-	WeftCtn4     *ebpf.MapSpec `ebpf:"weft_ctn4"`
-	WeftCtn6     *ebpf.MapSpec `ebpf:"weft_ctn6"`
-	WeftDrops    *ebpf.MapSpec `ebpf:"weft_drops"`
-	WeftEp       *ebpf.MapSpec `ebpf:"weft_ep"`
-	WeftEpstat   *ebpf.MapSpec `ebpf:"weft_epstat"`
-	WeftEvents   *ebpf.MapSpec `ebpf:"weft_events"`
-	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
-	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
-	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
-	WeftIfHi     *ebpf.MapSpec `ebpf:"weft_if_hi"`
-	WeftIp4      *ebpf.MapSpec `ebpf:"weft_ip4"`
-	WeftIp6      *ebpf.MapSpec `ebpf:"weft_ip6"`
-	WeftLost     *ebpf.MapSpec `ebpf:"weft_lost"`
-	WeftMetrics  *ebpf.MapSpec `ebpf:"weft_metrics"`
-	WeftPend     *ebpf.MapSpec `ebpf:"weft_pend"`
-	WeftPolsets  *ebpf.MapSpec `ebpf:"weft_polsets"`
-	WeftSock     *ebpf.MapSpec `ebpf:"weft_sock"`
-	WeftSockLru  *ebpf.MapSpec `ebpf:"weft_sock_lru"`
-	WeftSockOver *ebpf.MapSpec `ebpf:"weft_sock_over"`
-	WeftSvc4     *ebpf.MapSpec `ebpf:"weft_svc4"`
-	WeftSvc6     *ebpf.MapSpec `ebpf:"weft_svc6"`
-	WeftSvcHits  *ebpf.MapSpec `ebpf:"weft_svc_hits"`
-	WeftSvcSlot  *ebpf.MapSpec `ebpf:"weft_svc_slot"`
-	WeftSwept    *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
+	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
+	WeftCt6       *ebpf.MapSpec `ebpf:"weft_ct6"`
+	WeftCtn4      *ebpf.MapSpec `ebpf:"weft_ctn4"`
+	WeftCtn6      *ebpf.MapSpec `ebpf:"weft_ctn6"`
+	WeftDrops     *ebpf.MapSpec `ebpf:"weft_drops"`
+	WeftEp        *ebpf.MapSpec `ebpf:"weft_ep"`
+	WeftEpstat    *ebpf.MapSpec `ebpf:"weft_epstat"`
+	WeftEvents    *ebpf.MapSpec `ebpf:"weft_events"`
+	WeftFrag      *ebpf.MapSpec `ebpf:"weft_frag"`
+	WeftGen       *ebpf.MapSpec `ebpf:"weft_gen"`
+	WeftIf        *ebpf.MapSpec `ebpf:"weft_if"`
+	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
+	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
+	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
+	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
+	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
+	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
+	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
+	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
+	WeftSockOver  *ebpf.MapSpec `ebpf:"weft_sock_over"`
+	WeftSvc4      *ebpf.MapSpec `ebpf:"weft_svc4"`
+	WeftSvc6      *ebpf.MapSpec `ebpf:"weft_svc6"`
+	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
+	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
+	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -658,34 +678,35 @@ func (o *BpfObjects) Close() error {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
-	WeftAffinity *ebpf.Map `ebpf:"weft_affinity"`
-	WeftBackend  *ebpf.Map `ebpf:"weft_backend"`
-	WeftCt4      *ebpf.Map `ebpf:"weft_ct4"`
-	WeftCt6      *ebpf.Map `ebpf:"weft_ct6"`
-	WeftCtn4     *ebpf.Map `ebpf:"weft_ctn4"`
-	WeftCtn6     *ebpf.Map `ebpf:"weft_ctn6"`
-	WeftDrops    *ebpf.Map `ebpf:"weft_drops"`
-	WeftEp       *ebpf.Map `ebpf:"weft_ep"`
-	WeftEpstat   *ebpf.Map `ebpf:"weft_epstat"`
-	WeftEvents   *ebpf.Map `ebpf:"weft_events"`
-	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
-	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
-	WeftIf       *ebpf.Map `ebpf:"weft_if"`
-	WeftIfHi     *ebpf.Map `ebpf:"weft_if_hi"`
-	WeftIp4      *ebpf.Map `ebpf:"weft_ip4"`
-	WeftIp6      *ebpf.Map `ebpf:"weft_ip6"`
-	WeftLost     *ebpf.Map `ebpf:"weft_lost"`
-	WeftMetrics  *ebpf.Map `ebpf:"weft_metrics"`
-	WeftPend     *ebpf.Map `ebpf:"weft_pend"`
-	WeftPolsets  *ebpf.Map `ebpf:"weft_polsets"`
-	WeftSock     *ebpf.Map `ebpf:"weft_sock"`
-	WeftSockLru  *ebpf.Map `ebpf:"weft_sock_lru"`
-	WeftSockOver *ebpf.Map `ebpf:"weft_sock_over"`
-	WeftSvc4     *ebpf.Map `ebpf:"weft_svc4"`
-	WeftSvc6     *ebpf.Map `ebpf:"weft_svc6"`
-	WeftSvcHits  *ebpf.Map `ebpf:"weft_svc_hits"`
-	WeftSvcSlot  *ebpf.Map `ebpf:"weft_svc_slot"`
-	WeftSwept    *ebpf.Map `ebpf:"weft_swept"`
+	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
+	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
+	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
+	WeftCt6       *ebpf.Map `ebpf:"weft_ct6"`
+	WeftCtn4      *ebpf.Map `ebpf:"weft_ctn4"`
+	WeftCtn6      *ebpf.Map `ebpf:"weft_ctn6"`
+	WeftDrops     *ebpf.Map `ebpf:"weft_drops"`
+	WeftEp        *ebpf.Map `ebpf:"weft_ep"`
+	WeftEpstat    *ebpf.Map `ebpf:"weft_epstat"`
+	WeftEvents    *ebpf.Map `ebpf:"weft_events"`
+	WeftFrag      *ebpf.Map `ebpf:"weft_frag"`
+	WeftGen       *ebpf.Map `ebpf:"weft_gen"`
+	WeftIf        *ebpf.Map `ebpf:"weft_if"`
+	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
+	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
+	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
+	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
+	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
+	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
+	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
+	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
+	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
+	WeftSockOver  *ebpf.Map `ebpf:"weft_sock_over"`
+	WeftSvc4      *ebpf.Map `ebpf:"weft_svc4"`
+	WeftSvc6      *ebpf.Map `ebpf:"weft_svc6"`
+	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
+	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
+	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -711,6 +732,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
+		m.WeftSockEnded,
 		m.WeftSockLru,
 		m.WeftSockOver,
 		m.WeftSvc4,
@@ -737,6 +759,9 @@ type BpfPrograms struct {
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.Program `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.Program `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -753,6 +778,9 @@ func (p *BpfPrograms) Close() error {
 		p.WeftConnect6,
 		p.WeftCtGc,
 		p.WeftCtSweep,
+		p.WeftEndTcp,
+		p.WeftEndUdp,
+		p.WeftFindGone,
 		p.WeftFromPod,
 		p.WeftPeername4,
 		p.WeftPeername6,
