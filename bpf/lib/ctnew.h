@@ -215,6 +215,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	if (fresh) {
 		reply = false;
 		weft_ct_begin(p, &e->ct);
+		weft_ct_service(ctx, p, &e->ct);
 	} else {
 		weft_ct_again(p, &e->ct, ct);
 	}

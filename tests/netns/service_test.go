@@ -76,9 +76,9 @@ endpoints:%s
 }
 
 // serviceNode is a node with a client and two backends.
-func serviceNode(t *testing.T) (n *node, client, a, b *sandbox.Pod) {
+func serviceNode(t *testing.T, settings ...string) (n *node, client, a, b *sandbox.Pod) {
 	t.Helper()
-	n = startNode(t)
+	n = startNode(t, settings...)
 	client, a, b = n.pod("client"), n.pod("back-a"), n.pod("back-b")
 	serve(t, a, 8080)
 	serve(t, b, 8080)

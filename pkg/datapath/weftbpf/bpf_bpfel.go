@@ -220,7 +220,9 @@ type BpfWeftFlow struct {
 	Count    uint32
 	Ifindex  uint32
 	Age      uint32
-	Pad      [3]uint32
+	Service  uint32
+	Backend  uint32
+	Pad      uint32
 }
 
 type BpfWeftFlowType uint32
