@@ -74,8 +74,8 @@ func (s *services) pass(want Wanted, now time.Time) (errs []error) {
 }
 
 // applyBackends writes backends. One that is to get less than before is falling:
-// slots may name it, and calls that met only such ones would be refused, so it is
-// written when no slot does any more.
+// the slots name it still, and calls that met only such ones would be refused, so
+// it is written after them.
 func (s *services) applyBackends(want map[uint32]model.BackendRow, falling bool, now time.Time) []error {
 	todo := s.backends.missing(want, now)
 	if !falling {

@@ -69,7 +69,8 @@ ports:
 endpoints:%s
 `, i, family, map[bool]string{true: " []"}[len(targets) == 0])
 		for _, t := range targets {
-			fmt.Fprintf(&b, "- {addresses: [%q], conditions: %s}\n", []netip.Addr{t.pod.IPv4, t.pod.IPv6}[i], t.conditions)
+			fmt.Fprintf(&b, "- {addresses: [%q], conditions: %s, targetRef: {kind: Pod, namespace: demo, name: %s}}\n",
+				[]netip.Addr{t.pod.IPv4, t.pod.IPv6}[i], t.conditions, t.pod.Name)
 		}
 	}
 	return b.String()
