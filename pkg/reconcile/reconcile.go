@@ -198,7 +198,7 @@ func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
 			continue
 		}
 		p := netip.PrefixFrom(a, a.BitLen())
-		if r.ips.unsure[p] || r.ips.applied[p].Slot != row.Slot {
+		if r.ips.doubted(p) || r.ips.applied[p].Slot != row.Slot {
 			return false
 		}
 	}
@@ -209,7 +209,7 @@ func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
 // it should.
 func (r *Reconciler) behind(want map[uint16]model.EndpointRow) bool {
 	for slot, row := range want {
-		if have, ok := r.endpoints.applied[slot]; ok && (r.endpoints.unsure[slot] || have.Set != row.Set) {
+		if have, ok := r.endpoints.applied[slot]; ok && (r.endpoints.doubted(slot) || have.Set != row.Set) {
 			return true
 		}
 	}
