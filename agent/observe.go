@@ -48,7 +48,11 @@ func (a *agent) metricSources() metrics.Sources {
 			return metrics.Flows{Seen: c.Seen, Lost: c.Lost, Malformed: c.Malformed, Stored: c.Stored}
 		},
 		PairsPushedOut: a.dp.PairsPushedOut,
-		State:          a.stateForMetrics,
+		SocketsEnded: func() (map[string]uint64, error) {
+			n, err := a.dp.SocketsEnded()
+			return map[string]uint64{"tcp": n.TCP, "udp": n.UDP}, err
+		},
+		State: a.stateForMetrics,
 	}
 }
 

@@ -49,6 +49,7 @@ type agent struct {
 	cni      *cniserver.Server
 	pods     *workloadLoop
 	dp       *datapath.Datapath
+	gone     *goneLoop
 	events   *datapath.FlowReader
 	engine   *engine.Engine
 	flows    *flow.Pipeline
@@ -116,6 +117,7 @@ func (a *agent) build() error {
 		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
 		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
 	})
+	a.gone = &goneLoop{log: a.log.With("part", "sockets"), sockets: a.dp, first: a.engine.Realized().WaitFirst}
 	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
 	if a.events, err = a.dp.Flows(); err != nil {
@@ -212,6 +214,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"engine":        a.engine.Run,
 		"flows":         a.flows.Run,
 		"conntrack":     a.collectGarbage,
+		"sockets":       a.gone.Run,
 		"endpoints":     a.cni.Run,
 		"workloads":     a.pods.Run,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
@@ -247,6 +250,6 @@ func (a *agent) api() *api.Server {
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
-		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests)},
+		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status},
 	})
 }

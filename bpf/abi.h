@@ -200,8 +200,8 @@ struct weft_ct {
 	__u32 created;  /* jiffies, low half */
 	__u32 rule[2];  /* rule that allowed it: [0] egress, [1] ingress; 0: none */
 	__u32 reported; /* jiffies of the last event about it */
-	__u32 service;  /* service translation: number of the service, 0: none */
-	__u32 backend;
+	__u32 service;  /* that the initiator asked for: its number; 0: none, or not known */
+	__u32 backend;  /* that was chosen for it */
 #ifdef WEFT_CT_ALT
 	__u8 spare[8];
 #else
@@ -284,7 +284,9 @@ struct weft_flow {
 	__u32 count;   /* packets that a drop event stands for */
 	__u32 ifindex; /* device where it was decided */
 	__u32 age;     /* ms since the flow began */
-	__u32 pad[3];
+	__u32 service; /* that the initiator asked for: its number; 0: none, or not known */
+	__u32 backend; /* that was chosen for it */
+	__u32 pad;
 };
 
 /*

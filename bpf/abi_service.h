@@ -45,6 +45,7 @@ struct weft_slot_key {
 enum weft_backend_state {
 	WEFT_BACKEND_ACTIVE = 1,
 	WEFT_BACKEND_DRAINING = 2, /* keeps what it has, gets nothing new */
+	WEFT_BACKEND_UNREADY = 3,  /* keeps connections only: messages go elsewhere */
 };
 
 struct weft_backend_row {
@@ -102,6 +103,12 @@ struct weft_pair_key {
 	__be16 back_port;
 	__u8 family;
 	__u8 pad[5];
+};
+
+/* What weft_find_gone says of a socket whose backend is gone. */
+struct weft_gone {
+	__u32 netns; /* number of its network namespace, as in /proc/<pid>/ns/net */
+	__u32 pad;
 };
 
 /* Argument of weft_ct_sweep: flows of these addresses are decided again. */

@@ -308,3 +308,11 @@ struct {
 	__type(key, struct weft_home_key);
 	__type(value, __u32);
 } weft_home SEC(".maps");
+
+/* Sockets ended because their backend is gone: [0] TCP, [1] UDP. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u64);
+} weft_sock_ended SEC(".maps");

@@ -7,5 +7,6 @@
 #include "uplink.c"
 #include "ctmgr.c"
 #include "socket.c"
+#include "sockiter.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -63,6 +63,18 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 func (r *Result) addServices(out lb.Output) {
 	r.Desired.Frontends, r.Desired.Slots, r.Desired.Backends = out.Frontends, out.Slots, out.Backends
 	r.View.Services = out.Services
+	r.View.Names.Services = servicePorts(out.Services)
+}
+
+// servicePorts are the names of services by the numbers in flow events.
+func servicePorts(all []lb.Service) map[uint32]model.ServicePortKey {
+	out := make(map[uint32]model.ServicePortKey)
+	for _, s := range all {
+		for _, f := range s.Frontends {
+			out[f.Number] = model.ServicePortKey{Service: s.ServiceKey, Port: f.Port}
+		}
+	}
+	return out
 }
 
 // effectiveSet leaves out of a result what cannot matter.

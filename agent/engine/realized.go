@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -55,6 +56,14 @@ func (r *Realized) Failing() map[string][]error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failing
+}
+
+// WaitFirst returns when the kernel has been brought to some intent, be it that
+// rows fail.
+func (r *Realized) WaitFirst(ctx context.Context) error {
+	return r.wait(ctx, func() bool { return r.desired > 0 }, func() error {
+		return errors.New("nothing was brought to the kernel yet")
+	})
 }
 
 // WaitRevision returns when that revision is in the kernel.

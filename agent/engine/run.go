@@ -71,6 +71,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("adopting what the kernel holds: %w", err)
 	}
 	e.before.prefixes = adoptedPrefixes(e.rec)
+	e.services.Adopt(e.rec.AppliedBackends())
 	compare := time.NewTicker(cmp.Or(e.cfg.CompareEvery, DefaultCompareEvery))
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)

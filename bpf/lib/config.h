@@ -43,4 +43,5 @@ const volatile struct weft_types {
 	struct weft_sweep sweep[0];
 	struct weft_gc gc[0];
 	struct weft_natgc nat_gc[0];
+	struct weft_gone gone[0];
 } weft_types = {};

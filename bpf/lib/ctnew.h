@@ -217,6 +217,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
 	bool fresh = !known || weft_ct_fresh(p, ct, against);
 	__u32 gen = weft_gen_get();
+	struct weft_names names;
 	int reason;
 
 	if (fresh) {
@@ -224,6 +225,9 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 		weft_ct_begin(p, &e->ct);
 		if (known)
 			e->ct.flags |= ct->flags & WEFT_CT_NAT; /* its keys go on */
+		weft_name(ctx, p, &names);
+		e->ct.service = names.service;
+		e->ct.backend = names.backend;
 	} else {
 		weft_ct_again(p, &e->ct, ct);
 	}

@@ -2,7 +2,7 @@
 /* Counters and flow events. */
 #pragma once
 
-#include "packet.h"
+#include "named.h"
 
 static __always_inline void weft_count(__u8 reason, __u8 dir, __u32 packets, __u32 bytes)
 {
@@ -75,15 +75,18 @@ static __noinline int weft_event_ct(const union weft_ct_key *key, const struct w
 	e->count = 0;
 	e->ifindex = ifindex;
 	e->age = (__u64)((__u32)bpf_jiffies64() - ct->created) * 1000 / weft_cfg.hz;
-	weft_memset(e->pad, 0, sizeof(e->pad));
+	e->service = ct->service;
+	e->backend = ct->backend;
+	e->pad = 0;
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }
 
-static __always_inline void weft_flow_of_drop(struct weft_flow *e, const struct weft_pkt *p,
-					      __u8 reason, __u32 ifindex)
+static __always_inline void weft_flow_of_drop(struct __sk_buff *ctx, struct weft_flow *e,
+					      const struct weft_pkt *p, __u8 reason)
 {
 	bool sent = p->hook == WEFT_EGRESS;
+	struct weft_names names;
 
 	weft_memset(e, 0, sizeof(*e));
 	e->time = bpf_ktime_get_ns();
@@ -105,7 +108,10 @@ static __always_inline void weft_flow_of_drop(struct weft_flow *e, const struct 
 	weft_memcpy(e->addr[1], &p->dst, 16);
 	e->packets[0] = p->segs;
 	e->bytes[0] = p->len;
-	e->ifindex = ifindex;
+	e->ifindex = ctx->ifindex;
+	weft_name(ctx, p, &names);
+	e->service = names.service;
+	e->backend = names.backend;
 }
 
 static __always_inline void weft_drop_report(struct weft_drop *d, __u32 count)
@@ -161,18 +167,20 @@ __noinline int weft_refuse(struct __sk_buff *ctx, struct weft_pkt *p, __u32 reas
 	if (d) {
 		__u32 count = d->last.count;
 
-		weft_flow_of_drop(&fresh.last, p, reason, ctx->ifindex);
+		weft_flow_of_drop(ctx, &fresh.last, p, reason);
 		/* All but the count, which other CPUs add to. */
 		fresh.last.count = count;
 		__sync_fetch_and_add(&d->packets, p->segs);
 		__sync_fetch_and_add(&d->bytes, p->len);
 		weft_memcpy(&d->last, &fresh.last, __builtin_offsetof(struct weft_flow, count));
+		d->last.service = fresh.last.service;
+		d->last.backend = fresh.last.backend;
 		__sync_fetch_and_add(&d->last.count, p->segs);
 		weft_drop_flush(d, p->now);
 		return TC_ACT_SHOT;
 	}
 	weft_memset(&fresh, 0, sizeof(fresh));
-	weft_flow_of_drop(&fresh.last, p, reason, ctx->ifindex);
+	weft_flow_of_drop(ctx, &fresh.last, p, reason);
 	fresh.packets = p->segs;
 	fresh.bytes = p->len;
 	fresh.reported = p->now;

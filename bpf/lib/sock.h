@@ -122,7 +122,8 @@ static __always_inline bool weft_pair_again(struct weft_sock_row *row,
 		struct weft_pair *have = &row->pair[i];
 		if (!weft_is_front(have, front))
 			continue;
-		if (!bpf_map_lookup_elem(&weft_backend, &have->backend))
+		struct weft_backend_row *b = bpf_map_lookup_elem(&weft_backend, &have->backend);
+		if (!b || b->state == WEFT_BACKEND_UNREADY)
 			return false;
 		back->addr[0] = have->back[0];
 		back->addr[1] = have->back[1];

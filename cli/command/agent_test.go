@@ -237,7 +237,7 @@ func story() []*agentv1.Flow {
 	const ingress, egress = agentv1.Direction_DIRECTION_INGRESS, agentv1.Direction_DIRECTION_EGRESS
 	return []*agentv1.Flow{
 		{Time: at(100), Type: 1, Direction: ingress, Source: client(40001), Destination: backend, Protocol: "tcp", TcpFlags: "SYN",
-			Ingress: rules("allow", "ingress[0]")},
+			Ingress: rules("allow", "ingress[0]"), Service: &agentv1.FlowService{Namespace: "demo", Name: "backend", Port: 80}},
 		{Time: at(123), Type: 2, DropReason: 14, Direction: ingress, Source: intruder(41234), Destination: backend, Protocol: "tcp",
 			TcpFlags: "SYN", Ingress: rules("deny", ""), Count: 1},
 		{Time: at(200), Type: 2, DropReason: 13, Direction: egress, Source: intruder(41235), Destination: outside, Protocol: "udp",

@@ -22,7 +22,7 @@ type filterFlag struct {
 	name, short, usage string
 	set                func(f *agentv1.FlowFilter, values []string) error
 	values             []string // that it can have, if they are few
-	pods               bool     // it takes pods
+	pods, services     bool     // it takes such
 }
 
 // filterFlags are the values given, in the order of fields.
@@ -40,6 +40,8 @@ func filterFields() []filterFlag {
 			set: func(f *agentv1.FlowFilter, v []string) error { f.FromPod = v; return nil }},
 		{name: "to-pod", usage: "only flows to this pod", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.ToPod = v; return nil }},
+		{name: "service", usage: "only flows that asked for this service: namespace/name, namespace/ or the beginning of a name", services: true,
+			set: func(f *agentv1.FlowFilter, v []string) error { f.Service = v; return nil }},
 		{name: "namespace", short: "n", usage: "only flows of this namespace, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
 		{name: "label", short: "l", usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
@@ -83,8 +85,12 @@ func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
 	switch {
 	case len(field.values) > 0:
 		complete(c, flag, field.values...)
-	case field.pods:
-		if err := c.RegisterFlagCompletionFunc(flag, a.completePods); err != nil {
+	case field.pods, field.services:
+		from := a.completePods
+		if field.services {
+			from = a.completeServices
+		}
+		if err := c.RegisterFlagCompletionFunc(flag, from); err != nil {
 			panic(err) // the flag does not exist
 		}
 	default:
@@ -95,23 +101,42 @@ func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
 // completePods asks the agent for its pods; a shell must not hang, so it has half
 // a second.
 func (a *app) completePods(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(c.Context(), 500*time.Millisecond)
-	defer cancel()
-	var pods []string
-	err := a.stream(ctx, func(ctx context.Context, conn *client.Client) error {
+	return a.completeFrom(c, prefix, func(ctx context.Context, conn *client.Client) (pods []string, err error) {
 		all, err := conn.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
 		for _, e := range all.GetEndpoints() {
-			if pod := e.GetNamespace() + "/" + e.GetPod(); strings.HasPrefix(pod, prefix) {
-				pods = append(pods, pod)
-			}
+			pods = append(pods, e.GetNamespace()+"/"+e.GetPod())
 		}
+		return pods, err
+	})
+}
+
+// completeServices is completePods for services.
+func (a *app) completeServices(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.completeFrom(c, prefix, func(ctx context.Context, conn *client.Client) (services []string, err error) {
+		all, err := conn.ListServices(ctx, &agentv1.ListServicesRequest{})
+		for _, s := range all.GetServices() {
+			services = append(services, s.GetNamespace()+"/"+s.GetName())
+		}
+		return services, err
+	})
+}
+
+func (a *app) completeFrom(
+	c *cobra.Command, prefix string, ask func(context.Context, *client.Client) ([]string, error),
+) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(c.Context(), 500*time.Millisecond)
+	defer cancel()
+	var names []string
+	err := a.stream(ctx, func(ctx context.Context, conn *client.Client) (err error) {
+		names, err = ask(ctx, conn)
 		return err
 	})
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	slices.Sort(pods)
-	return slices.Compact(pods), cobra.ShellCompDirectiveNoFileComp
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
+	slices.Sort(names)
+	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
 }
 
 // filters makes one filter of all that is wanted, and one of each field that is

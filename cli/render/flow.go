@@ -39,9 +39,13 @@ func (s Style) paint(color, text string) string {
 // Compact is a flow on one line.
 func (s Style) Compact(f *agentv1.Flow) string {
 	word, color := verdict(f)
-	return fmt.Sprintf("%s %s %s -> %s %s  %s",
+	asked := serviceName(f.GetService())
+	if asked != "" {
+		asked += " -> "
+	}
+	return fmt.Sprintf("%s %s %s -> %s%s %s  %s",
 		s.paint(dim, s.clock(f)), s.paint(color, fmt.Sprintf("%-9s", word)),
-		Peer(f.GetSource(), f.GetProtocol()), Peer(f.GetDestination(), f.GetProtocol()),
+		Peer(f.GetSource(), f.GetProtocol()), asked, Peer(f.GetDestination(), f.GetProtocol()),
 		Protocol(f), s.paint(color, Why(f)))
 }
 
@@ -62,6 +66,14 @@ func verdict(f *agentv1.Flow) (word, color string) {
 		return "ALIVE", dim
 	}
 	return "FORWARDED", green
+}
+
+// serviceName is the service that was asked for, or empty.
+func serviceName(s *agentv1.FlowService) string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s/%s:%d", s.GetNamespace(), s.GetName(), s.GetPort())
 }
 
 // Peer is one side: who it is (pod, else address), port, identity.

@@ -47,14 +47,14 @@ func printable(s string) string {
 
 // FlowHeader is the head of a table of flows.
 func FlowHeader() []string {
-	return []string{"TIME", "VERDICT", "SOURCE", "DESTINATION", "PROTOCOL", "WHY"}
+	return []string{"TIME", "VERDICT", "SOURCE", "SERVICE", "DESTINATION", "PROTOCOL", "WHY"}
 }
 
 // FlowCells is a flow's row.
 func (s Style) FlowCells(f *agentv1.Flow) []string {
 	word, _ := verdict(f)
 	return []string{s.clock(f), word, Peer(f.GetSource(), f.GetProtocol()),
-		Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), Why(f)}
+		orDash(serviceName(f.GetService())), Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), Why(f)}
 }
 
 // GrowingRow writes a row of a table of flows that goes on: columns have a fixed
@@ -64,6 +64,6 @@ func GrowingRow(w io.Writer, cells []string) error {
 	for i, c := range cells {
 		row[i] = c
 	}
-	_, err := fmt.Fprintf(w, "%-12s   %-9s   %-36s   %-36s   %-18s   %s\n", row...)
+	_, err := fmt.Fprintf(w, "%-12s   %-9s   %-36s   %-20s   %-36s   %-18s   %s\n", row...)
 	return err
 }

@@ -41,7 +41,7 @@ func (d *Datapath) Counters() ([]Counter, error) {
 func (d *Datapath) LostEvents() (uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return sumOf(d.maps.WeftLost, "lost events")
+	return sumOf(d.maps.WeftLost, 0, "lost events")
 }
 
 // EvictedUnanswered counts unanswered flows that newer ones of the same endpoint

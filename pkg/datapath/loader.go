@@ -48,6 +48,9 @@ type Datapath struct {
 	setSpec  *ebpf.MapSpec // of one policy set
 	ringSpec *ebpf.MapSpec // of one ring of unanswered flows
 
+	endsSockets bool          // the kernel can end sockets
+	removed     chan struct{} // backends were removed; holds one
+
 	mu      sync.Mutex // over what follows, and over sequences of writes
 	maps    weftbpf.BpfMaps
 	progs   weftbpf.BpfPrograms
@@ -69,7 +72,11 @@ func Open(cfg Config) (*Datapath, error) {
 	if err := checkKernel(); err != nil {
 		return nil, err
 	}
-	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log}}
+	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log},
+		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1)}
+	if !d.endsSockets {
+		d.log.Info("the kernel cannot end sockets (bpf_sock_destroy, 6.5): those of removed backends end by themselves")
+	}
 	if err := d.open(cfg); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -33,7 +33,8 @@ func (d *Datapath) ApplyBackends(rows []model.BackendRow) error {
 	return nil
 }
 
-// DeleteBackends removes backends; those that are not there are no error.
+// DeleteBackends removes backends; those that are not there are no error. Sockets
+// that were sent to them are another's task (see BackendsRemoved).
 func (d *Datapath) DeleteBackends(ids []uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -42,6 +43,7 @@ func (d *Datapath) DeleteBackends(ids []uint32) error {
 			return fmt.Errorf("removing backend %d: %w", id, err)
 		}
 	}
+	d.noteRemoved()
 	return nil
 }
 
@@ -184,13 +186,13 @@ func (d *Datapath) Hits() (map[model.Hit]uint64, error) {
 func (d *Datapath) PairsPushedOut() (uint64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return sumOf(d.maps.WeftSockOver, "pairs that found no place in their socket")
+	return sumOf(d.maps.WeftSockOver, 0, "pairs that found no place in their socket")
 }
 
-// sumOf adds up the first element of a per-CPU array.
-func sumOf(m *ebpf.Map, what string) (uint64, error) {
+// sumOf adds up one element of a per-CPU array.
+func sumOf(m *ebpf.Map, index uint32, what string) (uint64, error) {
 	var cpus []uint64
-	if err := m.Lookup(uint32(0), &cpus); err != nil {
+	if err := m.Lookup(index, &cpus); err != nil {
 		return 0, fmt.Errorf("reading the counter of %s: %w", what, err)
 	}
 	var sum uint64
@@ -226,14 +228,11 @@ func decodeFrontend(addr netip.Addr, port uint16, proto uint8, value weftbpf.Bpf
 
 func encodeBackend(row model.BackendRow) weftbpf.BpfWeftBackendRow {
 	value := weftbpf.BpfWeftBackendRow{Port: wire16(row.Port), Proto: row.Protocol, Family: 6,
-		State: uint8(weftbpf.BpfWeftBackendStateWEFT_BACKEND_ACTIVE)}
+		State: uint8(row.State) + uint8(weftbpf.BpfWeftBackendStateWEFT_BACKEND_ACTIVE)}
 	if row.Addr.Is4() {
 		value.Family = 4
 	}
 	copy(value.Addr[:], row.Addr.AsSlice())
-	if row.Draining {
-		value.State = uint8(weftbpf.BpfWeftBackendStateWEFT_BACKEND_DRAINING)
-	}
 	return value
 }
 
@@ -243,5 +242,5 @@ func decodeBackend(id uint32, value weftbpf.BpfWeftBackendRow) model.BackendRow 
 		addr = netip.AddrFrom4([4]byte(value.Addr[:4]))
 	}
 	return model.BackendRow{ID: id, Addr: addr, Port: wire16(value.Port), Protocol: value.Proto,
-		Draining: value.State == uint8(weftbpf.BpfWeftBackendStateWEFT_BACKEND_DRAINING)}
+		State: model.BackendState(value.State - uint8(weftbpf.BpfWeftBackendStateWEFT_BACKEND_ACTIVE))}
 }

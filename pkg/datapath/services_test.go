@@ -47,7 +47,7 @@ func TestServiceRowsReadBack(t *testing.T) {
 	frontends[0].Affinity, frontends[0].Maglev = time.Hour, true
 	backends := []model.BackendRow{
 		{ID: 7, Addr: netip.MustParseAddr("10.0.0.1"), Port: 8080, Protocol: model.ProtoTCP},
-		{ID: 9, Addr: netip.MustParseAddr("fd00::1"), Port: 8080, Protocol: model.ProtoUDP, Draining: true},
+		{ID: 9, Addr: netip.MustParseAddr("fd00::1"), Port: 8080, Protocol: model.ProtoUDP, State: model.BackendDraining},
 	}
 	want := model.ServiceRows{Frontends: frontends, Backends: backends, Slots: map[uint32][]uint32{1: {7, 9, 7}}}
 	for range 2 { // writing again changes nothing
@@ -131,7 +131,7 @@ func TestSocketWithManyServices(t *testing.T) {
 	}
 }
 
-func TestUDPKeepsADrainingBackend(t *testing.T) {
+func TestMessagesFollowTheStateOfTheirBackend(t *testing.T) {
 	d := open(t, Config{})
 	f := frontendAt(1, false, model.ProtoUDP, 1)
 	backends := make([]model.BackendRow, 2)
@@ -156,10 +156,13 @@ func TestUDPKeepsADrainingBackend(t *testing.T) {
 	}
 	putService(t, d, f, backends[0])
 	answers(backends[0], "at first")
-	backends[0].Draining = true
+	backends[0].State = model.BackendDraining
 	must(t, d.ApplyBackends(backends))
 	must(t, d.ApplySlots(model.SlotTable{Service: f.Service, Backends: []uint32{2}}))
 	answers(backends[0], "while it drains")
+	backends[0].State = model.BackendUnready
+	must(t, d.ApplyBackends(backends))
+	answers(backends[1], "while it is not ready")
 	must(t, d.DeleteBackends([]uint32{1}))
 	answers(backends[1], "when it is gone")
 }

@@ -52,5 +52,6 @@ func pinnedMaps() []mapPin {
 		{name: "weft_sock", version: 1},
 		{name: "weft_sock_lru", version: 1},
 		{name: "weft_sock_over", version: 1},
+		{name: "weft_sock_ended", version: 1},
 	}
 }

@@ -26,6 +26,7 @@ func ToProto(f *model.Flow) *agentv1.Flow {
 		Forward: &agentv1.Counters{Packets: f.Packets[0], Bytes: f.Bytes[0]},
 		Reverse: &agentv1.Counters{Packets: f.Packets[1], Bytes: f.Bytes[1]},
 		Age:     durationpb.New(f.Age), Count: f.Count,
+		Service: serviceToProto(f.Service),
 	}
 }
 
@@ -123,7 +124,18 @@ func FromProto(p *agentv1.Flow) *model.Flow {
 		Packets: [2]uint64{p.GetForward().GetPackets(), p.GetReverse().GetPackets()},
 		Bytes:   [2]uint64{p.GetForward().GetBytes(), p.GetReverse().GetBytes()},
 		Count:   p.GetCount(), Age: p.GetAge().AsDuration(),
+		Service: model.ServicePortKey{
+			Service: model.ServiceKey{Namespace: p.GetService().GetNamespace(), Name: p.GetService().GetName()},
+			Port:    uint16(p.GetService().GetPort()),
+		},
 	}
+}
+
+func serviceToProto(s model.ServicePortKey) *agentv1.FlowService {
+	if s == (model.ServicePortKey{}) {
+		return nil
+	}
+	return &agentv1.FlowService{Namespace: s.Service.Namespace, Name: s.Service.Name, Port: uint32(s.Port)}
 }
 
 func peerFromProto(p *agentv1.Peer) model.FlowPeer {

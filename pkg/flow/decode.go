@@ -42,6 +42,7 @@ type Event struct {
 	Addrs      [2]netip.Addr // zero: not an IP packet
 	Packets    [2]uint64
 	Bytes      [2]uint64
+	Service    uint32 // number of the service that the initiator asked for; 0: none, or not known
 	Count      uint32
 	IfIndex    uint32
 	Age        time.Duration
@@ -60,7 +61,7 @@ func Decode(raw []byte) (Event, error) {
 		Monotonic: time.Duration(k.Time), Type: model.FlowType(k.Type), Reason: model.Reason(k.Reason),
 		Direction: model.Direction(k.Dir), Protocol: k.Proto, TCPFlags: k.TcpFlags,
 		ICMPType: uint8(k.Icmp >> 8), ICMPCode: uint8(k.Icmp),
-		Slots: k.Slot, Packets: k.Packets, Bytes: k.Bytes, Count: k.Count, IfIndex: k.Ifindex,
+		Slots: k.Slot, Packets: k.Packets, Bytes: k.Bytes, Service: k.Service, Count: k.Count, IfIndex: k.Ifindex,
 		Age: time.Duration(k.Age) * time.Millisecond,
 	}
 	switch {

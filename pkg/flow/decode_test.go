@@ -44,6 +44,7 @@ func dropped() weftbpf.BpfWeftFlow {
 		Port:    [2]uint16{onWire(41234), onWire(8080)},
 		Addr:    [2][16]byte{addr16("10.0.0.3"), addr16("10.0.0.4")},
 		Packets: [2]uint64{1, 0}, Bytes: [2]uint64{60, 0}, Count: 1, Ifindex: 7,
+		Service: 21, Backend: 22,
 	}
 }
 
@@ -57,7 +58,7 @@ func TestDecode(t *testing.T) {
 		Direction: model.Ingress, Protocol: model.ProtoTCP, TCPFlags: 2,
 		Identities: [2]model.IdentityID{300, 257}, Slots: [2]uint16{3, 4}, Ports: [2]uint16{41234, 8080},
 		Addrs:   [2]netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")},
-		Packets: [2]uint64{1, 0}, Bytes: [2]uint64{60, 0}, Count: 1, IfIndex: 7,
+		Packets: [2]uint64{1, 0}, Bytes: [2]uint64{60, 0}, Count: 1, IfIndex: 7, Service: 21,
 	}
 	if e != want {
 		t.Errorf("got  %+v\nwant %+v", e, want)

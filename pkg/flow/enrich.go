@@ -24,6 +24,9 @@ func Enrich(e *Event, at time.Time, names Names) *model.Flow {
 			f.Rules[dir] = []model.RuleRef{ref}
 		}
 	}
+	if e.Service != 0 {
+		f.Service, _ = names.Service(e.Service)
+	}
 	if e.Reason == model.ReasonPolicyDefault {
 		f.Rules[e.Direction] = isolating(e, names)
 	}

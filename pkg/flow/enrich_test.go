@@ -32,7 +32,8 @@ func demoNames() *Maps {
 			300: model.NewLabels(model.Label{Source: "k8s", Key: "app", Value: "intruder"}),
 			257: model.NewLabels(model.Label{Source: "k8s", Key: "app", Value: "backend"}),
 		},
-		Rules: map[model.RuleID]model.RuleRef{5: {Policy: isolating, Rule: "ingress[0]", Action: model.ActionAllow}},
+		Services: map[uint32]model.ServicePortKey{21: {Service: model.ServiceKey{Namespace: "demo", Name: "web"}, Port: 80}},
+		Rules:    map[model.RuleID]model.RuleRef{5: {Policy: isolating, Rule: "ingress[0]", Action: model.ActionAllow}},
 	}
 }
 
@@ -59,6 +60,19 @@ func TestEnrichNamesBothSidesAndWhatIsolates(t *testing.T) {
 	}}
 	if !reflect.DeepEqual(f.Rules[model.Ingress], want) || len(f.Rules[model.Egress]) != 0 {
 		t.Errorf("rules: %+v", f.Rules)
+	}
+}
+
+func TestEnrichNamesTheService(t *testing.T) {
+	k := dropped()
+	if f := enriched(t, k, demoNames()); f.Service.Service.String() != "demo/web" || f.Service.Port != 80 {
+		t.Errorf("service: %+v", f.Service)
+	}
+	for _, number := range []uint32{0, 99} { // none; one that is gone
+		k.Service = number
+		if f := enriched(t, k, demoNames()); f.Service != (model.ServicePortKey{}) {
+			t.Errorf("service %d: %+v", number, f.Service)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func compile(f *agentv1.FlowFilter) (Match, error) {
 	var all []Match
 	for _, field := range []func(*agentv1.FlowFilter) (Match, error){
 		podField, fromPodField, toPodField, namespaceField, labelField, identityField,
-		ipField, portField, protocolField, verdictField, typeField,
+		ipField, portField, protocolField, verdictField, typeField, serviceField,
 	} {
 		m, err := field(f)
 		if err != nil {
@@ -75,35 +75,39 @@ func podField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetPod()) == 0 {
 		return nil, nil
 	}
-	return anyPeer(func(p *model.FlowPeer) bool { return podMatches(f.GetPod(), p.Pod) }), nil
+	return anyPeer(func(p *model.FlowPeer) bool { return named(f.GetPod(), p.Pod.Namespace, p.Pod.Name) }), nil
 }
 
 func fromPodField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetFromPod()) == 0 {
 		return nil, nil
 	}
-	return func(flow *model.Flow) bool { return podMatches(f.GetFromPod(), flow.Peers[0].Pod) }, nil
+	return func(flow *model.Flow) bool {
+		return named(f.GetFromPod(), flow.Peers[0].Pod.Namespace, flow.Peers[0].Pod.Name)
+	}, nil
 }
 
 func toPodField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetToPod()) == 0 {
 		return nil, nil
 	}
-	return func(flow *model.Flow) bool { return podMatches(f.GetToPod(), flow.Peers[1].Pod) }, nil
+	return func(flow *model.Flow) bool {
+		return named(f.GetToPod(), flow.Peers[1].Pod.Namespace, flow.Peers[1].Pod.Name)
+	}, nil
 }
 
-// podMatches: "namespace/name" is that pod, "namespace/" all of a namespace,
-// anything else the beginning of a name.
-func podMatches(patterns []string, pod model.PodKey) bool {
-	if pod == (model.PodKey{}) {
+// named: "namespace/name" is that pod or service, "namespace/" all of a
+// namespace, anything else the beginning of a name.
+func named(patterns []string, namespace, name string) bool {
+	if name == "" {
 		return false
 	}
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		ns, name, ok := strings.Cut(pattern, "/")
+		ns, wanted, ok := strings.Cut(pattern, "/")
 		if !ok {
-			return strings.HasPrefix(pod.Name, pattern)
+			return strings.HasPrefix(name, pattern)
 		}
-		return pod.Namespace == ns && (name == "" || pod.Name == name)
+		return namespace == ns && (wanted == "" || wanted == name)
 	})
 }
 
@@ -217,4 +221,13 @@ func typeField(f *agentv1.FlowFilter) (Match, error) {
 		return nil, nil
 	}
 	return func(flow *model.Flow) bool { return slices.Contains(f.GetType(), agentv1.FlowType(flow.Type)) }, nil
+}
+
+func serviceField(f *agentv1.FlowFilter) (Match, error) {
+	if len(f.GetService()) == 0 {
+		return nil, nil
+	}
+	return func(flow *model.Flow) bool {
+		return named(f.GetService(), flow.Service.Service.Namespace, flow.Service.Service.Name)
+	}, nil
 }

@@ -20,6 +20,8 @@ type Names interface {
 	Labels(id model.IdentityID) (model.Labels, bool)
 	// Rule is the policy rule that has a number.
 	Rule(id model.RuleID) (model.RuleRef, bool)
+	// Service is the service's port that has a number.
+	Service(number uint32) (model.ServicePortKey, bool)
 }
 
 // Workload is who stands behind an address.
@@ -45,6 +47,7 @@ type Maps struct {
 	Endpoints  map[uint16]Endpoint // by slot
 	Identities map[model.IdentityID]model.Labels
 	Rules      map[model.RuleID]model.RuleRef
+	Services   map[uint32]model.ServicePortKey // by number
 }
 
 // Workload implements Names.
@@ -69,4 +72,10 @@ func (m *Maps) Labels(id model.IdentityID) (model.Labels, bool) {
 func (m *Maps) Rule(id model.RuleID) (model.RuleRef, bool) {
 	r, ok := m.Rules[id]
 	return r, ok
+}
+
+// Service implements Names.
+func (m *Maps) Service(number uint32) (model.ServicePortKey, bool) {
+	s, ok := m.Services[number]
+	return s, ok
 }

@@ -46,7 +46,7 @@ func TestBackendsByStateAndFamily(t *testing.T) {
 	down := up("10.0.0.3")
 	down.Ready, down.Serving = false, false
 	out := compileWeb(webService(), webSlice("a", up("10.0.0.1"), leaving, down), webSlice("b", up("fd00::a"), leaving))
-	if len(out.Frontends) != 2 || len(out.Backends) != 3 || len(out.Slots) != 2 {
+	if len(out.Frontends) != 2 || len(out.Backends) != 4 || len(out.Slots) != 2 {
 		t.Fatalf("rows: %+v", out)
 	}
 	v4, v6 := out.Services[0].Frontends[0], out.Services[0].Frontends[1]
@@ -63,8 +63,9 @@ func TestBackendsByStateAndFamily(t *testing.T) {
 			t.Errorf("front end %+v: %+v", f, out.Slots)
 		}
 	}
+	want := map[netip.Addr]model.BackendState{leaving.Addr: model.BackendDraining, down.Addr: model.BackendUnready}
 	for _, b := range out.Backends {
-		if b.Port != 8080 || b.Draining != (b.Addr == leaving.Addr) || b.Addr == down.Addr {
+		if b.Port != 8080 || b.State != want[b.Addr] {
 			t.Errorf("backend %+v", b)
 		}
 	}
@@ -153,5 +154,35 @@ func TestOrderDecidesNothing(t *testing.T) {
 				t.Fatalf("got\n%+v\nwant\n%+v", got, want)
 			}
 		}
+	}
+}
+
+// A number stands for one pod at one address, and outlives the agent.
+func TestNumbersOfBackends(t *testing.T) {
+	first, second := up("10.0.0.1"), up("10.0.0.1")
+	first.Pod, second.Pod = model.PodKey{Namespace: "demo", Name: "one"}, model.PodKey{Namespace: "demo", Name: "two"}
+	number := func(c *Compiler, b model.Backend) uint32 {
+		t.Helper()
+		out := c.Compile(Inputs{Services: []model.Service{webService()}, Slices: []model.EndpointSlice{webSlice("a", b)}})
+		if len(out.Backends) != 1 {
+			t.Fatalf("backends: %+v", out.Backends)
+		}
+		return out.Backends[0].ID
+	}
+	var c Compiler
+	one := number(&c, first)
+	if two := number(&c, second); two == one {
+		t.Errorf("the address has passed to another pod, but its number is still %d", one)
+	}
+	if again := number(&c, first); again != one {
+		t.Errorf("the same pod again has number %d, not %d", again, one)
+	}
+	var next Compiler
+	next.Adopt([]model.BackendRow{{ID: 77, Addr: first.Addr, Port: 8080, Protocol: model.ProtoTCP}})
+	if kept := number(&next, second); kept != 77 {
+		t.Errorf("the kernel knows the backend as 77, the next agent as %d", kept)
+	}
+	if first := number(&next, first); first == 77 {
+		t.Error("the number outlived the pod that it was taken over for")
 	}
 }

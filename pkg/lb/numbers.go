@@ -2,7 +2,10 @@
 
 package lb
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // numbers gives names 32-bit numbers: the hash of the name, or the next free
 // number where that is taken. So a name has the same number after a restart, and
@@ -10,6 +13,9 @@ import "slices"
 type numbers struct {
 	byName map[string]uint32
 	taken  map[uint32]string
+	// adopted are numbers from before this process, by the first word of a name;
+	// the next call takes them over.
+	adopted map[string]uint32
 }
 
 // update gives every name a number. Names that are gone keep theirs until the
@@ -25,7 +31,16 @@ func (n *numbers) update(names []string) {
 		}
 	}
 	slices.Sort(fresh)
-	for _, name := range slices.Compact(fresh) {
+	fresh = slices.DeleteFunc(slices.Compact(fresh), func(name string) bool {
+		first, _, _ := strings.Cut(name, " ")
+		have, ok := n.adopted[first]
+		if !ok || next.taken[have] != "" {
+			return false
+		}
+		next.byName[name], next.taken[have] = have, name
+		return true
+	})
+	for _, name := range fresh {
 		try := uint32(hash64("number", name))
 		for ; try == 0 || next.taken[try] != "" || n.taken[try] != ""; try++ {
 		}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -42,7 +43,23 @@ func portKey(s Service, f Frontend) string {
 	return fmt.Sprintf("%s/%d/%d/%t", s.ServiceKey, f.Protocol, f.Port, f.Addr.Is4())
 }
 
-func targetKey(f Frontend, b Backend) string { return fmt.Sprintf("%d/%s", f.Protocol, b.Addr) }
+// targetKey names a backend: an address that passes to another pod is another one.
+func targetKey(f Frontend, b Backend) string {
+	return placeOf(f.Protocol, b.Addr) + " " + b.Pod.String()
+}
+
+// placeOf is the part of a backend's name that the kernel holds.
+func placeOf(protocol uint8, at netip.AddrPort) string { return fmt.Sprintf("%d/%s", protocol, at) }
+
+// Adopt takes over the numbers that the kernel knows backends by, before the first
+// compilation: what is in force keeps its number, also when an agent of another
+// release gave it.
+func (c *Compiler) Adopt(held []model.BackendRow) {
+	c.backends.adopted = make(map[string]uint32, len(held))
+	for _, b := range held {
+		c.backends.adopted[placeOf(b.Protocol, netip.AddrPortFrom(b.Addr, b.Port))] = b.ID
+	}
+}
 
 // addRows makes the rows of the kernel from the services. A front end that is
 // another service's has none; one that nobody serves has a row without slots,
@@ -74,19 +91,27 @@ func (o *Output) addRows() {
 
 func balanced(protocol uint8) bool { return protocol == model.ProtoTCP || protocol == model.ProtoUDP }
 
-// addTargets adds the backends that may be talked to. One that several services
-// share is active if any of them says so.
+// addTargets adds every backend that a slice names, ready or not: only the
+// sockets of those that none names any more are ended. One that several services
+// share is what the best of them says.
 func addTargets(targets map[uint32]model.BackendRow, f Frontend) {
 	for _, b := range f.Backends {
-		if b.State == NotReady {
-			continue
-		}
 		row := model.BackendRow{ID: b.ID, Addr: b.Addr.Addr(), Port: b.Addr.Port(), Protocol: f.Protocol,
-			Draining: b.State == Terminating}
-		if old, ok := targets[b.ID]; !ok || old.Draining {
+			State: rowState(b.State)}
+		if old, ok := targets[b.ID]; !ok || row.State < old.State {
 			targets[b.ID] = row
 		}
 	}
+}
+
+func rowState(s State) model.BackendState {
+	switch s {
+	case Ready:
+		return model.BackendActive
+	case Terminating:
+		return model.BackendDraining
+	}
+	return model.BackendUnready
 }
 
 // slots are the numbers of the backends to choose from, in the order of their

@@ -21,8 +21,11 @@ type Sources struct {
 	// PairsPushedOut counts pairs of service and backend that found no place in
 	// their socket.
 	PairsPushedOut func() (uint64, error)
-	Flows          func() Flows
-	State          func() State
+	// SocketsEnded counts sockets that were ended because their backend is gone,
+	// by protocol.
+	SocketsEnded func() (map[string]uint64, error)
+	Flows        func() Flows
+	State        func() State
 }
 
 // Packets is how many packets met one end in one direction.
@@ -72,7 +75,7 @@ func newCollector(sources Sources) *collector {
 	for _, name := range []string{revisionDesired, revisionRealized, endpoints, identities, policies, manifestProblems,
 		reconcileFailing, dropPackets, dropBytes, forwardedPackets, forwardedBytes, conntrackEntries,
 		conntrackEvictions, flowEvents, flowLost, flowMalformed, flowStored,
-		services, socketPairsOut} {
+		services, socketPairsOut, socketsDestroyed} {
 		d := definition(name)
 		c.descs[name] = prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
 		c.types[name] = d.Type
@@ -102,6 +105,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	if c.sources.PairsPushedOut != nil {
 		n, err := c.sources.PairsPushedOut()
 		c.orInvalid(out, socketPairsOut, err, func() { c.send(out, socketPairsOut, n) })
+	}
+	if c.sources.SocketsEnded != nil {
+		ended, err := c.sources.SocketsEnded()
+		c.orInvalid(out, socketsDestroyed, err, func() {
+			for _, protocol := range slices.Sorted(maps.Keys(ended)) {
+				c.send(out, socketsDestroyed, ended[protocol], protocol)
+			}
+		})
 	}
 	if c.sources.Conntrack != nil {
 		ct, err := c.sources.Conntrack()

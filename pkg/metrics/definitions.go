@@ -38,6 +38,7 @@ const (
 	flowLost           = "weft_flow_lost_total"
 	services           = "weft_agent_services"
 	socketPairsOut     = "weft_socket_pairs_pushed_out_total"
+	socketsDestroyed   = "weft_sockets_destroyed_total"
 	flowMalformed      = "weft_flow_malformed_total"
 	flowStored         = "weft_flow_stored"
 )
@@ -70,6 +71,7 @@ func Definitions() []Definition {
 		{flowEvents, counter, []string{"type"}, "Flow events read from the kernel, by type: new, drop, end, alive, audit."},
 		{services, gauge, []string{"served"}, "Services, by whether at least one front end has a backend (yes, no)."},
 		{socketPairsOut, counter, nil, "Times that a socket talked to more services than it has room for, and its oldest one was moved to a table that others share."},
+		{socketsDestroyed, counter, []string{"protocol"}, "Sockets that were ended because the backend of a service that they were connected to is gone."},
 		{flowLost, counter, nil, "Flow events that found no room. Packet counters stay exact."},
 		{flowMalformed, counter, nil, "Flow events that were not understood: agent and programs do not fit."},
 		{flowStored, gauge, nil, "Flows held in memory for weft observe."},

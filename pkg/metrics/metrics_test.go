@@ -36,6 +36,7 @@ func wellFed() Sources {
 			return Flows{Seen: map[model.FlowType]uint64{model.FlowDrop: 3}, Lost: 5, Stored: 7}
 		},
 		PairsPushedOut: func() (uint64, error) { return 6, nil },
+		SocketsEnded:   func() (map[string]uint64, error) { return map[string]uint64{"tcp": 8, "udp": 9}, nil },
 		State: func() State {
 			return State{Desired: 13, Realized: 12, Problems: 1,
 				Endpoints: map[string]int{"ready": 5}, Identities: map[string]int{"cluster": 4},
@@ -85,6 +86,7 @@ func TestMetricsAreExported(t *testing.T) {
 		`weft_flow_lost_total 5`,
 		`weft_agent_services{served="no"} 1`,
 		`weft_socket_pairs_pushed_out_total 6`,
+		`weft_sockets_destroyed_total{protocol="udp"} 9`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("missing: %s", want)

@@ -73,8 +73,18 @@ type BackendRow struct {
 	Addr     netip.Addr
 	Port     uint16
 	Protocol uint8
-	Draining bool // keeps what it has, gets nothing new
+	State    BackendState
 }
+
+// BackendState is what a backend gets, from most to least.
+type BackendState uint8
+
+// States of backends in the kernel.
+const (
+	BackendActive   BackendState = iota
+	BackendDraining              // keeps what it has, gets nothing new
+	BackendUnready               // keeps connections only: messages go elsewhere
+)
 
 // ServiceRows is all that the kernel knows of services.
 type ServiceRows struct {

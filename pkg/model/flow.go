@@ -32,7 +32,8 @@ type Flow struct {
 	ICMPType  uint8
 	ICMPCode  uint8
 	Peers     [2]FlowPeer
-	Rules     [2][]RuleRef // [0] egress, [1] ingress; for a default deny the isolating policies
+	Service   ServicePortKey // that the initiator asked for; zero: none, or not known
+	Rules     [2][]RuleRef   // [0] egress, [1] ingress; for a default deny the isolating policies
 	Packets   [2]uint64
 	Bytes     [2]uint64
 	Count     uint32

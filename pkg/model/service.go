@@ -16,6 +16,12 @@ type ServiceKey struct {
 // String is namespace/name.
 func (k ServiceKey) String() string { return k.Namespace + "/" + k.Name }
 
+// ServicePortKey names a port of a service by its number on the front ends.
+type ServicePortKey struct {
+	Service ServiceKey
+	Port    uint16
+}
+
 // ServiceType tells where a service can be reached; the values are those of
 // the Kubernetes API. Each but ExternalName includes what the ones before it
 // offer.

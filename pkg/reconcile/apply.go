@@ -161,8 +161,9 @@ func (r *Reconciler) removeSets(want map[model.SetHash]model.PolicySet) (errs []
 }
 
 func (r *Reconciler) setInUse(hash model.SetHash) bool {
-	for _, row := range r.endpoints.applied {
-		if row.Set == hash {
+	for slot := range r.endpoints.applied {
+		uses := func(row model.EndpointRow) bool { return row.Set == hash }
+		if slices.ContainsFunc(r.endpoints.possible(slot), uses) {
 			return true
 		}
 	}
@@ -174,7 +175,7 @@ func (r *Reconciler) setInUse(hash model.SetHash) bool {
 func (r *rows[K, V]) adopt(held map[K]V) (drift int) {
 	if r.applied != nil {
 		for k, v := range r.applied {
-			if have, ok := held[k]; !r.unsure[k] && (!ok || !r.equal(have, v)) {
+			if have, ok := held[k]; !r.doubted(k) && (!ok || !r.equal(have, v)) {
 				drift++
 			}
 		}

@@ -198,7 +198,7 @@ func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
 			continue
 		}
 		p := netip.PrefixFrom(a, a.BitLen())
-		if r.ips.unsure[p] || r.ips.applied[p].Slot != row.Slot {
+		if r.ips.doubted(p) || r.ips.applied[p].Slot != row.Slot {
 			return false
 		}
 	}
@@ -209,7 +209,7 @@ func (r *Reconciler) AddressesApplied(row model.EndpointRow) bool {
 // it should.
 func (r *Reconciler) behind(want map[uint16]model.EndpointRow) bool {
 	for slot, row := range want {
-		if have, ok := r.endpoints.applied[slot]; ok && (r.endpoints.unsure[slot] || have.Set != row.Set) {
+		if have, ok := r.endpoints.applied[slot]; ok && (r.endpoints.doubted(slot) || have.Set != row.Set) {
 			return true
 		}
 	}
@@ -219,6 +219,11 @@ func (r *Reconciler) behind(want map[uint16]model.EndpointRow) bool {
 // AppliedIPs lists the addresses that the kernel holds, or may hold.
 func (r *Reconciler) AppliedIPs() []model.IPRow {
 	return slices.Collect(maps.Values(r.ips.applied))
+}
+
+// AppliedBackends lists the backends that the kernel holds, or may hold.
+func (r *Reconciler) AppliedBackends() []model.BackendRow {
+	return slices.Collect(maps.Values(r.services.backends.applied))
 }
 
 // NextTry is when the earliest failing row is due; zero if none fails.

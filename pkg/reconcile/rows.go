@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,24 +23,40 @@ type failure struct {
 
 // rows reconciles the rows of one kind. applied is what the kernel is known to
 // hold; it is nil until the first comparison with the kernel. A write that failed
-// may have been done all the same: such a row is unsure until a write succeeds or
-// the kernel is read, and equals no wanted one.
+// may have been done all the same, in part or in full: such a row is unsure until
+// a write succeeds or the kernel is read, and equals no wanted one.
 type rows[K comparable, V any] struct {
 	kind    string
 	equal   func(a, b V) bool
 	applied map[K]V
-	unsure  map[K]bool
+	unsure  map[K][]V // what was tried since; empty: to remove the row
 	failing map[K]failure
 }
 
 func newRows[K comparable, V any](kind string, equal func(a, b V) bool) *rows[K, V] {
-	return &rows[K, V]{kind: kind, equal: equal, unsure: make(map[K]bool), failing: make(map[K]failure)}
+	return &rows[K, V]{kind: kind, equal: equal, unsure: make(map[K][]V), failing: make(map[K]failure)}
 }
 
 // holds tells whether the kernel is known to hold exactly this row.
 func (r *rows[K, V]) holds(k K, v V) bool {
 	have, ok := r.applied[k]
-	return ok && !r.unsure[k] && r.equal(have, v)
+	return ok && !r.doubted(k) && r.equal(have, v)
+}
+
+// doubted tells whether the kernel may hold another row than the applied one.
+func (r *rows[K, V]) doubted(k K) bool {
+	_, ok := r.unsure[k]
+	return ok
+}
+
+// possible lists what the kernel may hold for a key; of rows that are written in
+// parts, it may be a mixture.
+func (r *rows[K, V]) possible(k K) []V {
+	out := slices.Clone(r.unsure[k])
+	if have, ok := r.applied[k]; ok {
+		out = append(out, have)
+	}
+	return out
 }
 
 // missing lists the wanted rows that are not in force and whose time has come;
@@ -83,7 +100,11 @@ func (r *rows[K, V]) done(k K, v V, err error, now time.Time) error {
 	if _, ok := r.applied[k]; !ok {
 		r.applied[k] = v // it may be there, and is then to be removed with the rest
 	}
-	r.unsure[k] = true
+	tried := r.unsure[k]
+	if !slices.ContainsFunc(tried, func(t V) bool { return r.equal(t, v) }) {
+		tried = append(tried, v)
+	}
+	r.unsure[k] = tried
 	return r.fail(k, err, now)
 }
 
@@ -95,7 +116,7 @@ func (r *rows[K, V]) removed(k K, err error, now time.Time) error {
 		delete(r.failing, k)
 		return nil
 	}
-	r.unsure[k] = true
+	r.unsure[k] = append([]V{}, r.unsure[k]...)
 	return r.fail(k, err, now)
 }
 

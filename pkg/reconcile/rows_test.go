@@ -30,3 +30,25 @@ func TestARowIsUnsureAfterAFailure(t *testing.T) {
 		t.Errorf("a row that failed and may be there is not removed: surplus %v", got)
 	}
 }
+
+// What the kernel may hold is what is known and all that was tried since.
+func TestWhatTheKernelMayHold(t *testing.T) {
+	fault, now := errors.New("fault"), time.Unix(1000, 0)
+	r := newRows[string]("row", func(a, b int) bool { return a == b })
+	r.adopt(map[string]int{"a": 1})
+	for _, try := range []int{2, 3, 2} {
+		_ = r.done("a", try, fault, now)
+	}
+	_ = r.removed("a", fault, now)
+	if got := r.possible("a"); !slices.Equal(got, []int{2, 3, 1}) || !r.doubted("a") {
+		t.Errorf("it may hold %v", got)
+	}
+	_ = r.done("a", 3, nil, now)
+	if got := r.possible("a"); !slices.Equal(got, []int{3}) || r.doubted("a") {
+		t.Errorf("after a write it may hold %v", got)
+	}
+	_ = r.removed("b", fault, now)
+	if got := r.possible("b"); len(got) != 0 || !r.doubted("b") {
+		t.Errorf("of a row that may have gone it may hold %v", got)
+	}
+}

@@ -37,14 +37,11 @@ type services struct {
 	frontends *rows[model.FrontendKey, model.FrontendRow]
 	slots     *rows[uint32, []uint32]
 	backends  *rows[uint32, model.BackendRow]
-	// doubted are the backends that slots may name whose last write failed: it
-	// may have been done, in part or in full.
-	doubted map[uint32][]uint32
 }
 
 func newServices(dp ServiceTarget) *services {
 	return &services{
-		dp: dp, doubted: make(map[uint32][]uint32),
+		dp:        dp,
 		frontends: newRows[model.FrontendKey]("front end", func(a, b model.FrontendRow) bool { return a == b }),
 		slots:     newRows[uint32]("slots of service", slices.Equal[[]uint32]),
 		backends:  newRows[uint32]("backend", func(a, b model.BackendRow) bool { return a == b }),
@@ -55,16 +52,16 @@ func newServices(dp ServiceTarget) *services {
 func (s *services) adopt(held model.ServiceRows) (drift int) {
 	drift += s.frontends.adopt(byKey(held.Frontends, func(f model.FrontendRow) model.FrontendKey { return f.FrontendKey }))
 	drift += s.backends.adopt(byKey(held.Backends, func(b model.BackendRow) uint32 { return b.ID }))
-	clear(s.doubted)
 	return drift + s.slots.adopt(held.Slots)
 }
 
 func (s *services) pass(want Wanted, now time.Time) (errs []error) {
-	errs = append(errs, s.applyBackends(want.Backends, now)...)
+	errs = append(errs, s.applyBackends(want.Backends, false, now)...)
 	errs = append(errs, s.applySlots(want.Slots, now)...)
 	errs = append(errs, s.applyFrontends(want.Frontends, now)...)
-	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, doubtFrontend, now)...)
+	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, now)...)
 	errs = append(errs, s.trimSlots(want.Slots, now)...)
+	errs = append(errs, s.applyBackends(want.Backends, true, now)...)
 	errs = append(errs, s.removeBackends(want.Backends, now)...)
 	s.backends.forget(want.Backends)
 	s.slots.forget(want.Slots)
@@ -72,8 +69,18 @@ func (s *services) pass(want Wanted, now time.Time) (errs []error) {
 	return errs
 }
 
-func (s *services) applyBackends(want map[uint32]model.BackendRow, now time.Time) []error {
-	return applyBatch(s.backends, want, s.backends.missing(want, now), s.dp.ApplyBackends, doubtBackend, now)
+// applyBackends writes backends. One that is to get less than before is falling:
+// the slots name it still, and calls that met only such ones would be refused, so
+// it is written after them.
+func (s *services) applyBackends(want map[uint32]model.BackendRow, falling bool, now time.Time) []error {
+	todo := s.backends.missing(want, now)
+	if !falling {
+		todo = slices.DeleteFunc(todo, func(id uint32) bool {
+			have, ok := s.backends.applied[id]
+			return ok && want[id].State > have.State
+		})
+	}
+	return applyBatch(s.backends, want, todo, s.dp.ApplyBackends, now)
 }
 
 // applySlots writes the tables whose backends are all there. A table that shrinks
@@ -81,44 +88,20 @@ func (s *services) applyBackends(want map[uint32]model.BackendRow, now time.Time
 func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []error) {
 	for _, service := range s.slots.missing(want, now) {
 		table, have := want[service], s.slots.applied[service]
-		if len(have) >= len(table) && slices.Equal(have[:len(table)], table) || !s.backendsHeld(table) {
+		same := len(have) >= len(table) && slices.Equal(have[:len(table)], table)
+		if same && !s.slots.doubted(service) || !s.backendsHeld(table) {
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
-		if err != nil {
-			s.doubt(service, have, table)
-		} else {
-			delete(s.doubted, service)
-		}
-		held := slices.Clone(table)
-		if len(have) > len(table) {
-			held = append(held, have[len(table):]...)
-		}
+		held := make([]uint32, max(len(table), s.slotsOf(service))) // 0: nobody's number
+		copy(held, have)
+		copy(held, table)
 		if err := s.slots.done(service, held, err, now); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errs
 }
-
-// doubt notes that a service's slots hold any mixture of two tables. A table of
-// zeros, which are nobody's number, equals no table that could be wanted.
-func (s *services) doubt(service uint32, have, tried []uint32) {
-	s.doubted[service] = append(append(s.doubted[service], have...), tried...)
-	s.slots.applied[service] = make([]uint32, max(len(have), len(tried)))
-}
-
-// doubtFrontend stands for a row after a write that failed. It differs from all
-// rows, and counts on as many slots as either state does.
-func doubtFrontend(old, tried model.FrontendRow) model.FrontendRow {
-	old.Slots, old.Affinity = max(old.Slots, tried.Slots), -1
-	if tried.FrontendKey.Addr.IsValid() {
-		old.FrontendKey, old.Service = tried.FrontendKey, tried.Service
-	}
-	return old
-}
-
-func doubtBackend(model.BackendRow, model.BackendRow) model.BackendRow { return model.BackendRow{} }
 
 func (s *services) backendsHeld(table []uint32) bool {
 	for _, id := range table {
@@ -136,29 +119,26 @@ func (s *services) applyFrontends(want map[model.FrontendKey]model.FrontendRow, 
 		_, failed := s.slots.failing[want[k].Service]
 		return want[k].Slots > 0 && failed || len(s.slots.applied[want[k].Service]) < int(want[k].Slots)
 	})
-	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, doubtFrontend, now)
+	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, now)
 }
 
 // trimSlots removes the ends of tables, and whole tables, that no front end in
-// force reaches.
+// force reaches. A table that may be a mixture is first written again.
 func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []error) {
 	reach := make(map[uint32]int)
-	for _, f := range s.frontends.applied {
-		reach[f.Service] = max(reach[f.Service], int(f.Slots))
+	for key := range s.frontends.applied {
+		for _, f := range s.frontends.possible(key) {
+			reach[f.Service] = max(reach[f.Service], int(f.Slots))
+		}
 	}
 	for service, have := range s.slots.applied {
-		keep := max(len(want[service]), reach[service])
-		if f := s.slots.failing[service]; keep >= len(have) || now.Before(f.next) {
+		keep, length := max(len(want[service]), reach[service]), s.slotsOf(service)
+		f := s.slots.failing[service]
+		if keep >= length || keep > 0 && s.slots.doubted(service) || now.Before(f.next) {
 			continue
 		}
-		err := s.dp.TrimSlots(service, uint32(keep), uint32(len(have)))
-		if err != nil {
-			s.doubt(service, have, nil)
-		}
+		err := s.dp.TrimSlots(service, uint32(keep), uint32(length))
 		if keep == 0 {
-			if err == nil {
-				delete(s.doubted, service)
-			}
 			err = s.slots.removed(service, err, now)
 		} else {
 			err = s.slots.done(service, slices.Clone(have[:keep]), err, now)
@@ -170,28 +150,32 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 	return errs
 }
 
-// removeBackends removes those that no slot names any more.
+// slotsOf is how many slots a service may have in the kernel.
+func (s *services) slotsOf(service uint32) (length int) {
+	for _, table := range s.slots.possible(service) {
+		length = max(length, len(table))
+	}
+	return length
+}
+
+// removeBackends removes those that no slot can name any more.
 func (s *services) removeBackends(want map[uint32]model.BackendRow, now time.Time) []error {
 	named := make(map[uint32]bool)
-	for _, table := range s.slots.applied {
-		for _, id := range table {
-			named[id] = true
-		}
-	}
-	for _, ids := range s.doubted {
-		for _, id := range ids {
-			named[id] = true
+	for service := range s.slots.applied {
+		for _, table := range s.slots.possible(service) {
+			for _, id := range table {
+				named[id] = true
+			}
 		}
 	}
 	todo := slices.DeleteFunc(s.backends.surplus(want, now), func(id uint32) bool { return named[id] })
-	return removeBatch(s.backends, todo, s.dp.DeleteBackends, doubtBackend, now)
+	return removeBatch(s.backends, todo, s.dp.DeleteBackends, now)
 }
 
 // applyBatch writes rows in one batch and, if that fails, each alone to find the
-// culprit. After a failure the kernel may hold either row; doubt makes one that
-// is unlike both, so that the wanted one is written again whatever it is.
+// culprit.
 func applyBatch[K comparable, V any](
-	r *rows[K, V], want map[K]V, todo []K, apply func([]V) error, doubt func(old, tried V) V, now time.Time,
+	r *rows[K, V], want map[K]V, todo []K, apply func([]V) error, now time.Time,
 ) (errs []error) {
 	if len(todo) == 0 {
 		return nil
@@ -207,7 +191,6 @@ func applyBatch[K comparable, V any](
 			err = apply(batch[i : i+1])
 		}
 		if err := r.done(k, batch[i], err, now); err != nil {
-			r.applied[k] = doubt(r.applied[k], batch[i])
 			errs = append(errs, err)
 		}
 	}
@@ -215,10 +198,7 @@ func applyBatch[K comparable, V any](
 }
 
 // removeBatch is applyBatch for rows that are to go.
-func removeBatch[K comparable, V any](
-	r *rows[K, V], todo []K, remove func([]K) error, doubt func(old, tried V) V, now time.Time,
-) (errs []error) {
-	var none V
+func removeBatch[K comparable, V any](r *rows[K, V], todo []K, remove func([]K) error, now time.Time) (errs []error) {
 	if len(todo) == 0 {
 		return nil
 	}
@@ -229,7 +209,6 @@ func removeBatch[K comparable, V any](
 			err = remove(todo[i : i+1])
 		}
 		if err := r.removed(k, err, now); err != nil {
-			r.applied[k] = doubt(r.applied[k], none)
 			errs = append(errs, err)
 		}
 	}

@@ -69,16 +69,17 @@ ports:
 endpoints:%s
 `, i, family, map[bool]string{true: " []"}[len(targets) == 0])
 		for _, t := range targets {
-			fmt.Fprintf(&b, "- {addresses: [%q], conditions: %s}\n", []netip.Addr{t.pod.IPv4, t.pod.IPv6}[i], t.conditions)
+			fmt.Fprintf(&b, "- {addresses: [%q], conditions: %s, targetRef: {kind: Pod, namespace: demo, name: %s}}\n",
+				[]netip.Addr{t.pod.IPv4, t.pod.IPv6}[i], t.conditions, t.pod.Name)
 		}
 	}
 	return b.String()
 }
 
 // serviceNode is a node with a client and two backends.
-func serviceNode(t *testing.T) (n *node, client, a, b *sandbox.Pod) {
+func serviceNode(t *testing.T, settings ...string) (n *node, client, a, b *sandbox.Pod) {
 	t.Helper()
-	n = startNode(t)
+	n = startNode(t, settings...)
 	client, a, b = n.pod("client"), n.pod("back-a"), n.pod("back-b")
 	serve(t, a, 8080)
 	serve(t, b, 8080)

@@ -22,6 +22,7 @@ type Echo struct {
 	udp   net.PacketConn
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
+	took  int // connections, ever
 }
 
 // StartEcho serves until Close.
@@ -56,6 +57,13 @@ func (e *Echo) Close() {
 	}
 }
 
+// Accepted counts the TCP connections so far.
+func (e *Echo) Accepted() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.took
+}
+
 func (e *Echo) serveTCP() {
 	for {
 		conn, err := e.tcp.Accept()
@@ -64,6 +72,7 @@ func (e *Echo) serveTCP() {
 		}
 		e.mu.Lock()
 		e.conns[conn] = struct{}{}
+		e.took++
 		e.mu.Unlock()
 		go e.serveConn(conn) // ends when either side closes
 	}

@@ -1912,6 +1912,7 @@ type FlowFilter struct {
 	Protocol      []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
 	Verdict       []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
 	Type          []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
+	Service       []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // as pod
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2023,6 +2024,13 @@ func (x *FlowFilter) GetType() []FlowType {
 	return nil
 }
 
+func (x *FlowFilter) GetService() []string {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
 type ObserveFlowsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Response:
@@ -2122,12 +2130,15 @@ type Flow struct {
 	TcpFlags    string                 `protobuf:"bytes,11,opt,name=tcp_flags,json=tcpFlags,proto3" json:"tcp_flags,omitempty"`
 	// What decided it: the rules that allowed or denied, or for a default deny
 	// the policies that isolate the endpoint.
-	Egress        []*RuleRef           `protobuf:"bytes,12,rep,name=egress,proto3" json:"egress,omitempty"`
-	Ingress       []*RuleRef           `protobuf:"bytes,13,rep,name=ingress,proto3" json:"ingress,omitempty"`
-	Forward       *Counters            `protobuf:"bytes,14,opt,name=forward,proto3" json:"forward,omitempty"` // initiator to responder
-	Reverse       *Counters            `protobuf:"bytes,15,opt,name=reverse,proto3" json:"reverse,omitempty"`
-	Age           *durationpb.Duration `protobuf:"bytes,16,opt,name=age,proto3" json:"age,omitempty"`
-	Count         uint32               `protobuf:"varint,17,opt,name=count,proto3" json:"count,omitempty"` // packets that a drop stands for
+	Egress  []*RuleRef           `protobuf:"bytes,12,rep,name=egress,proto3" json:"egress,omitempty"`
+	Ingress []*RuleRef           `protobuf:"bytes,13,rep,name=ingress,proto3" json:"ingress,omitempty"`
+	Forward *Counters            `protobuf:"bytes,14,opt,name=forward,proto3" json:"forward,omitempty"` // initiator to responder
+	Reverse *Counters            `protobuf:"bytes,15,opt,name=reverse,proto3" json:"reverse,omitempty"`
+	Age     *durationpb.Duration `protobuf:"bytes,16,opt,name=age,proto3" json:"age,omitempty"`
+	Count   uint32               `protobuf:"varint,17,opt,name=count,proto3" json:"count,omitempty"` // packets that a drop stands for
+	// What the initiator asked for; the destination is then the backend. Absent:
+	// no service, or one that is not known.
+	Service       *FlowService `protobuf:"bytes,18,opt,name=service,proto3" json:"service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2281,6 +2292,73 @@ func (x *Flow) GetCount() uint32 {
 	return 0
 }
 
+func (x *Flow) GetService() *FlowService {
+	if x != nil {
+		return x.Service
+	}
+	return nil
+}
+
+type FlowService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"` // of the service
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlowService) Reset() {
+	*x = FlowService{}
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlowService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlowService) ProtoMessage() {}
+
+func (x *FlowService) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlowService.ProtoReflect.Descriptor instead.
+func (*FlowService) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FlowService) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *FlowService) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *FlowService) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
 type Peer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ip            string                 `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
@@ -2297,7 +2375,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2387,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2400,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Peer) GetIp() string {
@@ -2394,7 +2472,7 @@ type RuleRef struct {
 
 func (x *RuleRef) Reset() {
 	*x = RuleRef{}
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2406,7 +2484,7 @@ func (x *RuleRef) String() string {
 func (*RuleRef) ProtoMessage() {}
 
 func (x *RuleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2419,7 +2497,7 @@ func (x *RuleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleRef.ProtoReflect.Descriptor instead.
 func (*RuleRef) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RuleRef) GetKind() string {
@@ -2467,7 +2545,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +2557,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +2570,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Counters) GetPackets() uint64 {
@@ -2519,7 +2597,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2609,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2622,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Attachment) GetContainerId() string {
@@ -2575,7 +2653,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2665,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2678,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PrepareRequest) GetAttachment() *Attachment {
@@ -2662,7 +2740,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2752,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2765,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PrepareResponse) GetEndpoint() uint32 {
@@ -2763,7 +2841,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +2853,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +2866,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CommitRequest) GetAttachment() *Attachment {
@@ -2814,7 +2892,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +2904,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +2917,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CommitResponse) GetRevision() uint64 {
@@ -2858,7 +2936,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2948,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +2961,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteRequest) GetAttachment() *Attachment {
@@ -2901,7 +2979,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +2991,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3004,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 type CheckRequest struct {
@@ -2938,7 +3016,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2950,7 +3028,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2963,7 +3041,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CheckRequest) GetAttachment() *Attachment {
@@ -2982,7 +3060,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3072,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3085,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CheckResponse) GetEndpoint() *PrepareResponse {
@@ -3027,7 +3105,7 @@ type CollectGarbageRequest struct {
 
 func (x *CollectGarbageRequest) Reset() {
 	*x = CollectGarbageRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3039,7 +3117,7 @@ func (x *CollectGarbageRequest) String() string {
 func (*CollectGarbageRequest) ProtoMessage() {}
 
 func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3052,7 +3130,7 @@ func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageRequest.ProtoReflect.Descriptor instead.
 func (*CollectGarbageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CollectGarbageRequest) GetValid() []*Attachment {
@@ -3078,7 +3156,7 @@ type CollectGarbageResponse struct {
 
 func (x *CollectGarbageResponse) Reset() {
 	*x = CollectGarbageResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3168,7 @@ func (x *CollectGarbageResponse) String() string {
 func (*CollectGarbageResponse) ProtoMessage() {}
 
 func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3181,7 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CollectGarbageResponse) GetRemoved() []*Attachment {
@@ -3121,7 +3199,7 @@ type CNIStatusRequest struct {
 
 func (x *CNIStatusRequest) Reset() {
 	*x = CNIStatusRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3211,7 @@ func (x *CNIStatusRequest) String() string {
 func (*CNIStatusRequest) ProtoMessage() {}
 
 func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3224,7 @@ func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusRequest.ProtoReflect.Descriptor instead.
 func (*CNIStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 type CNIStatusResponse struct {
@@ -3159,7 +3237,7 @@ type CNIStatusResponse struct {
 
 func (x *CNIStatusResponse) Reset() {
 	*x = CNIStatusResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3171,7 +3249,7 @@ func (x *CNIStatusResponse) String() string {
 func (*CNIStatusResponse) ProtoMessage() {}
 
 func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3262,7 @@ func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusResponse.ProtoReflect.Descriptor instead.
 func (*CNIStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CNIStatusResponse) GetReady() bool {
@@ -3330,7 +3408,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x123\n" +
 	"\ainclude\x18\x04 \x03(\v2\x19.weft.agent.v1.FlowFilterR\ainclude\x123\n" +
-	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xbf\x02\n" +
+	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xd9\x02\n" +
 	"\n" +
 	"FlowFilter\x12\x10\n" +
 	"\x03pod\x18\x01 \x03(\tR\x03pod\x12\x19\n" +
@@ -3344,12 +3422,13 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\bprotocol\x18\t \x03(\tR\bprotocol\x120\n" +
 	"\averdict\x18\n" +
 	" \x03(\x0e2\x16.weft.agent.v1.VerdictR\averdict\x12+\n" +
-	"\x04type\x18\v \x03(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\"c\n" +
+	"\x04type\x18\v \x03(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x12\x18\n" +
+	"\aservice\x18\f \x03(\tR\aservice\"c\n" +
 	"\x14ObserveFlowsResponse\x12)\n" +
 	"\x04flow\x18\x01 \x01(\v2\x13.weft.agent.v1.FlowH\x00R\x04flow\x12\x14\n" +
 	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lostB\n" +
 	"\n" +
-	"\bresponse\"\xeb\x05\n" +
+	"\bresponse\"\xa1\x06\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x120\n" +
@@ -3369,7 +3448,12 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\aforward\x18\x0e \x01(\v2\x17.weft.agent.v1.CountersR\aforward\x121\n" +
 	"\areverse\x18\x0f \x01(\v2\x17.weft.agent.v1.CountersR\areverse\x12+\n" +
 	"\x03age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
-	"\x05count\x18\x11 \x01(\rR\x05count\"\xc2\x01\n" +
+	"\x05count\x18\x11 \x01(\rR\x05count\x124\n" +
+	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\"S\n" +
+	"\vFlowService\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xc2\x01\n" +
 	"\x04Peer\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1a\n" +
@@ -3513,7 +3597,7 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(Health)(0),                    // 0: weft.agent.v1.Health
 	(Verdict)(0),                   // 1: weft.agent.v1.Verdict
@@ -3545,27 +3629,28 @@ var file_agent_v1_agent_proto_goTypes = []any{
 	(*FlowFilter)(nil),             // 27: weft.agent.v1.FlowFilter
 	(*ObserveFlowsResponse)(nil),   // 28: weft.agent.v1.ObserveFlowsResponse
 	(*Flow)(nil),                   // 29: weft.agent.v1.Flow
-	(*Peer)(nil),                   // 30: weft.agent.v1.Peer
-	(*RuleRef)(nil),                // 31: weft.agent.v1.RuleRef
-	(*Counters)(nil),               // 32: weft.agent.v1.Counters
-	(*Attachment)(nil),             // 33: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),         // 34: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),        // 35: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),          // 36: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),         // 37: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),          // 38: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),         // 39: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),           // 40: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),          // 41: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),  // 42: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil), // 43: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),       // 44: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),      // 45: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 47: google.protobuf.Duration
+	(*FlowService)(nil),            // 30: weft.agent.v1.FlowService
+	(*Peer)(nil),                   // 31: weft.agent.v1.Peer
+	(*RuleRef)(nil),                // 32: weft.agent.v1.RuleRef
+	(*Counters)(nil),               // 33: weft.agent.v1.Counters
+	(*Attachment)(nil),             // 34: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),         // 35: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),        // 36: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),          // 37: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),         // 38: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),          // 39: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),         // 40: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),           // 41: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),          // 42: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),  // 43: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil), // 44: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),       // 45: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),      // 46: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),  // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),    // 48: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	46, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	47, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
 	7,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
 	8,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
@@ -3574,66 +3659,67 @@ var file_agent_v1_agent_proto_depIdxs = []int32{
 	12, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
 	15, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
 	18, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
-	47, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	48, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
 	19, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
 	20, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
 	23, // 12: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
 	24, // 13: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
 	25, // 14: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	46, // 15: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 15: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
 	27, // 16: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
 	27, // 17: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
 	1,  // 18: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
 	2,  // 19: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
 	29, // 20: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	46, // 21: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	47, // 21: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
 	2,  // 22: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
 	1,  // 23: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
 	4,  // 24: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
 	3,  // 25: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	30, // 26: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	30, // 27: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	31, // 28: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	31, // 29: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	32, // 30: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	32, // 31: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	47, // 32: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	33, // 33: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	33, // 34: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	33, // 35: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	33, // 36: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	35, // 37: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	33, // 38: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	33, // 39: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	5,  // 40: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	10, // 41: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	13, // 42: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	21, // 43: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	16, // 44: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
-	26, // 45: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	34, // 46: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	36, // 47: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	38, // 48: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	40, // 49: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	42, // 50: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	44, // 51: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	6,  // 52: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	11, // 53: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	14, // 54: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	22, // 55: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	17, // 56: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
-	28, // 57: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	35, // 58: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	37, // 59: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	39, // 60: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	41, // 61: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	43, // 62: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	45, // 63: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	52, // [52:64] is the sub-list for method output_type
-	40, // [40:52] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	31, // 26: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	31, // 27: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	32, // 28: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	32, // 29: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	33, // 30: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	33, // 31: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	48, // 32: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	30, // 33: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
+	34, // 34: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	34, // 35: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	34, // 36: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	34, // 37: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	36, // 38: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	34, // 39: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	34, // 40: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	5,  // 41: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	10, // 42: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	13, // 43: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	21, // 44: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	16, // 45: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	26, // 46: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	35, // 47: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	37, // 48: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	39, // 49: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	41, // 50: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	43, // 51: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	45, // 52: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	6,  // 53: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	11, // 54: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	14, // 55: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	22, // 56: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	17, // 57: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	28, // 58: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	36, // 59: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	38, // 60: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	40, // 61: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	42, // 62: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	44, // 63: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	46, // 64: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	53, // [53:65] is the sub-list for method output_type
+	41, // [41:53] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -3651,7 +3737,7 @@ func file_agent_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

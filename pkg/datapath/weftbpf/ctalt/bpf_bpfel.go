@@ -45,6 +45,7 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftSock       = "weft_sock"
+	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
 	BpfMapWeftSockOver   = "weft_sock_over"
 	BpfMapWeftSvc4       = "weft_svc4"
@@ -57,6 +58,9 @@ const (
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
 	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftEndTcp    = "weft_end_tcp"
+	BpfProgWeftEndUdp    = "weft_end_udp"
+	BpfProgWeftFindGone  = "weft_find_gone"
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
 	BpfProgWeftNatGc     = "weft_nat_gc"
@@ -119,6 +123,9 @@ type BpfProgramSpecs struct {
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
@@ -136,43 +143,44 @@ type BpfProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
-	WeftAffinity *ebpf.MapSpec `ebpf:"weft_affinity"`
-	WeftBackend  *ebpf.MapSpec `ebpf:"weft_backend"`
-	WeftCt4      *ebpf.MapSpec `ebpf:"weft_ct4"`
-	WeftCt4Old   *ebpf.MapSpec `ebpf:"weft_ct4_old"`
-	WeftCt6      *ebpf.MapSpec `ebpf:"weft_ct6"`
-	WeftCt6Old   *ebpf.MapSpec `ebpf:"weft_ct6_old"`
-	WeftCtn4     *ebpf.MapSpec `ebpf:"weft_ctn4"`
-	WeftCtn4Old  *ebpf.MapSpec `ebpf:"weft_ctn4_old"`
-	WeftCtn6     *ebpf.MapSpec `ebpf:"weft_ctn6"`
-	WeftCtn6Old  *ebpf.MapSpec `ebpf:"weft_ctn6_old"`
-	WeftDrops    *ebpf.MapSpec `ebpf:"weft_drops"`
-	WeftEp       *ebpf.MapSpec `ebpf:"weft_ep"`
-	WeftEpstat   *ebpf.MapSpec `ebpf:"weft_epstat"`
-	WeftEvents   *ebpf.MapSpec `ebpf:"weft_events"`
-	WeftFetched  *ebpf.MapSpec `ebpf:"weft_fetched"`
-	WeftFrag     *ebpf.MapSpec `ebpf:"weft_frag"`
-	WeftGen      *ebpf.MapSpec `ebpf:"weft_gen"`
-	WeftHome     *ebpf.MapSpec `ebpf:"weft_home"`
-	WeftIf       *ebpf.MapSpec `ebpf:"weft_if"`
-	WeftIfHi     *ebpf.MapSpec `ebpf:"weft_if_hi"`
-	WeftIp4      *ebpf.MapSpec `ebpf:"weft_ip4"`
-	WeftIp6      *ebpf.MapSpec `ebpf:"weft_ip6"`
-	WeftLost     *ebpf.MapSpec `ebpf:"weft_lost"`
-	WeftMetrics  *ebpf.MapSpec `ebpf:"weft_metrics"`
-	WeftNat4     *ebpf.MapSpec `ebpf:"weft_nat4"`
-	WeftNat6     *ebpf.MapSpec `ebpf:"weft_nat6"`
-	WeftPend     *ebpf.MapSpec `ebpf:"weft_pend"`
-	WeftPolsets  *ebpf.MapSpec `ebpf:"weft_polsets"`
-	WeftSock     *ebpf.MapSpec `ebpf:"weft_sock"`
-	WeftSockLru  *ebpf.MapSpec `ebpf:"weft_sock_lru"`
-	WeftSockOver *ebpf.MapSpec `ebpf:"weft_sock_over"`
-	WeftSvc4     *ebpf.MapSpec `ebpf:"weft_svc4"`
-	WeftSvc6     *ebpf.MapSpec `ebpf:"weft_svc6"`
-	WeftSvcHits  *ebpf.MapSpec `ebpf:"weft_svc_hits"`
-	WeftSvcSlot  *ebpf.MapSpec `ebpf:"weft_svc_slot"`
-	WeftSwept    *ebpf.MapSpec `ebpf:"weft_swept"`
-	WeftUplink   *ebpf.MapSpec `ebpf:"weft_uplink"`
+	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
+	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
+	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
+	WeftCt6       *ebpf.MapSpec `ebpf:"weft_ct6"`
+	WeftCt6Old    *ebpf.MapSpec `ebpf:"weft_ct6_old"`
+	WeftCtn4      *ebpf.MapSpec `ebpf:"weft_ctn4"`
+	WeftCtn4Old   *ebpf.MapSpec `ebpf:"weft_ctn4_old"`
+	WeftCtn6      *ebpf.MapSpec `ebpf:"weft_ctn6"`
+	WeftCtn6Old   *ebpf.MapSpec `ebpf:"weft_ctn6_old"`
+	WeftDrops     *ebpf.MapSpec `ebpf:"weft_drops"`
+	WeftEp        *ebpf.MapSpec `ebpf:"weft_ep"`
+	WeftEpstat    *ebpf.MapSpec `ebpf:"weft_epstat"`
+	WeftEvents    *ebpf.MapSpec `ebpf:"weft_events"`
+	WeftFetched   *ebpf.MapSpec `ebpf:"weft_fetched"`
+	WeftFrag      *ebpf.MapSpec `ebpf:"weft_frag"`
+	WeftGen       *ebpf.MapSpec `ebpf:"weft_gen"`
+	WeftHome      *ebpf.MapSpec `ebpf:"weft_home"`
+	WeftIf        *ebpf.MapSpec `ebpf:"weft_if"`
+	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
+	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
+	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
+	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
+	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
+	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
+	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
+	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
+	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
+	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
+	WeftSockOver  *ebpf.MapSpec `ebpf:"weft_sock_over"`
+	WeftSvc4      *ebpf.MapSpec `ebpf:"weft_svc4"`
+	WeftSvc6      *ebpf.MapSpec `ebpf:"weft_svc6"`
+	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
+	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
+	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftUplink    *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
 // BpfVariableSpecs contains global variables before they are loaded into the kernel.
@@ -204,43 +212,44 @@ func (o *BpfObjects) Close() error {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
-	WeftAffinity *ebpf.Map `ebpf:"weft_affinity"`
-	WeftBackend  *ebpf.Map `ebpf:"weft_backend"`
-	WeftCt4      *ebpf.Map `ebpf:"weft_ct4"`
-	WeftCt4Old   *ebpf.Map `ebpf:"weft_ct4_old"`
-	WeftCt6      *ebpf.Map `ebpf:"weft_ct6"`
-	WeftCt6Old   *ebpf.Map `ebpf:"weft_ct6_old"`
-	WeftCtn4     *ebpf.Map `ebpf:"weft_ctn4"`
-	WeftCtn4Old  *ebpf.Map `ebpf:"weft_ctn4_old"`
-	WeftCtn6     *ebpf.Map `ebpf:"weft_ctn6"`
-	WeftCtn6Old  *ebpf.Map `ebpf:"weft_ctn6_old"`
-	WeftDrops    *ebpf.Map `ebpf:"weft_drops"`
-	WeftEp       *ebpf.Map `ebpf:"weft_ep"`
-	WeftEpstat   *ebpf.Map `ebpf:"weft_epstat"`
-	WeftEvents   *ebpf.Map `ebpf:"weft_events"`
-	WeftFetched  *ebpf.Map `ebpf:"weft_fetched"`
-	WeftFrag     *ebpf.Map `ebpf:"weft_frag"`
-	WeftGen      *ebpf.Map `ebpf:"weft_gen"`
-	WeftHome     *ebpf.Map `ebpf:"weft_home"`
-	WeftIf       *ebpf.Map `ebpf:"weft_if"`
-	WeftIfHi     *ebpf.Map `ebpf:"weft_if_hi"`
-	WeftIp4      *ebpf.Map `ebpf:"weft_ip4"`
-	WeftIp6      *ebpf.Map `ebpf:"weft_ip6"`
-	WeftLost     *ebpf.Map `ebpf:"weft_lost"`
-	WeftMetrics  *ebpf.Map `ebpf:"weft_metrics"`
-	WeftNat4     *ebpf.Map `ebpf:"weft_nat4"`
-	WeftNat6     *ebpf.Map `ebpf:"weft_nat6"`
-	WeftPend     *ebpf.Map `ebpf:"weft_pend"`
-	WeftPolsets  *ebpf.Map `ebpf:"weft_polsets"`
-	WeftSock     *ebpf.Map `ebpf:"weft_sock"`
-	WeftSockLru  *ebpf.Map `ebpf:"weft_sock_lru"`
-	WeftSockOver *ebpf.Map `ebpf:"weft_sock_over"`
-	WeftSvc4     *ebpf.Map `ebpf:"weft_svc4"`
-	WeftSvc6     *ebpf.Map `ebpf:"weft_svc6"`
-	WeftSvcHits  *ebpf.Map `ebpf:"weft_svc_hits"`
-	WeftSvcSlot  *ebpf.Map `ebpf:"weft_svc_slot"`
-	WeftSwept    *ebpf.Map `ebpf:"weft_swept"`
-	WeftUplink   *ebpf.Map `ebpf:"weft_uplink"`
+	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
+	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
+	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
+	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
+	WeftCt6       *ebpf.Map `ebpf:"weft_ct6"`
+	WeftCt6Old    *ebpf.Map `ebpf:"weft_ct6_old"`
+	WeftCtn4      *ebpf.Map `ebpf:"weft_ctn4"`
+	WeftCtn4Old   *ebpf.Map `ebpf:"weft_ctn4_old"`
+	WeftCtn6      *ebpf.Map `ebpf:"weft_ctn6"`
+	WeftCtn6Old   *ebpf.Map `ebpf:"weft_ctn6_old"`
+	WeftDrops     *ebpf.Map `ebpf:"weft_drops"`
+	WeftEp        *ebpf.Map `ebpf:"weft_ep"`
+	WeftEpstat    *ebpf.Map `ebpf:"weft_epstat"`
+	WeftEvents    *ebpf.Map `ebpf:"weft_events"`
+	WeftFetched   *ebpf.Map `ebpf:"weft_fetched"`
+	WeftFrag      *ebpf.Map `ebpf:"weft_frag"`
+	WeftGen       *ebpf.Map `ebpf:"weft_gen"`
+	WeftHome      *ebpf.Map `ebpf:"weft_home"`
+	WeftIf        *ebpf.Map `ebpf:"weft_if"`
+	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
+	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
+	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
+	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
+	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
+	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
+	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
+	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
+	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
+	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
+	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
+	WeftSockOver  *ebpf.Map `ebpf:"weft_sock_over"`
+	WeftSvc4      *ebpf.Map `ebpf:"weft_svc4"`
+	WeftSvc6      *ebpf.Map `ebpf:"weft_svc6"`
+	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
+	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
+	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
+	WeftUplink    *ebpf.Map `ebpf:"weft_uplink"`
 }
 
 func (m *BpfMaps) Close() error {
@@ -274,6 +283,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
+		m.WeftSockEnded,
 		m.WeftSockLru,
 		m.WeftSockOver,
 		m.WeftSvc4,
@@ -302,6 +312,9 @@ type BpfPrograms struct {
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
 	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.Program `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.Program `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
@@ -321,6 +334,9 @@ func (p *BpfPrograms) Close() error {
 		p.WeftConnect6,
 		p.WeftCtGc,
 		p.WeftCtSweep,
+		p.WeftEndTcp,
+		p.WeftEndUdp,
+		p.WeftFindGone,
 		p.WeftFromNet,
 		p.WeftFromPod,
 		p.WeftNatGc,
