@@ -49,6 +49,13 @@ func attachSockets(p pins, dir string, progs *weftbpf.BpfPrograms, log *slog.Log
 		}
 		dir = found
 	}
+	var on unix.Statfs_t
+	if err := unix.Statfs(dir, &on); err != nil {
+		return fmt.Errorf("looking at the cgroup %s: %w", dir, err)
+	}
+	if on.Type != unix.CGROUP2_SUPER_MAGIC {
+		return fmt.Errorf("%s is no folder of cgroup2: the setting cgroup needs one, or nothing for the whole host", dir)
+	}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return fmt.Errorf("looking at the cgroup %s: %w", dir, err)
