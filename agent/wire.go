@@ -46,6 +46,7 @@ type agent struct {
 	source   *manifest.Source
 	ids      *identityLoop
 	addrs    *nodenet.Addresses
+	uplinks  *nodenet.Uplinks
 	cni      *cniserver.Server
 	pods     *workloadLoop
 	dp       *datapath.Datapath
@@ -109,6 +110,13 @@ func (a *agent) build() error {
 	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables,
 		allocator: allocator.New(allocator.Config{Store: store, Now: time.Now})}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
+	had, err := a.dp.Uplinks()
+	if err != nil {
+		return err
+	}
+	m := a.cfg.Masquerade
+	a.uplinks = nodenet.NewUplinks(nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6},
+		had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
 
 	a.registry = metrics.NewRegistry()
 	a.metrics = metrics.NewAgent(a.registry, weft.Version())
@@ -168,6 +176,7 @@ func (a *agent) datapathConfig() datapath.Config {
 			New: time.Duration(ct.UnansweredTimeout), Closed: time.Duration(ct.TCPClosingTimeout),
 			Alive: time.Duration(a.cfg.Flows.AliveInterval),
 		},
+		SNATFirst: a.cfg.Masquerade.FirstPort, SNATLast: a.cfg.Masquerade.LastPort,
 		FlowEvents: true, Cgroup: a.cfg.Cgroup, Log: a.log.With("part", "datapath"),
 	}
 }
@@ -178,6 +187,9 @@ func pinDir(cfg config.Config) string { return filepath.Join(cfg.BPFFS, "weft") 
 func (a *agent) setHostAddrs(addrs []netip.Addr) {
 	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
 		a.log.Error("the host's addresses cannot be recorded", "error", err)
+	}
+	if err := a.dp.SetHome(addrs); err != nil {
+		a.log.Error("the kernel cannot be told the host's addresses", "error", err)
 	}
 }
 
@@ -196,6 +208,9 @@ func (a *agent) restore(ctx context.Context) error {
 	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
 		return err
 	}
+	if err := errors.Join(a.dp.SetHome(addrs), a.uplinks.Refresh()); err != nil {
+		return err
+	}
 	if _, err := a.tables.ReplaceIdentities(a.ids.allocator.List()); err != nil {
 		return err
 	}
@@ -209,6 +224,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"manifests":     a.source.Run,
 		"identities":    a.ids.Run,
 		"addresses":     a.addrs.Run,
+		"uplinks":       a.uplinks.Run,
 		"engine":        a.engine.Run,
 		"flows":         a.flows.Run,
 		"conntrack":     a.collectGarbage,

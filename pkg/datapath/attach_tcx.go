@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/link"
@@ -18,9 +19,9 @@ import (
 // tcxAttacher attaches by links that are pinned, so that they stay when the
 // agent goes.
 type tcxAttacher struct {
-	pins  pins
-	sides [2]side
-	log   *slog.Logger
+	pins   pins
+	places places
+	log    *slog.Logger
 }
 
 func (t *tcxAttacher) adopt() error {
@@ -29,12 +30,14 @@ func (t *tcxAttacher) adopt() error {
 		return fmt.Errorf("listing pinned links: %w", err)
 	}
 	for _, e := range entries {
-		for _, s := range t.sides {
-			if !strings.HasSuffix(e.Name(), s.suffix) {
-				continue
-			}
-			if err := t.replace(filepath.Join(t.pins.linksDir(), e.Name()), s); err != nil {
-				return fmt.Errorf("link %s: %w", e.Name(), err)
+		for _, sides := range t.places {
+			for _, s := range sides {
+				if !strings.HasSuffix(e.Name(), s.suffix) {
+					continue
+				}
+				if err := t.replace(filepath.Join(t.pins.linksDir(), e.Name()), s); err != nil {
+					return fmt.Errorf("link %s: %w", e.Name(), err)
+				}
 			}
 		}
 	}
@@ -48,7 +51,7 @@ func (t *tcxAttacher) takeOverFilters() error {
 		return err
 	}
 	for _, dev := range devices {
-		if err := t.attach(uint32(dev.Index), dev.Name); err != nil {
+		if err := t.attach(t.places.of(dev.programs), uint32(dev.Index), dev.Name); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 		if err := removeFilters(dev.Index); err != nil {
@@ -93,8 +96,8 @@ func openLink(path string) (link.Link, uint32, error) {
 	return l, 0, nil
 }
 
-func (t *tcxAttacher) attach(ifindex uint32, ifname string) error {
-	for _, s := range t.sides {
+func (t *tcxAttacher) attach(at place, ifindex uint32, ifname string) error {
+	for _, s := range t.places[at] {
 		path := t.pins.linkPath(ifname, s.suffix)
 		l, have, err := openLink(path)
 		if err == nil {
@@ -131,8 +134,25 @@ func (t *tcxAttacher) attachSide(ifindex uint32, path string, s side) error {
 	return nil
 }
 
-func (t *tcxAttacher) detach(ifname string) error {
-	for _, s := range t.sides {
+func (t *tcxAttacher) attached(at place) ([]string, error) {
+	entries, err := os.ReadDir(t.pins.linksDir())
+	if err != nil {
+		return nil, fmt.Errorf("listing pinned links: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		for _, s := range t.places[at] {
+			if name, ok := strings.CutSuffix(e.Name(), s.suffix); ok {
+				found = append(found, deviceOfPin(name))
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
+
+func (t *tcxAttacher) detach(at place, ifname string) error {
+	for _, s := range t.places[at] {
 		if err := removeLink(t.pins.linkPath(ifname, s.suffix)); err != nil {
 			return err
 		}
