@@ -222,7 +222,7 @@ func walk[K, V any](t *testing.T, m *ebpf.Map, fn func(K, V)) {
 // pods send at any time, is left out.
 func dropped(t *testing.T) map[model.Reason]uint64 {
 	t.Helper()
-	m := pinned(t, "weft_metrics_v1")
+	m := pinned(t, "weft_metrics_v2")
 	defer m.Close()
 	out := map[model.Reason]uint64{}
 	for key := range m.MaxEntries() {
