@@ -5,6 +5,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/tests/level"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -54,8 +56,86 @@ func TestPodsLeaveAsTheNode(t *testing.T) {
 		if err := carry(client.NS, o.beyond, beyond, 8<<20); err != nil {
 			t.Errorf("a transfer: %v", err)
 		}
+		echoes(t, client.NS, hostPort(beyond, 9090))
 	})
 	nothingInNetfilter(t)
+}
+
+// echoes has a large transfer sent back, so that both ways carry large packets.
+func echoes(t *testing.T, from *sandbox.NS, to string) {
+	t.Helper()
+	s, err := sandbox.StartStream(sandbox.StreamConfig{NS: from, Addr: to})
+	ok(t, err)
+	defer s.Stop()
+	moves(t, s, "to and fro")
+}
+
+// Every translated flow has both of its keys, also when many packets open flows at
+// once, and keeps none when it is over.
+func TestTranslationsHaveTwoKeys(t *testing.T) {
+	o := startOut(t, "conntrack: {otherTimeout: 8s, tcpClosingTimeout: 1s}")
+	pods := []*sandbox.Pod{o.pod("one"), o.pod("two")}
+	startMirror(t, o.beyond, 8080)
+	flows := level.Scale(2000)
+	ok(t, inParallel(flows, func(i int) error {
+		conn, err := dialAs(pods[i%2].NS, "udp", uint16(20000+i/2), hostPort(beyondAddrs()[i/2%2], 8080))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range 3 {
+			if _, err := conn.Write([]byte("who")); err != nil {
+				return err
+			}
+		}
+		_, err = whoAmI(conn)
+		return err
+	}))
+	if keys := o.translations(); keys != 2*flows {
+		t.Errorf("%d keys for %d flows", keys, flows)
+	}
+	ok(t, sandbox.Eventually(o.ctx, soon, "the end of the flows", func() error {
+		if keys := count(t, "weft_nat4_v1") + count(t, "weft_nat6_v1"); keys > 0 {
+			return fmt.Errorf("%d keys are left", keys)
+		}
+		return nil
+	}))
+}
+
+// count is the number of entries of a map.
+func count(t *testing.T, pin string) int {
+	t.Helper()
+	m := pinned(t, pin)
+	defer m.Close()
+	keys := 0
+	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	for entries := m.Iterate(); entries.Next(&key, &value); { // one that is cut short will be begun anew
+		keys++
+	}
+	return keys
+}
+
+// translations is the number of keys of translated flows; each must have its twin.
+func (n *node) translations() int {
+	n.t.Helper()
+	out, in := map[string]bool{}, map[string]bool{}
+	note := func(kind, proto uint8, src, dst, to []byte, sport, dport, port uint16) {
+		if weftbpf.BpfWeftNatKind(kind) == weftbpf.BpfWeftNatKindWEFT_NAT_OUT {
+			out[fmt.Sprint(proto, src, sport, dst, dport, to, port)] = true
+		} else {
+			in[fmt.Sprint(proto, to, port, src, sport, dst, dport)] = true
+		}
+	}
+	each(n.t, "weft_nat4_v1", func(k weftbpf.BpfWeftNat4Key, v weftbpf.BpfWeftNat) {
+		note(k.Kind, k.Proto, ip4(k.Src).AsSlice(), ip4(k.Dst).AsSlice(), v.Addr[:4], k.Sport, k.Dport, v.Port)
+	})
+	each(n.t, "weft_nat6_v1", func(k weftbpf.BpfWeftNat6Key, v weftbpf.BpfWeftNat) {
+		note(k.Kind, k.Proto, k.Src[:], k.Dst[:], v.Addr[:], k.Sport, k.Dport, v.Port)
+	})
+	if !maps.Equal(out, in) {
+		n.t.Errorf("%d keys out and %d keys in do not match", len(out), len(in))
+	}
+	return len(out) + len(in)
 }
 
 // nothingInNetfilter fails if there is a table of iptables or nftables.
@@ -270,4 +350,26 @@ func TestTranslatedTrafficOutlivesTheAgent(t *testing.T) {
 	}
 	tr.stop("at the end")
 	sameState(t, "after the last return", kernelState(t), before)
+}
+
+// TestTranslatedTrafficOverUpgrade goes to another release and back: to one whose
+// programs differ, and to one whose conntrack has another layout.
+func TestTranslatedTrafficOverUpgrade(t *testing.T) {
+	for _, binary := range []string{"weft-agent-progalt", "weft-agent-ctalt"} {
+		t.Run(binary, func(t *testing.T) {
+			o := startOut(t)
+			needVariant(t, o.bin, binary)
+			client, server := o.pod("client"), o.pod("server")
+			o.write("policy.yaml", crashPolicies)
+			tr := o.startTraffic(client, server)
+			o.kill()
+			o.startAgent(binary)
+			tr.moves("after the upgrade")
+			tr.whole("after the upgrade")
+			ok(t, o.agent.Stop())
+			o.startAgent("weft-agent")
+			tr.moves("after the rollback")
+			tr.stop("after the rollback")
+		})
+	}
 }

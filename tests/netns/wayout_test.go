@@ -94,25 +94,31 @@ func routeBy(via []netip.Addr) error {
 	return nil
 }
 
-// leadOut gives the host its default routes, until the test ends, and waits until
-// pods leave by them and the wires are ready.
+// leadOut gives the host its default routes and waits until pods leave by them and
+// the wires are ready.
 func (o *out) leadOut() {
 	o.t.Helper()
-	ok(o.t, routeBy(worldAddrs()))
-	o.t.Cleanup(func() {
-		for _, gw := range worldAddrs() { // gone already where the test took the device
-			err := netlink.RouteDel(&netlink.Route{Gw: gw.AsSlice(), Dst: everywhere(gw.String())})
-			if err != nil && !errors.Is(err, unix.ESRCH) {
-				o.t.Error(err)
-			}
-		}
-	})
-	o.uplinkIs(uplinkDevice, true)
+	o.lead(o.t)
 	for _, a := range beyondAddrs() {
 		ok(o.t, sandbox.Eventually(o.ctx, soon, "the way beyond", func() error {
 			return sandbox.Ping(sandbox.Host(), a.String(), silence)
 		}))
 	}
+}
+
+// lead gives the host its default routes, until the test ends.
+func (n *node) lead(t *testing.T) {
+	t.Helper()
+	ok(t, routeBy(worldAddrs()))
+	t.Cleanup(func() {
+		for _, gw := range worldAddrs() { // gone already where the test took the device
+			err := netlink.RouteDel(&netlink.Route{Gw: gw.AsSlice(), Dst: everywhere(gw.String())})
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				t.Error(err)
+			}
+		}
+	})
+	n.uplinkIs(uplinkDevice, true)
 }
 
 // uplinkIs waits until a device has the uplink's programs, or has not.
