@@ -263,6 +263,6 @@ func (a *agent) api() *api.Server {
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
-		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests)},
+		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.uplinkStatus},
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -35,6 +36,9 @@ type Uplinks struct {
 	last     []model.Uplink
 	called   bool
 	refused  map[string]bool // devices that were reported as unfit
+
+	mu   sync.Mutex // over what others read
+	text string
 }
 
 // NewUplinks calls onChange, from Refresh and Run, with the uplinks by name: at the
@@ -75,8 +79,25 @@ func (u *Uplinks) Refresh() error {
 	for _, n := range now {
 		u.had = append(u.had, n.Name)
 	}
-	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", describeUplinks(now))
+	text := describeUplinks(now)
+	u.mu.Lock()
+	u.text = text
+	u.mu.Unlock()
+	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text)
 	return nil
+}
+
+// Describe tells people what leaves by which device under which address.
+func (u *Uplinks) Describe() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case !u.cfg.IPv4 && !u.cfg.IPv6:
+		return "masquerade is off; packets leave with the pods' addresses"
+	case u.text == "none":
+		return "no device to the outside; packets leave with the pods' addresses"
+	}
+	return "packets leave by " + u.text
 }
 
 func describeUplinks(list []model.Uplink) string {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -92,6 +93,9 @@ func TestUplinksAreToldAgainAfterAFailure(t *testing.T) {
 		if err := u.Refresh(); err != nil {
 			t.Error(err)
 		}
+	}
+	if text := u.Describe(); !strings.Contains(text, "masquerade is off") {
+		t.Errorf("described as %q", text)
 	}
 	if len(told) != 2 || len(told[1]) != 0 {
 		t.Errorf("with both families off, told %v", told)

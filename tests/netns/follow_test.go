@@ -154,6 +154,9 @@ func TestNamedUplinks(t *testing.T) {
 // Cleanup takes the programs off the uplink.
 func TestCleanupOfTheUplink(t *testing.T) {
 	o := startOut(t)
+	if text, err := o.weft("status"); err != nil || !strings.Contains(text, "packets leave by up0 192.0.2.1 2001:db8::1") {
+		t.Errorf("weft status says %v: %s", err, text)
+	}
 	if progs := programsOn(t, uplinkDevice); progs != 2 {
 		t.Fatalf("the uplink has %d programs", progs)
 	}
