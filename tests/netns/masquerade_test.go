@@ -158,6 +158,40 @@ func nothingInNetfilter(t *testing.T) {
 	}
 }
 
+// Sums are right on the wire, whoever is to write them: the pod before the packet
+// is translated, or the uplink's device after it; and the same on the way back. Where
+// nobody wrote one, veth devices do not look at it.
+func TestSumsOfTranslatedPackets(t *testing.T) {
+	o := startOut(t)
+	client := o.pod("client")
+	startMirror(t, o.world, 8080)
+	echo, err := sandbox.StartEcho(o.world, "world", 9090)
+	ok(t, err)
+	t.Cleanup(echo.Close)
+	for _, step := range []struct {
+		name, device string
+		ns           *sandbox.NS
+	}{{"the uplink", uplinkDevice, sandbox.Host()}, {"the pod", "eth0", client.NS}, {"the world", "w0", o.world}} {
+		ok(t, offload(step.ns, step.device, ethtoolTxSum, false))
+		onBoth(t, func(t *testing.T, family int) {
+			world := worldAddrs()[family]
+			for _, network := range []string{"tcp", "udp"} {
+				if me := seenAs(t, client.NS, network, world); me.Addr() != hostAddrs()[family] {
+					t.Errorf("with sums written by %s, seen over %s as %s", step.name, network, me)
+				}
+			}
+			pings(t, client.NS, world)
+			if err := askLarge(client.NS, world, 9090, "world"); err != nil {
+				t.Errorf("with sums written by %s, large datagrams: %v", step.name, err)
+			}
+			if err := carry(client.NS, o.world, world, 1<<20); err != nil {
+				t.Errorf("with sums written by %s, a transfer: %v", step.name, err)
+			}
+			echoes(t, client.NS, hostPort(world, 9090))
+		})
+	}
+}
+
 // A router beyond the node tells a pod that its packets do not fit.
 func TestSmallerPathBeyondTheNode(t *testing.T) {
 	o := startOut(t)
