@@ -37,7 +37,7 @@ func (a *agent) metricSources() metrics.Sources {
 				return metrics.Conntrack{}, err
 			}
 			t := a.dp.Tracked()
-			out := metrics.Conntrack{Answered: t.Answered, Unanswered: t.Unanswered}
+			out := metrics.Conntrack{Answered: t.Answered, Unanswered: t.Unanswered, Translated: t.Translated}
 			for _, n := range evicted {
 				out.Evicted += n
 			}

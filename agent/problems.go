@@ -56,3 +56,8 @@ func effect(p manifest.Problem) string {
 	}
 	return "nothing of the file is in force"
 }
+
+// uplinkStatus is the line of the way out in weft status.
+func (a *agent) uplinkStatus() *agentv1.ComponentStatus {
+	return &agentv1.ComponentStatus{Name: "uplinks", Health: agentv1.Health_HEALTH_OK, Message: a.uplinks.Describe()}
+}

@@ -46,6 +46,7 @@ type agent struct {
 	source   *manifest.Source
 	ids      *identityLoop
 	addrs    *nodenet.Addresses
+	uplinks  *nodenet.Uplinks
 	cni      *cniserver.Server
 	pods     *workloadLoop
 	dp       *datapath.Datapath
@@ -110,6 +111,13 @@ func (a *agent) build() error {
 	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables,
 		allocator: allocator.New(allocator.Config{Store: store, Now: time.Now})}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
+	had, err := a.dp.Uplinks()
+	if err != nil {
+		return err
+	}
+	m := a.cfg.Masquerade
+	a.uplinks = nodenet.NewUplinks(nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6},
+		had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
 
 	a.registry = metrics.NewRegistry()
 	a.metrics = metrics.NewAgent(a.registry, weft.Version())
@@ -170,6 +178,7 @@ func (a *agent) datapathConfig() datapath.Config {
 			New: time.Duration(ct.UnansweredTimeout), Closed: time.Duration(ct.TCPClosingTimeout),
 			Alive: time.Duration(a.cfg.Flows.AliveInterval),
 		},
+		SNATFirst: a.cfg.Masquerade.FirstPort, SNATLast: a.cfg.Masquerade.LastPort,
 		FlowEvents: true, Cgroup: a.cfg.Cgroup, Log: a.log.With("part", "datapath"),
 	}
 }
@@ -180,6 +189,9 @@ func pinDir(cfg config.Config) string { return filepath.Join(cfg.BPFFS, "weft") 
 func (a *agent) setHostAddrs(addrs []netip.Addr) {
 	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
 		a.log.Error("the host's addresses cannot be recorded", "error", err)
+	}
+	if err := a.dp.SetHome(addrs); err != nil {
+		a.log.Error("the kernel cannot be told the host's addresses", "error", err)
 	}
 }
 
@@ -198,6 +210,9 @@ func (a *agent) restore(ctx context.Context) error {
 	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
 		return err
 	}
+	if err := errors.Join(a.dp.SetHome(addrs), a.uplinks.Refresh()); err != nil {
+		return err
+	}
 	if _, err := a.tables.ReplaceIdentities(a.ids.allocator.List()); err != nil {
 		return err
 	}
@@ -211,6 +226,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"manifests":     a.source.Run,
 		"identities":    a.ids.Run,
 		"addresses":     a.addrs.Run,
+		"uplinks":       a.uplinks.Run,
 		"engine":        a.engine.Run,
 		"flows":         a.flows.Run,
 		"conntrack":     a.collectGarbage,
@@ -250,6 +266,6 @@ func (a *agent) api() *api.Server {
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
-		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status},
+		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status, a.uplinkStatus},
 	})
 }

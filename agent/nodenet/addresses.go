@@ -4,21 +4,16 @@ package nodenet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/weftmesh/weft/pkg/podnet"
 )
-
-// Resubscribing after the kernel ended the subscription (its buffer ran over).
-const resubscribeAfter = time.Second
 
 // Addresses watches the host's own addresses.
 type Addresses struct {
@@ -40,63 +35,7 @@ func NewAddresses(onChange func([]netip.Addr), log *slog.Logger) *Addresses {
 // Run watches until ctx ends. It fails if the addresses cannot be read at the
 // start.
 func (a *Addresses) Run(ctx context.Context) error {
-	for first := true; ; first = false {
-		err := a.watch(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if first && !a.called {
-			return err
-		}
-		a.log.Warn("watching the host's addresses was interrupted", "error", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(resubscribeAfter):
-		}
-	}
-}
-
-// watch subscribes first and lists then, so that no change falls in between.
-func (a *Addresses) watch(ctx context.Context) error {
-	done := make(chan struct{})
-	updates := make(chan netlink.AddrUpdate, 64)
-	failed := make(chan error, 1)
-	err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{
-		ErrorCallback: func(err error) {
-			select {
-			case failed <- err:
-			default: // one reason is enough
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("subscribing to address changes: %w", err)
-	}
-	// The subscription's goroutine ends when done is closed, and must not be left
-	// waiting for a reader.
-	defer func() {
-		close(done)
-		go func() {
-			for range updates {
-			}
-		}()
-	}()
-	for {
-		if err := a.refresh(); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failed:
-			return fmt.Errorf("receiving address changes: %w", err)
-		case _, ok := <-updates:
-			if !ok {
-				return errors.New("receiving address changes: the subscription ended")
-			}
-		}
-	}
+	return watch(ctx, a.log, "the host's addresses", a.refresh, addressChanges)
 }
 
 func (a *Addresses) refresh() error {

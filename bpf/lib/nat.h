@@ -69,8 +69,12 @@ static __always_inline struct weft_nat *weft_nat_of(const struct weft_pkt *p, co
 	return weft_nat_find(&key, family);
 }
 
-static __always_inline long weft_nat_put(const union weft_nat_key *key, const struct weft_nat *n,
-					 const __u8 family)
+/*
+ * The result is an int: before 6.4 the kernel's own function gives one, and the
+ * upper half of the register is not to be relied on.
+ */
+static __always_inline int weft_nat_put(const union weft_nat_key *key, const struct weft_nat *n,
+					const __u8 family)
 {
 	if (family == 4)
 		return bpf_map_update_elem(&weft_nat4, &key->v4, n, BPF_NOEXIST);
@@ -147,7 +151,7 @@ weft_nat_enter(const union weft_nat_key *key, const struct weft_nat *n, const __
 {
 	union weft_nat_key twin;
 	struct weft_nat back;
-	long err;
+	int err;
 
 	weft_nat_twin(&twin, key, n, family);
 	weft_nat_undo(&back, key, n, family);
@@ -184,11 +188,17 @@ static __always_inline bool weft_nat_leave(const union weft_nat_key *key, const 
  * The end of a flow of conntrack: of its translation at an uplink (how: WEFT_NAT_OUT,
  * the packets of side b or a) or by a service (WEFT_NAT_BACK). Both translate the
  * source. There is stack for one key only, so the twin, built from what conntrack
- * knows, goes first; who removed it removes the other.
+ * knows, goes first; who removed it removes the other. Global, so that the verifier
+ * looks at it once.
  */
-static __noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, bool b)
+__noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, __u32 b)
 {
-	struct weft_nat4_key key = {
+	struct weft_nat4_key key = {};
+	struct weft_nat *n;
+
+	if (!ct || b > 1)
+		return 0;
+	key = (struct weft_nat4_key){
 		.src = ct->addr[b],
 		.dst = ct->addr[!b],
 		.sport = ct->port[b],
@@ -196,8 +206,7 @@ static __noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, b
 		.proto = ct->proto,
 		.kind = kind,
 	};
-	struct weft_nat *n = bpf_map_lookup_elem(&weft_nat4, &key);
-
+	n = bpf_map_lookup_elem(&weft_nat4, &key);
 	if (!n)
 		return 0;
 	key.src = ct->addr[!b];
@@ -216,11 +225,13 @@ static __noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, b
 	return 0;
 }
 
-static __noinline int weft_nat_end6(const struct weft_ct6_key *ct, __u32 kind, bool b)
+__noinline int weft_nat_end6(const struct weft_ct6_key *ct, __u32 kind, __u32 b)
 {
 	struct weft_nat6_key key = {};
 	struct weft_nat *n;
 
+	if (!ct || b > 1)
+		return 0;
 	weft_memcpy(key.src, ct->addr[b], 16);
 	weft_memcpy(key.dst, ct->addr[!b], 16);
 	key.sport = ct->port[b];

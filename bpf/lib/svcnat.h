@@ -41,12 +41,11 @@ static __always_inline bool weft_is_direct(const struct weft_pkt *p, const struc
 	union weft_ct_key key;
 	union weft_addr addr;
 	struct weft_ct *ct;
+	bool answered;
 
 	weft_memcpy(&addr, to->addr, sizeof(addr));
 	weft_ct_fill(&key, family, &p->src, &addr, p->sport, to->port, p->proto);
-	ct = weft_ct_find(&key, family);
-	if (!ct)
-		ct = weft_ctn_find(&key, family);
+	ct = weft_ct_any(&key, family, &answered);
 	return ct && !(ct->flags & (WEFT_CT_SERVICE | WEFT_CT_CLOSING | WEFT_CT_REFUSED));
 }
 

@@ -49,6 +49,8 @@ type Config struct {
 	IdentityLabels IdentityLabels `json:"identityLabels"`
 	// Tracking of connections in the kernel.
 	Conntrack Conntrack `json:"conntrack"`
+	// What pods send to the outside, and the node's address that it leaves with.
+	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
 }
@@ -78,6 +80,21 @@ type Conntrack struct {
 	UnansweredTimeout Duration `json:"unansweredTimeout"`
 }
 
+// Masquerade configures the way out of the cluster: what pods send to addresses
+// that are neither in clusterCIDRs nor known as a pod's or a node's.
+type Masquerade struct {
+	// Whether IPv4 packets leave with the node's address.
+	IPv4 bool `json:"ipv4"`
+	// Whether IPv6 packets leave with the node's address.
+	IPv6 bool `json:"ipv6"`
+	// Network devices by which packets leave; what leaves by another one keeps the pod's address.
+	Devices []string `json:"devices" default:"those of the default routes"`
+	// First port that the node gives to a flow whose own is taken.
+	FirstPort uint16 `json:"firstPort"`
+	// Last port that the node gives to a flow whose own is taken.
+	LastPort uint16 `json:"lastPort"`
+}
+
 // Flows configures flow events.
 type Flows struct {
 	// Flows that the agent keeps in memory for `weft observe`.
@@ -104,6 +121,7 @@ func Default(hostname string) Config {
 			TCPTimeout: Duration(6 * time.Hour), TCPClosingTimeout: Duration(10 * time.Second),
 			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
 		},
-		Flows: Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
+		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
+		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
 	}
 }

@@ -41,6 +41,7 @@ logLevel: debug
 metricsAddress: ""
 identityLabels: {include: [app], exclude: []}
 conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTimeout: 5s, otherTimeout: 2m, unansweredTimeout: 7s}
+masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
 `), "host")
 	if err != nil {
@@ -55,7 +56,8 @@ flows: {bufferSize: 100, aliveInterval: 9s}
 		Conntrack: Conntrack{EntriesIPv4: 2048, EntriesIPv6: 4096, TCPTimeout: Duration(time.Hour),
 			TCPClosingTimeout: Duration(5 * time.Second), OtherTimeout: Duration(2 * time.Minute),
 			UnansweredTimeout: Duration(7 * time.Second)},
-		Flows: Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
+		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
+		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -90,6 +92,9 @@ func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 		{"metricsAddress: localhost", `c.yaml:1: metricsAddress: "localhost" is not an address with a port`},
 		{"clusterName: A_b", `c.yaml:1: clusterName: "A_b" is not a name`},
 		{"identityLabels:\n  exclude:\n  - ok\n  - ^bad$", `c.yaml:4: identityLabels.exclude[1]: "^bad$" is not a pattern of label keys; write a key`},
+		{"masquerade:\n  devices: [eth0/1]", `c.yaml:2: masquerade.devices[0]: "eth0/1" is not the name of a network device; ip link lists them`},
+		{"masquerade:\n  firstPort: 80", "c.yaml:2: masquerade.firstPort: must be from 1024 to 65535, got 80"},
+		{"masquerade:\n  firstPort: 5000\n  lastPort: 4999", "c.yaml:3: masquerade.lastPort: must be from 5000 to 65535, got 4999"},
 		{"flows: {bufferSize: 1}\nmtu: 1", "c.yaml:2: mtu: must be 0 or from 1280 to 65535, got 1\nc.yaml:1: flows.bufferSize: must be from 64 to 4194304, got 1"},
 		{"mtu: 0\n---\nmtu: 0", "c.yaml:3: a second document"},
 		{"a: [", "c.yaml:1: not valid YAML: "},

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -31,6 +32,8 @@ const (
 	maxPodBits4      = 30
 	maxPodBits6      = 126
 	metricsPortLimit = 65535
+	minPort          = 1024 // below are ports that only root may bind
+	maxDevice        = 15   // bytes, a limit of the kernel
 )
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
@@ -74,6 +77,7 @@ func (c *Config) validate() []strictyaml.Error {
 		k.fail("identityLabels."+field+index, "%s", msg)
 	}
 	k.conntrack(c.Conntrack)
+	k.masquerade(c.Masquerade)
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
 	return k.faults
@@ -91,6 +95,16 @@ func (k *checker) conntrack(c Conntrack) {
 	k.duration("conntrack.tcpClosingTimeout", c.TCPClosingTimeout)
 	k.duration("conntrack.otherTimeout", c.OtherTimeout)
 	k.duration("conntrack.unansweredTimeout", c.UnansweredTimeout)
+}
+
+func (k *checker) masquerade(m Masquerade) {
+	for i, name := range m.Devices {
+		if name == "" || len(name) > maxDevice || strings.ContainsAny(name, "/ :") {
+			k.fail(fmt.Sprintf("masquerade.devices[%d]", i), "%q is not the name of a network device; ip link lists them", name)
+		}
+	}
+	k.between("masquerade.firstPort", int64(m.FirstPort), minPort, math.MaxUint16)
+	k.between("masquerade.lastPort", int64(m.LastPort), int64(max(m.FirstPort, minPort)), math.MaxUint16)
 }
 
 func (k *checker) name(field, s string) {

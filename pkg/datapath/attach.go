@@ -31,7 +31,7 @@ func (m AttachMode) String() string {
 	return [...]string{"auto", "tcx", "clsact"}[m]
 }
 
-// attacher puts both programs on devices, in one of the kernel's ways.
+// attacher puts both programs of a place on devices, in one of the kernel's ways.
 type attacher interface {
 	// replace puts what choose gives in place of each program of ours in use,
 	// without a moment in which a device has none, and forgets devices that are
@@ -40,9 +40,11 @@ type attacher interface {
 	// takeOver moves devices that are attached in another of the kernel's ways.
 	takeOver() error
 	// attach is idempotent; it returns when both programs are in place.
-	attach(ifindex uint32, ifname string) error
+	attach(at place, ifindex uint32, ifname string) error
 	// detach of a device that has no programs, or is gone, succeeds.
-	detach(ifname string) error
+	detach(at place, ifname string) error
+	// attached lists the devices that have the programs of a place.
+	attached(at place) ([]string, error)
 }
 
 // chooser gives the program to follow the one in use; 0: there is none.
@@ -53,14 +55,14 @@ func newAttacher(mode AttachMode, p pins, progs *weftbpf.BpfPrograms, log *slog.
 	if mode != AttachClsact {
 		err := haveTCX()
 		if err == nil {
-			return &tcxAttacher{pins: p, sides: sidesOf(progs), log: log}, nil
+			return &tcxAttacher{pins: p, places: placesOf(progs), log: log}, nil
 		}
 		if mode == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
 			return nil, fmt.Errorf("probing for tcx (6.6): %w", err)
 		}
 		log.Info("the kernel has no tcx; clsact filters are used instead")
 	}
-	return &clsactAttacher{pins: p, sides: sidesOf(progs), log: log}, nil
+	return &clsactAttacher{pins: p, places: placesOf(progs), log: log}, nil
 }
 
 // side is one direction of a device, seen from the host.
@@ -72,10 +74,27 @@ type side struct {
 	parent uint32 // of a clsact filter
 }
 
-func sidesOf(progs *weftbpf.BpfPrograms) [2]side {
-	return [2]side{
-		{"_in", ebpf.AttachTCXIngress, progs.WeftFromPod, "weft_from_pod", clsactIngress},
-		{"_out", ebpf.AttachTCXEgress, progs.WeftToPod, "weft_to_pod", clsactEgress},
+// place is a kind of device.
+type place uint8
+
+const (
+	atPod    place = iota // the host's side of a pod's device
+	atUplink              // by which packets leave the cluster
+)
+
+// places are the programs of each kind of device.
+type places [2][2]side
+
+func placesOf(progs *weftbpf.BpfPrograms) places {
+	return places{
+		atPod: {
+			{"_in", ebpf.AttachTCXIngress, progs.WeftFromPod, "weft_from_pod", clsactIngress},
+			{"_out", ebpf.AttachTCXEgress, progs.WeftToPod, "weft_to_pod", clsactEgress},
+		},
+		atUplink: {
+			{"_netin", ebpf.AttachTCXIngress, progs.WeftFromNet, "weft_from_net", clsactIngress},
+			{"_netout", ebpf.AttachTCXEgress, progs.WeftToNet, "weft_to_net", clsactEgress},
+		},
 	}
 }
 
@@ -96,24 +115,24 @@ func haveTCX() error {
 	return nil
 }
 
-// Attach puts both programs on a device. It is idempotent.
+// Attach puts both programs on a pod's device. It is idempotent.
 func (d *Datapath) Attach(ctx context.Context, ifindex uint32, ifname string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.attacher.attach(ifindex, ifname); err != nil {
+	if err := d.attacher.attach(atPod, ifindex, ifname); err != nil {
 		return fmt.Errorf("attaching to device %s: %w", ifname, err)
 	}
 	return nil
 }
 
-// Detach takes the programs off a device; one that is gone is no error.
+// Detach takes the programs off a pod's device; one that is gone is no error.
 func (d *Datapath) Detach(ifname string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.attacher.detach(ifname); err != nil {
+	if err := d.attacher.detach(atPod, ifname); err != nil {
 		return fmt.Errorf("detaching from device %s: %w", ifname, err)
 	}
 	return nil

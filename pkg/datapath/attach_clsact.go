@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -26,9 +26,9 @@ const (
 
 // clsactAttacher attaches by cls_bpf filters, for kernels before 6.6.
 type clsactAttacher struct {
-	pins  pins
-	sides [2]side
-	log   *slog.Logger
+	pins   pins
+	places places
+	log    *slog.Logger
 }
 
 func (c *clsactAttacher) replace(choose chooser) error {
@@ -37,7 +37,7 @@ func (c *clsactAttacher) replace(choose chooser) error {
 		return err
 	}
 	for _, dev := range devices {
-		if err := c.put(dev.Index, choose); err != nil {
+		if err := c.put(c.places.of(dev.programs), dev.Index, choose); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 	}
@@ -46,35 +46,44 @@ func (c *clsactAttacher) replace(choose chooser) error {
 
 // takeOver moves devices that an agent with tcx served to filters.
 func (c *clsactAttacher) takeOver() error {
-	links := tcxAttacher{pins: c.pins, sides: c.sides, log: c.log}
-	devices, err := net.Interfaces()
-	if err != nil {
-		return fmt.Errorf("listing devices: %w", err)
-	}
-	for _, dev := range devices {
-		if _, err := os.Stat(c.pins.linkPath(dev.Name, c.sides[0].suffix)); err != nil {
-			continue
+	links := tcxAttacher{pins: c.pins, places: c.places, log: c.log}
+	for at := range place(len(c.places)) {
+		names, err := links.attached(at)
+		if err != nil {
+			return err
 		}
-		if err := c.attach(uint32(dev.Index), dev.Name); err != nil {
-			return fmt.Errorf("device %s: %w", dev.Name, err)
-		}
-		if err := links.detach(dev.Name); err != nil {
-			return fmt.Errorf("device %s: %w", dev.Name, err)
+		for _, name := range names {
+			if err := c.takeOverLink(links, at, name); err != nil {
+				return fmt.Errorf("device %s: %w", name, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (c *clsactAttacher) attach(ifindex uint32, _ string) error {
+func (c *clsactAttacher) takeOverLink(links tcxAttacher, at place, name string) error {
+	dev, err := netlink.LinkByName(name)
+	if err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
+		return err
+	}
+	if err == nil {
+		if err := c.attach(at, uint32(dev.Attrs().Index), name); err != nil {
+			return err
+		}
+	}
+	return links.detach(at, name)
+}
+
+func (c *clsactAttacher) attach(at place, ifindex uint32, _ string) error {
 	if err := netlink.QdiscAdd(clsactQdisc(int(ifindex))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("adding a clsact qdisc: %w", err)
 	}
-	return c.put(int(ifindex), func(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil })
+	return c.put(at, int(ifindex), func(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil })
 }
 
 // put makes or replaces the filters of a device.
-func (c *clsactAttacher) put(ifindex int, choose chooser) error {
-	for _, s := range c.sides {
+func (c *clsactAttacher) put(at place, ifindex int, choose chooser) error {
+	for _, s := range c.places[at] {
 		inUse, err := filterProgram(ifindex, s.parent)
 		if err != nil {
 			return fmt.Errorf("looking for a filter: %w", err)
@@ -96,7 +105,18 @@ func (c *clsactAttacher) put(ifindex int, choose chooser) error {
 	return nil
 }
 
-func (c *clsactAttacher) detach(ifname string) error {
+func (c *clsactAttacher) attached(at place) ([]string, error) {
+	devices, err := filteredDevices()
+	var found []string
+	for _, dev := range devices {
+		if c.places.of(dev.programs) == at {
+			found = append(found, dev.Name)
+		}
+	}
+	return found, err
+}
+
+func (c *clsactAttacher) detach(_ place, ifname string) error {
 	dev, err := netlink.LinkByName(ifname)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return nil
@@ -120,36 +140,53 @@ func ourFilter(ifindex int, parent uint32) netlink.FilterAttrs {
 	}
 }
 
-// filteredDevices are those that have a filter of ours.
-func filteredDevices() ([]net.Interface, error) {
+// filteredDevice is one that has a filter of ours.
+type filteredDevice struct {
+	net.Interface
+	programs []string // names of ours
+}
+
+// of tells what a device with such programs is.
+func (p places) of(programs []string) place {
+	for at, sides := range p {
+		for _, s := range sides {
+			if slices.Contains(programs, s.name) {
+				return place(at)
+			}
+		}
+	}
+	return atPod
+}
+
+func filteredDevices() ([]filteredDevice, error) {
 	devices, err := net.Interfaces()
 	if err != nil {
 		return nil, fmt.Errorf("listing devices: %w", err)
 	}
-	var found []net.Interface
+	var found []filteredDevice
 	for _, dev := range devices {
-		ours, _, err := countFilters(dev.Index)
+		ours, _, err := filtersOf(dev.Index)
 		if err != nil {
 			return nil, fmt.Errorf("listing filters of device %s: %w", dev.Name, err)
 		}
-		if ours > 0 {
-			found = append(found, dev)
+		if len(ours) > 0 {
+			found = append(found, filteredDevice{dev, ours})
 		}
 	}
 	return found, nil
 }
 
-// countFilters tells how many filters of a device's clsact qdisc are ours, and
-// how many are not.
-func countFilters(ifindex int) (ours, others int, err error) {
+// filtersOf tells which filters of a device's clsact qdisc are ours, by the name
+// of the program, and how many are not.
+func filtersOf(ifindex int) (ours []string, others int, err error) {
 	for _, parent := range []uint32{clsactIngress, clsactEgress} {
-		filters, err := filtersOf(ifindex, parent)
+		filters, err := filtersAt(ifindex, parent)
 		if err != nil {
-			return 0, 0, err
+			return nil, 0, err
 		}
 		for _, f := range filters {
-			if isOurs(f) {
-				ours++
+			if bpf := asOurs(f); bpf != nil {
+				ours = append(ours, bpf.Name)
 			} else {
 				others++
 			}
@@ -160,24 +197,29 @@ func countFilters(ifindex int) (ours, others int, err error) {
 
 // filterProgram tells which program our filter runs, 0 if there is none.
 func filterProgram(ifindex int, parent uint32) (ebpf.ProgramID, error) {
-	filters, err := filtersOf(ifindex, parent)
+	filters, err := filtersAt(ifindex, parent)
 	if err != nil {
 		return 0, err
 	}
 	for _, f := range filters {
-		if bpf, ok := f.(*netlink.BpfFilter); ok && isOurs(f) {
+		if bpf := asOurs(f); bpf != nil {
 			return ebpf.ProgramID(bpf.Id), nil
 		}
 	}
 	return 0, nil
 }
 
-func isOurs(f netlink.Filter) bool {
-	return f.Attrs().Handle == filterHandle && f.Attrs().Priority == filterPriority
+// asOurs gives nil for a filter of others.
+func asOurs(f netlink.Filter) *netlink.BpfFilter {
+	bpf, isBPF := f.(*netlink.BpfFilter)
+	if isBPF && f.Attrs().Handle == filterHandle && f.Attrs().Priority == filterPriority {
+		return bpf
+	}
+	return nil
 }
 
-// filtersOf is empty without a clsact qdisc, and for a device that has just gone.
-func filtersOf(ifindex int, parent uint32) ([]netlink.Filter, error) {
+// filtersAt is empty without a clsact qdisc, and for a device that has just gone.
+func filtersAt(ifindex int, parent uint32) ([]netlink.Filter, error) {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: ifindex}}
 	filters, err := netlink.FilterList(dev, parent)
 	return filters, ignoreGone(err)
@@ -185,8 +227,8 @@ func filtersOf(ifindex int, parent uint32) ([]netlink.Filter, error) {
 
 // removeFilters removes our filters, and the qdisc when it has no others.
 func removeFilters(ifindex int) error {
-	ours, others, err := countFilters(ifindex)
-	if err != nil || ours == 0 {
+	ours, others, err := filtersOf(ifindex)
+	if err != nil || len(ours) == 0 {
 		return err
 	}
 	if others == 0 {

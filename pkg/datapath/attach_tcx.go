@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -19,9 +20,9 @@ import (
 // tcxAttacher attaches by links that are pinned, so that they stay when the
 // agent goes.
 type tcxAttacher struct {
-	pins  pins
-	sides [2]side
-	log   *slog.Logger
+	pins   pins
+	places places
+	log    *slog.Logger
 }
 
 func (t *tcxAttacher) replace(choose chooser) error {
@@ -30,12 +31,14 @@ func (t *tcxAttacher) replace(choose chooser) error {
 		return fmt.Errorf("listing pinned links: %w", err)
 	}
 	for _, e := range entries {
-		for _, s := range t.sides {
-			if !strings.HasSuffix(e.Name(), s.suffix) {
-				continue
-			}
-			if err := t.replaceIn(filepath.Join(t.pins.linksDir(), e.Name()), s, choose); err != nil {
-				return fmt.Errorf("link %s: %w", e.Name(), err)
+		for _, sides := range t.places {
+			for _, s := range sides {
+				if !strings.HasSuffix(e.Name(), s.suffix) {
+					continue
+				}
+				if err := t.replaceIn(filepath.Join(t.pins.linksDir(), e.Name()), s, choose); err != nil {
+					return fmt.Errorf("link %s: %w", e.Name(), err)
+				}
 			}
 		}
 	}
@@ -49,7 +52,7 @@ func (t *tcxAttacher) takeOver() error {
 		return err
 	}
 	for _, dev := range devices {
-		if err := t.attach(uint32(dev.Index), dev.Name); err != nil {
+		if err := t.attach(t.places.of(dev.programs), uint32(dev.Index), dev.Name); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 		if err := removeFilters(dev.Index); err != nil {
@@ -62,13 +65,13 @@ func (t *tcxAttacher) takeOver() error {
 // replaceIn puts another program into a pinned link. The link of a device that is
 // gone holds nothing any more, and its pin goes.
 func (t *tcxAttacher) replaceIn(path string, s side, choose chooser) error {
-	l, at, err := openLink(path)
+	l, on, err := openLink(path)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	if at.ifindex != 0 {
-		prog, err := choose(s, at.program)
+	if on.ifindex != 0 {
+		prog, err := choose(s, on.program)
 		if err != nil {
 			return err
 		}
@@ -81,31 +84,31 @@ func (t *tcxAttacher) replaceIn(path string, s side, choose chooser) error {
 	return os.Remove(path)
 }
 
-// linkPlace is where a link is: its device, 0 if that is gone, and its program.
-type linkPlace struct {
+// linkEnds are what a link connects: a device, 0 if that is gone, and a program.
+type linkEnds struct {
 	ifindex uint32
 	program ebpf.ProgramID
 }
 
-func openLink(path string) (link.Link, linkPlace, error) {
+func openLink(path string) (link.Link, linkEnds, error) {
 	l, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
-		return nil, linkPlace{}, err
+		return nil, linkEnds{}, err
 	}
 	info, err := l.Info()
 	if err != nil {
 		l.Close()
-		return nil, linkPlace{}, fmt.Errorf("reading the link: %w", err)
+		return nil, linkEnds{}, fmt.Errorf("reading the link: %w", err)
 	}
-	place := linkPlace{program: info.Program}
+	ends := linkEnds{program: info.Program}
 	if tcx := info.TCX(); tcx != nil {
-		place.ifindex = tcx.Ifindex
+		ends.ifindex = tcx.Ifindex
 	}
-	return l, place, nil
+	return l, ends, nil
 }
 
-func (t *tcxAttacher) attach(ifindex uint32, ifname string) error {
-	for _, s := range t.sides {
+func (t *tcxAttacher) attach(at place, ifindex uint32, ifname string) error {
+	for _, s := range t.places[at] {
 		path := t.pins.linkPath(ifname, s.suffix)
 		l, have, err := openLink(path)
 		if err == nil {
@@ -142,8 +145,25 @@ func (t *tcxAttacher) attachSide(ifindex uint32, path string, s side) error {
 	return nil
 }
 
-func (t *tcxAttacher) detach(ifname string) error {
-	for _, s := range t.sides {
+func (t *tcxAttacher) attached(at place) ([]string, error) {
+	entries, err := os.ReadDir(t.pins.linksDir())
+	if err != nil {
+		return nil, fmt.Errorf("listing pinned links: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		for _, s := range t.places[at] {
+			if name, ok := strings.CutSuffix(e.Name(), s.suffix); ok {
+				found = append(found, deviceOfPin(name))
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
+
+func (t *tcxAttacher) detach(at place, ifname string) error {
+	for _, s := range t.places[at] {
 		if err := removeLink(t.pins.linkPath(ifname, s.suffix)); err != nil {
 			return err
 		}

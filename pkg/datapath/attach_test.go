@@ -142,7 +142,7 @@ func TestCleanupLeavesNothing(t *testing.T) {
 	must(t, d.ApplyPolicySet(policySet(80)))
 	clsact, err := newAttacher(AttachClsact, d.pins, &d.progs, d.log)
 	must(t, err)
-	must(t, clsact.attach(cls, "wfclean2"))
+	must(t, clsact.attach(atUplink, cls, "wfclean2"))
 	programs := programIDs(t, d)
 	must(t, d.Close())
 

@@ -34,6 +34,8 @@ type Config struct {
 	CTEntries4 uint32 // answered flows remembered; 0: as in bpf/maps.h
 	CTEntries6 uint32
 	FlowEvents bool
+	SNATFirst  uint16 // ports that translated flows get if theirs is taken; 0: as in bpf/lib/config.h
+	SNATLast   uint16
 	Attach     AttachMode
 	Cgroup     string // directory on cgroup2 whose processes reach services; empty: all
 	Log        *slog.Logger
@@ -138,6 +140,9 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 	c.FlowEvents = 0
 	if cfg.FlowEvents {
 		c.FlowEvents = 1
+	}
+	if cfg.SNATFirst > 0 {
+		c.SnatFirst, c.SnatLast = uint32(cfg.SNATFirst), uint32(cfg.SNATLast)
 	}
 	c.SetRetval = 0
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {

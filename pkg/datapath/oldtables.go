@@ -83,10 +83,13 @@ func (t *oldTables) load(cfg Config, adopted *adoption) (*ebpf.Collection, error
 	if err := t.configure(spec); err != nil {
 		return nil, err
 	}
-	sides := sidesOf(&weftbpf.BpfPrograms{})
-	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
-		return !slices.ContainsFunc(sides[:], func(s side) bool { return s.name == name })
-	})
+	devices := make(map[string]bool)
+	for _, sides := range placesOf(&weftbpf.BpfPrograms{}) {
+		for _, s := range sides {
+			devices[s.name] = true
+		}
+	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !devices[name] })
 	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replacements})
 }
 

@@ -38,6 +38,11 @@ func (p pins) linkPath(ifname, side string) string {
 	return filepath.Join(p.linksDir(), name+side)
 }
 
+// deviceOfPin undoes what linkPath does to a device's name.
+func deviceOfPin(name string) string {
+	return strings.NewReplacer("%25", "%", "%2e", ".").Replace(name)
+}
+
 // unsweptDir marks, also for an agent that comes after a crash, that addresses
 // were written and flows perhaps not yet swept.
 func (p pins) unsweptDir() string { return filepath.Join(p.root, "unswept") }

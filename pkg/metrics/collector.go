@@ -40,6 +40,7 @@ type Packets struct {
 type Conntrack struct {
 	Answered   uint64
 	Unanswered uint64
+	Translated uint64
 	Evicted    uint64 // unanswered ones pushed out, ever
 }
 
@@ -74,7 +75,7 @@ func newCollector(sources Sources) *collector {
 	c := &collector{sources: sources, descs: make(map[string]*prometheus.Desc), types: make(map[string]prometheus.ValueType)}
 	for _, name := range []string{revisionDesired, revisionRealized, endpoints, identities, policies, manifestProblems,
 		reconcileFailing, dropPackets, dropBytes, forwardedPackets, forwardedBytes, conntrackEntries,
-		conntrackEvictions, flowEvents, flowLost, flowMalformed, flowStored,
+		conntrackEvictions, translatedFlows, flowEvents, flowLost, flowMalformed, flowStored,
 		services, socketPairsOut, socketsDestroyed} {
 		d := definition(name)
 		c.descs[name] = prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
@@ -178,4 +179,5 @@ func (c *collector) conntrack(out chan<- prometheus.Metric, ct Conntrack) {
 	c.send(out, conntrackEntries, ct.Answered, "answered")
 	c.send(out, conntrackEntries, ct.Unanswered, "unanswered")
 	c.send(out, conntrackEvictions, ct.Evicted)
+	c.send(out, translatedFlows, ct.Translated)
 }

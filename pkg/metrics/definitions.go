@@ -34,6 +34,7 @@ const (
 	forwardedBytes     = "weft_datapath_forwarded_bytes_total"
 	conntrackEntries   = "weft_datapath_conntrack_entries"
 	conntrackEvictions = "weft_datapath_conntrack_evictions_total"
+	translatedFlows    = "weft_datapath_translated_flows"
 	flowEvents         = "weft_flow_events_total"
 	flowLost           = "weft_flow_lost_total"
 	services           = "weft_agent_services"
@@ -68,6 +69,7 @@ func Definitions() []Definition {
 		{forwardedBytes, counter, []string{"direction"}, "Bytes of the packets that were let pass."},
 		{conntrackEntries, gauge, []string{"state"}, "Flows in the connection table at the last collection: answered, unanswered."},
 		{conntrackEvictions, counter, nil, "Unanswered flows that newer ones of the same endpoint pushed out: a pod that scans or floods."},
+		{translatedFlows, gauge, nil, "Flows at the last collection that leave, or reach what they call, under another address."},
 		{flowEvents, counter, []string{"type"}, "Flow events read from the kernel, by type: new, drop, end, alive, audit."},
 		{services, gauge, []string{"served"}, "Services, by whether at least one front end has a backend (yes, no)."},
 		{socketPairsOut, counter, nil, "Times that a socket talked to more services than it has room for, and its oldest one was moved to a table that others share."},

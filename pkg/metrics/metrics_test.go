@@ -31,7 +31,9 @@ func wellFed() Sources {
 				{Reason: model.ReasonPolicyDefault, Direction: model.Ingress, Packets: 3, Bytes: 180},
 			}, nil
 		},
-		Conntrack: func() (Conntrack, error) { return Conntrack{Answered: 4, Unanswered: 2, Evicted: 1}, nil },
+		Conntrack: func() (Conntrack, error) {
+			return Conntrack{Answered: 4, Unanswered: 2, Evicted: 1, Translated: 3}, nil
+		},
 		Flows: func() Flows {
 			return Flows{Seen: map[model.FlowType]uint64{model.FlowDrop: 3}, Lost: 5, Stored: 7}
 		},
@@ -82,6 +84,7 @@ func TestMetricsAreExported(t *testing.T) {
 		`weft_datapath_drop_packets_total{direction="ingress",reason="POLICY_DEFAULT"} 3`,
 		`weft_datapath_forwarded_bytes_total{direction="ingress"} 1000`,
 		`weft_datapath_conntrack_entries{state="unanswered"} 2`,
+		`weft_datapath_translated_flows 3`,
 		`weft_flow_events_total{type="drop"} 3`,
 		`weft_flow_lost_total 5`,
 		`weft_agent_services{served="no"} 1`,

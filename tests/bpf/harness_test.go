@@ -28,6 +28,8 @@ const (
 
 	slots = 16
 	ring  = 8 // places for unanswered flows in tests
+
+	natEntries = 128 // keys of translated flows, two a flow
 )
 
 // families that a table is run for.
@@ -92,6 +94,7 @@ func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects
 	for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
 		spec.Maps[m].MaxEntries = 4096
 	}
+	spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
 	objs := new(weftbpf.BpfObjects)
 	if err := spec.LoadAndAssign(objs, nil); err != nil {
 		var ve *ebpf.VerifierError

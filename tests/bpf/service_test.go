@@ -289,7 +289,7 @@ func TestServiceOfFragments(t *testing.T) {
 		} {
 			first := n.fragment(f, way.sender, way.src, way.dst, uint32(i+1), true, udp(way.sport, way.dport, body...))
 			v, out, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: way.sender.ifindex}, first)
-			src, dst, l4 := ends(f, out)
+			src, dst, l4 := addressesOf(f, out)
 			if f == 6 {
 				l4 = l4[8:]
 			}
@@ -298,7 +298,7 @@ func TestServiceOfFragments(t *testing.T) {
 			}
 			later := n.fragment(f, way.sender, way.src, way.dst, uint32(i+1), false, body)
 			v, out, _ = n.run(n.objs.WeftFromPod, skb{Ifindex: way.sender.ifindex}, later)
-			if src, dst, _ := ends(f, out); v != actRedirect || src != way.wantSrc || dst != way.wantDst {
+			if src, dst, _ := addressesOf(f, out); v != actRedirect || src != way.wantSrc || dst != way.wantDst {
 				t.Errorf("IPv%d, later from %s: verdict %d, from %s to %s", f, way.src, v, src, dst)
 			}
 		}
@@ -320,8 +320,8 @@ func (n *node) fragment(f int, h *host, src, dst end, id uint32, first bool, l4 
 	return eth(h.gw, h.mac, etherType(f), p)
 }
 
-// ends reads the addresses of a frame whose transport may be cut.
-func ends(f int, frame []byte) (src, dst netip.Addr, rest []byte) {
+// addressesOf reads the addresses of a frame whose transport may be cut.
+func addressesOf(f int, frame []byte) (src, dst netip.Addr, rest []byte) {
 	p := frame[14:]
 	if f == 4 {
 		src, _ = netip.AddrFromSlice(p[12:16])
@@ -346,13 +346,13 @@ func TestServiceErrors(t *testing.T) {
 			return icmp(unreachable[0], unreachable[1], 0, between(f, src, dst, protoUDP, udp(sport, dport))...)
 		}
 		v, from, to, out := n.sends(n.b, f, netip.AddrPortFrom(back.Addr(), 0), netip.AddrPortFrom(pod.Addr(), 0), proto, quote(pod, back, 4000, 8080))
-		_, quotedTo, ports := ends(f, append(make([]byte, 14), out[14+map[int]int{4: 20, 6: 40}[f]+8:]...))
+		_, quotedTo, ports := addressesOf(f, append(make([]byte, 14), out[14+map[int]int{4: 20, 6: 40}[f]+8:]...))
 		if v != actRedirect || from.Addr() != front.Addr() || to.Addr() != pod.Addr() || quotedTo != front.Addr() || be.Uint16(ports[2:]) != 80 {
 			t.Errorf("IPv%d, to the caller: verdict %d, from %s to %s, about %s port %d", f, v, from, to, quotedTo, be.Uint16(ports[2:]))
 		}
 		n.sends(n.b, f, back, pod, protoUDP, udp(8080, 4000))
 		v, from, to, out = n.sends(n.a, f, netip.AddrPortFrom(pod.Addr(), 0), netip.AddrPortFrom(front.Addr(), 0), proto, quote(front, pod, 80, 4000))
-		quotedFrom, _, ports := ends(f, append(make([]byte, 14), out[14+map[int]int{4: 20, 6: 40}[f]+8:]...))
+		quotedFrom, _, ports := addressesOf(f, append(make([]byte, 14), out[14+map[int]int{4: 20, 6: 40}[f]+8:]...))
 		if v != actRedirect || from.Addr() != pod.Addr() || to.Addr() != back.Addr() || quotedFrom != back.Addr() || be.Uint16(ports) != 8080 {
 			t.Errorf("IPv%d, to the backend: verdict %d, from %s to %s, about %s port %d", f, v, from, to, quotedFrom, be.Uint16(ports))
 		}

@@ -134,8 +134,8 @@ const (
 	ethtoolGRO   = 0x2c // ETHTOOL_SGRO
 )
 
-// offload sets a feature of a pod's device.
-func offload(ns *sandbox.NS, feature uint32, on bool) error {
+// offload sets a feature of a device.
+func offload(ns *sandbox.NS, device string, feature uint32, on bool) error {
 	value := struct{ cmd, data uint32 }{cmd: feature}
 	if on {
 		value.data = 1
@@ -151,10 +151,10 @@ func offload(ns *sandbox.NS, feature uint32, on bool) error {
 			data unsafe.Pointer
 			_    [16]byte
 		}
-		copy(request.name[:], "eth0")
+		copy(request.name[:], device)
 		request.data = unsafe.Pointer(&value)
 		if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); e != 0 {
-			return fmt.Errorf("setting feature %#x of eth0: %w", feature, e)
+			return fmt.Errorf("setting feature %#x of %s: %w", feature, device, e)
 		}
 		return nil
 	})
@@ -246,7 +246,7 @@ func TestLargeTransfersAreIntact(t *testing.T) {
 		{"receiver's sums by itself", b.NS, ethtoolRxSum}, {"receiver without GRO", b.NS, ethtoolGRO},
 		{"sender without TSO", a.NS, ethtoolTSO}, {"sender's sums by itself", a.NS, ethtoolTxSum},
 	} {
-		ok(t, offload(step.ns, step.feature, false))
+		ok(t, offload(step.ns, "eth0", step.feature, false))
 		onBoth(t, func(t *testing.T, family int) {
 			if err := carry(a.NS, b.NS, addrs(b)[family], 16<<20); err != nil {
 				t.Errorf("%s: %v", step.what, err)
@@ -266,7 +266,7 @@ func TestSegmentedDatagramsArrive(t *testing.T) {
 	const size, count = 1200, 20
 	onBoth(t, func(t *testing.T, family int) {
 		for _, sums := range []bool{true, false} {
-			ok(t, offload(b.NS, ethtoolRxSum, sums))
+			ok(t, offload(b.NS, "eth0", ethtoolRxSum, sums))
 			server, err := b.NS.ListenPacket("udp", hostPort(addrs(b)[family], 9000))
 			ok(t, err)
 			conn, err := a.NS.Dial("udp", server.LocalAddr().String(), soon)

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodenet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/attachment"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/podnet"
+)
+
+// UplinksConfig says which devices are uplinks, and for which families.
+type UplinksConfig struct {
+	Devices []string // by name; empty: those of the default routes
+	IPv4    bool
+	IPv6    bool
+}
+
+// Uplinks watches the devices by which packets leave the cluster.
+type Uplinks struct {
+	cfg      UplinksConfig
+	onChange func([]model.Uplink) error
+	log      *slog.Logger
+	had      []string // uplinks so far
+	last     []model.Uplink
+	called   bool
+	refused  map[string]bool // devices that were reported as unfit
+
+	mu   sync.Mutex // over what others read
+	text string
+}
+
+// NewUplinks calls onChange, from Refresh and Run, with the uplinks by name: at the
+// start, whenever they or their addresses are others, and again where it failed.
+// A device that was an uplink, as those in had were, stays one while it exists,
+// unless the configuration names others: its open flows must be turned back also
+// while its default route is away for a moment.
+func NewUplinks(cfg UplinksConfig, had []string, onChange func([]model.Uplink) error, log *slog.Logger) *Uplinks {
+	return &Uplinks{cfg: cfg, had: had, onChange: onChange, log: log, refused: make(map[string]bool)}
+}
+
+// Run watches until ctx ends.
+func (u *Uplinks) Run(ctx context.Context) error {
+	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+		<-ctx.Done()
+		return nil
+	}
+	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges)
+}
+
+// Refresh looks once.
+func (u *Uplinks) Refresh() error {
+	var now []model.Uplink
+	if u.cfg.IPv4 || u.cfg.IPv6 {
+		seen, err := lookAround()
+		if err != nil {
+			return err
+		}
+		now = u.choose(seen)
+	}
+	if u.called && slices.Equal(now, u.last) {
+		return nil
+	}
+	if err := u.onChange(now); err != nil {
+		return err
+	}
+	u.last, u.called, u.had = now, true, nil
+	for _, n := range now {
+		u.had = append(u.had, n.Name)
+	}
+	text := describeUplinks(now)
+	u.mu.Lock()
+	u.text = text
+	u.mu.Unlock()
+	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text)
+	return nil
+}
+
+// Describe tells people what leaves by which device under which address.
+func (u *Uplinks) Describe() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case !u.cfg.IPv4 && !u.cfg.IPv6:
+		return "masquerade is off; packets leave with the pods' addresses"
+	case u.text == "none":
+		return "no device to the outside; packets leave with the pods' addresses"
+	}
+	return "packets leave by " + u.text
+}
+
+func describeUplinks(list []model.Uplink) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	var out []string
+	for _, u := range list {
+		text := u.Name
+		for _, a := range []netip.Addr{u.IPv4, u.IPv6} {
+			if a.IsValid() {
+				text += " " + a.String()
+			}
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+// surroundings is what the choice of uplinks depends on.
+type surroundings struct {
+	links    []netlink.Link
+	defaults []netlink.Route
+	addrs    []netlink.Addr
+}
+
+func lookAround() (surroundings, error) {
+	var s surroundings
+	var err error
+	if s.links, err = podnet.Dump(netlink.LinkList); err != nil {
+		return s, fmt.Errorf("listing devices: %w", err)
+	}
+	if s.addrs, err = podnet.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) }); err != nil {
+		return s, fmt.Errorf("listing addresses: %w", err)
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := podnet.Dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
+		if err != nil {
+			return s, fmt.Errorf("listing routes: %w", err)
+		}
+		for _, r := range routes {
+			if r.Family = family; isDefault(r) && r.Type == unix.RTN_UNICAST {
+				s.defaults = append(s.defaults, r)
+			}
+		}
+	}
+	return s, nil
+}
+
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0 && r.Dst.IP.IsUnspecified()
+}
+
+// choose is the uplinks in these surroundings, by name.
+func (u *Uplinks) choose(s surroundings) []model.Uplink {
+	var out []model.Uplink
+	for _, l := range s.links {
+		a := l.Attrs()
+		if !u.wanted(s, a) || !u.fit(a) {
+			continue
+		}
+		up := model.Uplink{Name: a.Name, Index: uint32(a.Index)}
+		if u.cfg.IPv4 {
+			up.IPv4 = s.sourceAddr(a.Index, netlink.FAMILY_V4)
+		}
+		if u.cfg.IPv6 {
+			up.IPv6 = s.sourceAddr(a.Index, netlink.FAMILY_V6)
+		}
+		out = append(out, up)
+	}
+	slices.SortFunc(out, func(a, b model.Uplink) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (u *Uplinks) wanted(s surroundings, a *netlink.LinkAttrs) bool {
+	if len(u.cfg.Devices) > 0 {
+		return slices.Contains(u.cfg.Devices, a.Name)
+	}
+	if slices.Contains(u.had, a.Name) {
+		return true
+	}
+	return slices.ContainsFunc(s.defaults, func(r netlink.Route) bool {
+		on := r.Family == netlink.FAMILY_V4 && u.cfg.IPv4 || r.Family == netlink.FAMILY_V6 && u.cfg.IPv6
+		return on && leadsBy(r, a.Index)
+	})
+}
+
+// fit tells whether the programs can read the device's packets, and complains once
+// about one that they cannot.
+func (u *Uplinks) fit(a *netlink.LinkAttrs) bool {
+	if a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name) {
+		return true
+	}
+	if !u.refused[a.Name] {
+		u.refused[a.Name] = true
+		u.log.Error("packets of pods leave this device with the pods' addresses: it is no Ethernet device to the outside",
+			"device", a.Name, "kind", a.EncapType)
+	}
+	return false
+}
+
+// leadsBy tells whether a route leads out by a device.
+func leadsBy(r netlink.Route, ifindex int) bool {
+	return r.LinkIndex == ifindex ||
+		slices.ContainsFunc(r.MultiPath, func(h *netlink.NexthopInfo) bool { return h.LinkIndex == ifindex })
+}
+
+// sourceAddr is what the host itself would send from by that device: what its
+// default route asks for, or else the first good address.
+func (s surroundings) sourceAddr(ifindex, family int) netip.Addr {
+	for _, r := range s.defaults {
+		if r.Family == family && leadsBy(r, ifindex) && r.Src != nil {
+			src, _ := netip.AddrFromSlice(r.Src)
+			return src.Unmap()
+		}
+	}
+	const bad = unix.IFA_F_SECONDARY | unix.IFA_F_DEPRECATED | unix.IFA_F_TENTATIVE | unix.IFA_F_DADFAILED
+	var second netip.Addr
+	for _, a := range s.addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		ip = ip.Unmap()
+		if !ok || a.LinkIndex != ifindex || a.Scope != unix.RT_SCOPE_UNIVERSE || ip.Is4() != (family == netlink.FAMILY_V4) {
+			continue
+		}
+		if a.Flags&bad == 0 {
+			return ip
+		}
+		if !second.IsValid() && a.Flags&unix.IFA_F_DADFAILED == 0 {
+			second = ip
+		}
+	}
+	return second
+}

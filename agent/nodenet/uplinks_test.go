@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nodenet
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+func device(index int, name, kind string) netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index, Name: name, EncapType: kind}}
+}
+
+func address(ifindex int, cidr string, flags int) netlink.Addr {
+	p := netip.MustParsePrefix(cidr)
+	return netlink.Addr{LinkIndex: ifindex, Flags: flags, Scope: unix.RT_SCOPE_UNIVERSE,
+		IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+}
+
+func route(family, ifindex int) netlink.Route {
+	return netlink.Route{Family: family, LinkIndex: ifindex}
+}
+
+// aroundUs has two ways out of IPv4, one of IPv6, and devices that are none.
+func aroundUs() surroundings {
+	byHops := netlink.Route{Family: netlink.FAMILY_V4, MultiPath: []*netlink.NexthopInfo{{LinkIndex: 2}, {LinkIndex: 3}}}
+	return surroundings{
+		links: []netlink.Link{device(5, "tun0", "none"), device(4, "eth2", "ether"), device(3, "eth1", "ether"), device(2, "eth0", "ether")},
+		defaults: []netlink.Route{byHops, route(netlink.FAMILY_V6, 4), route(netlink.FAMILY_V4, 5),
+			{Family: netlink.FAMILY_V4, LinkIndex: 3, Src: net.ParseIP("203.0.113.9")}},
+		addrs: []netlink.Addr{
+			address(2, "192.0.2.9/24", unix.IFA_F_SECONDARY), address(2, "192.0.2.1/24", unix.IFA_F_PERMANENT),
+			address(3, "192.0.3.1/24", 0), address(2, "2001:db8::1/64", 0),
+			address(4, "2001:db8:4::9/64", unix.IFA_F_TEMPORARY), address(4, "2001:db8:4::1/64", 0), address(4, "2001:db8:4::d/64", unix.IFA_F_DADFAILED),
+		},
+	}
+}
+
+func TestChoiceOfUplinks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  UplinksConfig
+		had  []string
+		want string
+	}{
+		"default routes of IPv4":       {UplinksConfig{IPv4: true}, nil, "eth0 192.0.2.1, eth1 203.0.113.9"},
+		"default routes of IPv6":       {UplinksConfig{IPv6: true}, nil, "eth2 2001:db8:4::1"},
+		"of both":                      {UplinksConfig{IPv4: true, IPv6: true}, nil, "eth0 192.0.2.1 2001:db8::1, eth1 203.0.113.9, eth2 2001:db8:4::1"},
+		"named ones":                   {UplinksConfig{IPv4: true, Devices: []string{"eth1", "eth7"}}, []string{"eth0"}, "eth1 203.0.113.9"},
+		"one whose route has gone":     {UplinksConfig{IPv6: true}, []string{"eth0"}, "eth0 2001:db8::1, eth2 2001:db8:4::1"},
+		"one that has gone":            {UplinksConfig{IPv6: true}, []string{"eth8"}, "eth2 2001:db8:4::1"},
+		"one that cannot be an uplink": {UplinksConfig{IPv4: true, Devices: []string{"tun0"}}, nil, "none"},
+	} {
+		u := NewUplinks(tc.cfg, tc.had, nil, slog.New(slog.DiscardHandler))
+		if got := describeUplinks(u.choose(aroundUs())); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+func TestSourceAddressAsLastResort(t *testing.T) {
+	s := surroundings{addrs: []netlink.Addr{
+		address(2, "2001:db8::d/64", unix.IFA_F_DADFAILED), address(2, "2001:db8::5/64", unix.IFA_F_DEPRECATED),
+	}}
+	if got := s.sourceAddr(2, netlink.FAMILY_V6); got.String() != "2001:db8::5" {
+		t.Errorf("got %s", got)
+	}
+	if got := s.sourceAddr(2, netlink.FAMILY_V4); got.IsValid() {
+		t.Errorf("without an address, got %s", got)
+	}
+}
+
+func TestUplinksAreToldAgainAfterAFailure(t *testing.T) {
+	var told [][]model.Uplink
+	fail := errors.New("no")
+	u := NewUplinks(UplinksConfig{}, []string{"eth0"}, func(now []model.Uplink) error {
+		told = append(told, now)
+		return fail
+	}, slog.New(slog.DiscardHandler))
+	if err := u.Refresh(); !errors.Is(err, fail) {
+		t.Errorf("got %v", err)
+	}
+	fail = nil
+	for range 2 {
+		if err := u.Refresh(); err != nil {
+			t.Error(err)
+		}
+	}
+	if text := u.Describe(); !strings.Contains(text, "masquerade is off") {
+		t.Errorf("described as %q", text)
+	}
+	if len(told) != 2 || len(told[1]) != 0 {
+		t.Errorf("with both families off, told %v", told)
+	}
+}
