@@ -41,9 +41,11 @@ func dialogsWithEach(t *testing.T, from *sandbox.NS, network string, family int,
 	have := make(map[string]bool)
 	for len(have) < 2 {
 		next := dialogWith(t, from, network, hostPort(serviceAddrs()[family], servicePort))
-		if !have[next.with] {
-			out, have[next.with] = append(out, next), true
+		if have[next.with] {
+			ok(t, next.conn.Close())
+			continue
 		}
+		out, have[next.with] = append(out, next), true
 	}
 	own := dialogWith(t, from, network, hostPort([]netip.Addr{a.IPv4, a.IPv6}[family], 8080))
 	own.direct = true
