@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -105,6 +106,9 @@ func (d *Datapath) open(cfg Config) error {
 	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
 		return err
 	}
+	// What loading took (the kernel's types above all) is not needed again, and its
+	// collection is not to fall between the two passes.
+	debug.FreeOSMemory()
 	// Between the two passes a flow may be born that the new programs do not know
 	// yet: nothing belongs there but the change of programs itself.
 	if err := adopted.carryOver(); err != nil {
