@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -107,6 +108,8 @@ func (d *Datapath) open(cfg Config) error {
 	if d.attacher, err = newAttacher(cfg.Attach, d.pins, &d.progs, d.log); err != nil {
 		return err
 	}
+	// What loading took (the kernel's types above all) is not needed again.
+	debug.FreeOSMemory()
 	if err := d.putInUse(cfg, adopted); err != nil {
 		return err
 	}

@@ -23,6 +23,9 @@ func loadObject() (*ebpf.CollectionSpec, error) {
 		return nil, err
 	}
 	for _, prog := range spec.Programs {
+		if prog.Type == ebpf.Tracing {
+			continue // an iterator: nothing of it outlives the agent; and its beginning may be relocated
+		}
 		first := asm.Mov.Imm(asm.R0, 0)
 		first.Metadata = prog.Instructions[0].Metadata
 		prog.Instructions[0].Metadata = asm.Metadata{}

@@ -186,3 +186,28 @@ func TestNumbersOfBackends(t *testing.T) {
 		t.Error("the number outlived the pod that it was taken over for")
 	}
 }
+
+// Two services name one address, but not the same pod: each keeps its number,
+// whatever the order in which the kernel lists them.
+func TestNumbersOfOneAddressOutliveTheAgent(t *testing.T) {
+	other := webService()
+	other.Name, other.ClusterIPs = "other", []netip.Addr{netip.MustParseAddr("10.96.0.2")}
+	named, bare := up("10.0.0.1"), up("10.0.0.1")
+	named.Pod = model.PodKey{Namespace: "demo", Name: "one"}
+	in := Inputs{Services: []model.Service{webService(), other}, Slices: []model.EndpointSlice{webSlice("a", named), webSlice("b", bare)}}
+	in.Slices[1].Service.Name = "other"
+	var c Compiler
+	first := c.Compile(in)
+	if len(first.Backends) != 2 {
+		t.Fatalf("backends: %+v", first.Backends)
+	}
+	for range 2 {
+		var next Compiler
+		next.Adopt(first.Backends)
+		if again := next.Compile(in); !slices.Equal(again.Slots[0].Backends, first.Slots[0].Backends) ||
+			!slices.Equal(again.Slots[1].Backends, first.Slots[1].Backends) {
+			t.Errorf("slots %+v, after a restart %+v", first.Slots, again.Slots)
+		}
+		slices.Reverse(first.Backends)
+	}
+}

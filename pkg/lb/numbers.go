@@ -15,7 +15,7 @@ type numbers struct {
 	taken  map[uint32]string
 	// adopted are numbers from before this process, by the first word of a name;
 	// the next call takes them over.
-	adopted map[string]uint32
+	adopted map[string][]uint32
 }
 
 // update gives every name a number. Names that are gone keep theirs until the
@@ -25,28 +25,42 @@ func (n *numbers) update(names []string) {
 	var fresh []string
 	for _, name := range names {
 		if have, ok := n.byName[name]; ok {
-			next.byName[name], next.taken[have] = have, name
+			next.give(name, have)
 		} else {
 			fresh = append(fresh, name)
 		}
 	}
 	slices.Sort(fresh)
-	fresh = slices.DeleteFunc(slices.Compact(fresh), func(name string) bool {
-		first, _, _ := strings.Cut(name, " ")
-		have, ok := n.adopted[first]
-		if !ok || next.taken[have] != "" {
-			return false
-		}
-		next.byName[name], next.taken[have] = have, name
-		return true
-	})
+	fresh = next.takeOver(slices.Compact(fresh), n.adopted)
 	for _, name := range fresh {
-		try := uint32(hash64("number", name))
+		try := firstTry(name)
 		for ; try == 0 || next.taken[try] != "" || n.taken[try] != ""; try++ {
 		}
-		next.byName[name], next.taken[try] = try, name
+		next.give(name, try)
 	}
 	*n = next
+}
+
+func (n *numbers) give(name string, number uint32) { n.byName[name], n.taken[number] = number, name }
+
+func firstTry(name string) uint32 { return uint32(hash64("number", name)) }
+
+// takeOver gives names the numbers that were adopted for their first word, first
+// those that this process would give itself, and returns the names left.
+func (n *numbers) takeOver(fresh []string, adopted map[string][]uint32) []string {
+	for _, own := range []bool{true, false} {
+		fresh = slices.DeleteFunc(fresh, func(name string) bool {
+			word, _, _ := strings.Cut(name, " ")
+			for _, number := range adopted[word] {
+				if n.taken[number] == "" && (!own || number == firstTry(name)) {
+					n.give(name, number)
+					return true
+				}
+			}
+			return false
+		})
+	}
+	return fresh
 }
 
 func (n *numbers) of(name string) uint32 { return n.byName[name] }

@@ -55,9 +55,10 @@ func placeOf(protocol uint8, at netip.AddrPort) string { return fmt.Sprintf("%d/
 // compilation: what is in force keeps its number, also when an agent of another
 // release gave it.
 func (c *Compiler) Adopt(held []model.BackendRow) {
-	c.backends.adopted = make(map[string]uint32, len(held))
+	c.backends.adopted = make(map[string][]uint32, len(held))
 	for _, b := range held {
-		c.backends.adopted[placeOf(b.Protocol, netip.AddrPortFrom(b.Addr, b.Port))] = b.ID
+		place := placeOf(b.Protocol, netip.AddrPortFrom(b.Addr, b.Port))
+		c.backends.adopted[place] = append(c.backends.adopted[place], b.ID)
 	}
 }
 

@@ -79,12 +79,18 @@ func (r *rollout) publish(leavers ...*sandbox.Pod) {
 // has ended by then.
 func (r *rollout) goOn() {
 	r.t.Helper()
-	before := make([]int, len(r.loops))
-	for i, l := range r.loops {
+	askOn(r.t, r.loops)
+}
+
+// askOn is goOn for any clients.
+func askOn(t *testing.T, loops []*sandbox.Loop) {
+	t.Helper()
+	before := make([]int, len(loops))
+	for i, l := range loops {
 		before[i] = l.Report().Done
 	}
-	ok(r.t, sandbox.Eventually(r.ctx, soon, "clients that go on", func() error {
-		for i, l := range r.loops {
+	ok(t, sandbox.Eventually(t.Context(), soon, "clients that go on", func() error {
+		for i, l := range loops {
 			if rep := l.Report(); rep.Done < before[i]+3 && len(rep.Failed) == 0 {
 				return fmt.Errorf("client %d has %d answers", i, rep.Done-before[i])
 			}

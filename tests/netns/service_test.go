@@ -266,9 +266,12 @@ func TestBackendsComeAndGo(t *testing.T) {
 			t.Errorf("an open connection to the one that is leaving: %q, %v", got, err)
 		}
 	}
+	askOn(t, loops) // what was asked before it was leaving has been answered
 	n.write("service.yaml", serviceManifest("", ready(b)...))
 	only(b)
 	n.write("service.yaml", serviceManifest("", ready(a, b)...))
+	n.write("service.yaml", serviceManifest("", append(ready(a), leaving(b))...))
+	askOn(t, loops)
 	n.write("service.yaml", serviceManifest("", ready(a)...))
 	only(a)
 	for _, l := range loops {
