@@ -84,3 +84,25 @@ func checkDenied(t *testing.T, seed uint64, dp *fake.Datapath, denied netip.Pref
 		}
 	}
 }
+
+// A device that was taken off its programs by an attempt that failed later must
+// not pass for attached, or a pod that comes back there has no policy.
+func TestAnEndpointThatComesBackAfterAFailedRemovalIsAttachedAgain(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, fake.New())
+		w.source.Pods = scene().Pods
+		w.apply()
+		w.identities()
+		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
+		w.settle()
+		w.must(w.tables.DeleteEndpoint(1))
+		w.dp.FailAtRandom(seed, 0.7)
+		w.step()
+		w.dp.FailAtRandom(seed, 0)
+		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
+		w.settle()
+		if on := w.dp.Attached(); len(on) != 1 {
+			t.Errorf("seed %d: attached are %v", seed, on)
+		}
+	}
+}

@@ -62,7 +62,7 @@ func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow, n
 
 func (r *Reconciler) writeEndpoint(row model.EndpointRow) error {
 	if old, ok := r.devices[row.Slot]; ok && old != row.IfName {
-		if err := r.dp.Detach(old); err != nil {
+		if err := r.detach(row.Slot); err != nil {
 			return fmt.Errorf("detaching from %s: %w", old, err)
 		}
 	}
@@ -79,6 +79,13 @@ func (r *Reconciler) attach(ctx context.Context, row model.EndpointRow) error {
 	}
 	r.attached[row.Slot] = row.IfName
 	return nil
+}
+
+// detach takes the programs off a slot's device. Nothing counts as attached from
+// the first attempt on, which may have done it though it failed.
+func (r *Reconciler) detach(slot uint16) error {
+	delete(r.attached, slot)
+	return r.dp.Detach(r.devices[slot])
 }
 
 // applyIPs writes all addresses in one batch, so that flows are looked at once.
@@ -131,12 +138,11 @@ func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map
 		if hold[slot] {
 			continue
 		}
-		err := r.dp.Detach(r.devices[slot])
+		err := r.detach(slot)
 		if err == nil {
 			err = r.dp.DeleteEndpoint(slot)
 		}
 		if err == nil {
-			delete(r.attached, slot)
 			delete(r.devices, slot)
 		}
 		if err := r.endpoints.removed(slot, err, now); err != nil {
