@@ -85,14 +85,14 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
-		if err != nil {
-			s.doubt(service, have, table)
-		} else {
-			delete(s.doubted, service)
-		}
 		held := slices.Clone(table)
 		if len(have) > len(table) {
 			held = append(held, have[len(table):]...)
+		}
+		if err != nil {
+			s.doubt(service, have, table)
+		} else {
+			s.trust(service, held)
 		}
 		if err := s.slots.done(service, held, err, now); err != nil {
 			errs = append(errs, err)
@@ -106,6 +106,14 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 func (s *services) doubt(service uint32, have, tried []uint32) {
 	s.doubted[service] = append(append(s.doubted[service], have...), tried...)
 	s.slots.applied[service] = make([]uint32, max(len(have), len(tried)))
+}
+
+// trust ends the doubt about a service whose slots are known again. An old end
+// that a failed write left unknown stays in doubt until it is trimmed.
+func (s *services) trust(service uint32, held []uint32) {
+	if !slices.Contains(held, 0) {
+		delete(s.doubted, service)
+	}
 }
 
 // doubtFrontend stands for a row after a write that failed. It differs from all
@@ -154,11 +162,10 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 		err := s.dp.TrimSlots(service, uint32(keep), uint32(len(have)))
 		if err != nil {
 			s.doubt(service, have, nil)
+		} else {
+			s.trust(service, have[:keep])
 		}
 		if keep == 0 {
-			if err == nil {
-				delete(s.doubted, service)
-			}
 			err = s.slots.removed(service, err, now)
 		} else {
 			err = s.slots.done(service, slices.Clone(have[:keep]), err, now)
