@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,12 +37,49 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 		}
 	}
 	slices.Sort(todo)
+	// Sets know old and new identities alike, so first every running endpoint gets
+	// its set, then identities move, and last come endpoints that are new.
+	var moving, fresh []uint16
 	for _, slot := range todo {
-		if err := r.applyEndpoint(ctx, want[slot], now); err != nil {
-			errs = append(errs, err)
+		row, have := want[slot], r.endpoints.applied[slot]
+		switch {
+		case have.IfIndex == 0 || have.ID != row.ID:
+			fresh = append(fresh, slot)
+			continue
+		case have.Identity != row.Identity:
+			moving = append(moving, slot)
+			row.Identity = have.Identity
+		}
+		errs = appendError(errs, r.applyEndpoint(ctx, row, now))
+	}
+	errs = append(errs, r.moveIdentities(ctx, moving, want)...)
+	for _, slot := range fresh {
+		errs = appendError(errs, r.applyEndpoint(ctx, want[slot], now))
+	}
+	return errs
+}
+
+// moveIdentities gives endpoints that got their sets their new identities, once no
+// running endpoint has a set that may not know them.
+func (r *Reconciler) moveIdentities(ctx context.Context, slots []uint16, want map[uint16]model.EndpointRow) (errs []error) {
+	behind := r.behind(want)
+	for _, slot := range slots {
+		switch {
+		case r.endpoints.failing[slot].err != nil: // was told already
+		case behind:
+			errs = append(errs, r.endpoints.await(slot, errors.New("its identity moves when every endpoint has its policy set")))
+		default:
+			errs = appendError(errs, r.applyEndpoint(ctx, want[slot], r.now()))
 		}
 	}
 	return errs
+}
+
+func appendError(errs []error, err error) []error {
+	if err == nil {
+		return errs
+	}
+	return append(errs, err)
 }
 
 // applyEndpoint writes the row before the programs are attached: a program that
