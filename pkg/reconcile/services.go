@@ -148,7 +148,8 @@ func (s *services) applyFrontends(want map[model.FrontendKey]model.FrontendRow, 
 }
 
 // trimSlots removes the ends of tables, and whole tables, that no front end in
-// force reaches.
+// force reaches. Of a table in doubt that is wanted nothing is trimmed before it
+// was written: what would be left is not known.
 func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []error) {
 	reach := make(map[uint32]int)
 	for _, f := range s.frontends.applied {
@@ -156,7 +157,7 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 	}
 	for service, have := range s.slots.applied {
 		keep := max(len(want[service]), reach[service])
-		if f := s.slots.failing[service]; keep >= len(have) || now.Before(f.next) {
+		if f := s.slots.failing[service]; keep >= len(have) || now.Before(f.next) || slices.Contains(have[:keep], 0) {
 			continue
 		}
 		err := s.dp.TrimSlots(service, uint32(keep), uint32(len(have)))
