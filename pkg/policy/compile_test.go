@@ -213,3 +213,22 @@ func TestOldRulesCoverNewPrefixes(t *testing.T) {
 		in.Policies = append(in.Policies, narrow)
 	}
 }
+
+// Which of several rules is named must not change from day to day.
+func TestTheFirstOfEqualRulesIsNamed(t *testing.T) {
+	for _, action := range []model.Action{model.ActionAllow, model.ActionDeny} {
+		p := one("p", model.Ingress, action, model.Peer{Any: true}, tcp(80, 80))
+		for _, name := range []string{"second", "third"} {
+			r := p.Rules[0]
+			r.Name = name
+			p.Rules = append(p.Rules, r)
+		}
+		later := one("q", model.Ingress, action, model.Peer{Any: true}, tcp(80, 80))
+		res, rules := compileOne(t, policy.Inputs{Policies: []model.Policy{later, p}})
+		e := policygen.Lookup(res.Set.Entries, model.Ingress, 257, model.ProtoTCP, 80)
+		if e.Rule != rules.ID(key("p"), "rule") {
+			ref, _ := rules.Ref(e.Rule)
+			t.Errorf("%s: named is %+v", action, ref)
+		}
+	}
+}
