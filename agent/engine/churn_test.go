@@ -99,3 +99,43 @@ func checkRoles(t *testing.T, seed uint64, dp *fake.Datapath) {
 		t.Fatalf("seed %d: the foe's identity %d is let pass: %v", seed, foe.Identity, allowed)
 	}
 }
+
+// A pod that has been relabelled and still waits for its identity must learn of
+// identities that others get meanwhile.
+func TestAPodThatWaitsForItsIdentityKnowsThoseOfOthers(t *testing.T) {
+	w := newWorld(t, fake.New())
+	known := map[string]model.Identity{}
+	w.source = roles(rand.New(rand.NewPCG(1, 1)))
+	for i := range 3 {
+		w.must(w.tables.UpsertEndpoint(testEndpoint(i + 1)))
+	}
+	w.apply()
+	w.identitiesOnce(known)
+	w.settle()
+	server := w.source.Pods[1]
+	for i := range w.source.Pods {
+		w.source.Pods[i] = testPod(i+1, map[string]string{"role": w.source.Pods[i].Labels["role"], "version": "new"})
+	}
+	relabelled := w.source.Pods[1]
+	w.source.Pods[1] = server
+	w.apply()
+	w.identitiesOnce(known) // of the friend and of the foe
+	w.source.Pods[1] = relabelled
+	w.apply()
+	w.step()
+	checkRoles(t, 0, w.dp)
+	if k := dump(t, w.dp); k.rows[1].Identity != known[LabelsOf(testNode(), w.snapshot())(w.source.Pods[0]).Key()].ID {
+		t.Errorf("the friend's identity has not moved: %+v", k.rows[1])
+	}
+	if _, done := w.engine.realized.Revisions(); done == w.tables.Revision() {
+		t.Error("the revision counts as realized before the server has its identity")
+	}
+	w.identitiesOnce(known)
+	w.settle()
+	checkRoles(t, 0, w.dp)
+}
+
+func (w *world) snapshot() state.Snapshot {
+	snap, _ := w.tables.Snapshot()
+	return snap
+}
