@@ -116,7 +116,5 @@ func kernelFaults() []fault {
 		{"a drop's rule under the other direction", "bpf/lib/flow.h",
 			"e->rule[0] = p->dir == WEFT_EGRESS ? p->rule : 0;\n\te->rule[1] = p->dir == WEFT_EGRESS ? 0 : p->rule;",
 			"e->rule[1] = p->dir == WEFT_EGRESS ? p->rule : 0;\n\te->rule[0] = p->dir == WEFT_EGRESS ? 0 : p->rule;", kernelTests, "TestDropsAreCountedAndSampled"},
-		{"new connections to a backend that is going away", "bpf/lib/service.h",
-			"return b && b->state == WEFT_BACKEND_ACTIVE ? b : NULL;", "return b;", "./pkg/datapath", "TestUDPKeepsADrainingBackend"},
 	}
 }
