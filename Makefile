@@ -35,7 +35,7 @@ test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
-test-long: need-linux need-root build qemu ## the full numbers, random seeds (printed)
+test-long: need-linux need-root build qemu tools clang ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
@@ -26,10 +27,14 @@ type boundEndpoint struct {
 	identity model.Identity
 }
 
+// running are the identities that the kernel has for endpoints, by their number.
+type running = map[uint32]model.IdentityID
+
 // bind finds each ready endpoint's identity. Those whose identity is not known
-// yet are returned apart, with what they wait for: their rows, if the kernel
-// has some, must stay.
-func bind(identityOf identityFinder, s state.Snapshot) (bound []boundEndpoint, waiting map[uint32]wait) {
+// yet are returned apart, with what they wait for. One that runs with another
+// identity meanwhile stays bound to that, so that its policy follows what becomes
+// of others; of one whose identity is not known at all, the row must stay.
+func bind(identityOf identityFinder, now running, s state.Snapshot) (bound []boundEndpoint, waiting map[uint32]wait) {
 	pods := make(map[model.PodKey]model.Pod, len(s.Pods))
 	for _, p := range s.Pods {
 		pods[p.PodKey] = p
@@ -47,11 +52,21 @@ func bind(identityOf identityFinder, s state.Snapshot) (bound []boundEndpoint, w
 		id, ok := identityOf(pod)
 		if !ok {
 			waiting[e.ID] = wait{slot: e.Slot, allocation: true, reason: "an identity for pod " + e.Pod.String()}
-			continue
+			if id, ok = identityByID(s, now[e.ID]); !ok {
+				continue
+			}
 		}
 		bound = append(bound, boundEndpoint{Endpoint: e, pod: pod, identity: id})
 	}
 	return bound, waiting
+}
+
+func identityByID(s state.Snapshot, id model.IdentityID) (model.Identity, bool) {
+	i := slices.IndexFunc(s.Identities, func(other model.Identity) bool { return other.ID == id })
+	if i < 0 {
+		return model.Identity{}, false
+	}
+	return s.Identities[i], true
 }
 
 // wait is an endpoint that cannot be compiled yet.

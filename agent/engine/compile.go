@@ -23,7 +23,7 @@ type Result struct {
 // compile is pure but for the compiler's cache, which changes no answer.
 func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (Result, error) {
 	identityOf := identitiesOf(node, s)
-	bound, waiting := bind(identityOf, s)
+	bound, waiting := bind(identityOf, st.running, s)
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
 		Identities: s.Identities,

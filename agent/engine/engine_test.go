@@ -22,6 +22,8 @@ type kernel struct {
 	sets map[model.SetHash]model.PolicySet
 	ips  map[netip.Prefix]model.IPRow
 	on   map[string]uint32
+
+	services model.ServiceRows
 }
 
 func dump(t *testing.T, dp *fake.Datapath) kernel {
@@ -43,6 +45,9 @@ func dump(t *testing.T, dp *fake.Datapath) kernel {
 	}
 	for _, r := range ips {
 		k.ips[r.Prefix] = r
+	}
+	if k.services, err = dp.Services(); err != nil {
+		t.Fatal(err)
 	}
 	return k
 }

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"log/slog"
 	"net/netip"
 	"testing"
 
@@ -32,13 +31,7 @@ func TestADeniedPrefixStaysDeniedWhileWritesFail(t *testing.T) {
 	denied, part := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.128/25")
 	for seed := range uint64(10) {
 		w := newWorld(t, fake.New())
-		dp := watched{w.dp, func() { checkDenied(t, seed, w.dp, denied) }}
-		none := func(string, int) {}
-		w.engine = New(Config{Log: slog.New(slog.DiscardHandler), Node: testNode(), Tables: w.tables,
-			Datapath: dp, Errors: none, Drift: none})
-		if _, err := w.engine.rec.Compare(); err != nil {
-			t.Fatal(err)
-		}
+		w.drive(watched{w.dp, func() { checkDenied(t, seed, w.dp, denied) }})
 		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
 		w.must(w.tables.UpsertEndpoint(testEndpoint(2)))
 		deny := model.Policy{Key: model.PolicyKey{Kind: "WeftNetworkPolicy", Namespace: "demo", Name: "deny"},
@@ -81,6 +74,28 @@ func checkDenied(t *testing.T, seed uint64, dp *fake.Datapath, denied netip.Pref
 			if !found {
 				t.Fatalf("seed %d: endpoint in slot %d lets %s pass", seed, slot, prefix)
 			}
+		}
+	}
+}
+
+// A device that was taken off its programs by an attempt that failed later must
+// not pass for attached, or a pod that comes back there has no policy.
+func TestAnEndpointThatComesBackAfterAFailedRemovalIsAttachedAgain(t *testing.T) {
+	for seed := range uint64(10) {
+		w := newWorld(t, fake.New())
+		w.source.Pods = scene().Pods
+		w.apply()
+		w.identities()
+		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
+		w.settle()
+		w.must(w.tables.DeleteEndpoint(1))
+		w.dp.FailAtRandom(seed, 0.7)
+		w.step()
+		w.dp.FailAtRandom(seed, 0)
+		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
+		w.settle()
+		if on := w.dp.Attached(); len(on) != 1 {
+			t.Errorf("seed %d: attached are %v", seed, on)
 		}
 	}
 }

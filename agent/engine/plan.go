@@ -26,6 +26,7 @@ type step struct {
 	// addresses lead to. reachable is a part of universe.
 	universe  prefixIDs
 	reachable prefixIDs
+	running   running
 }
 
 // plan lists the steps from what is in force to the snapshot's rules, so that

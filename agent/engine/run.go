@@ -122,6 +122,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 	services := e.services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices, Node: e.cfg.Node.Name})
 	var last Result
 	for i, st := range steps {
+		st.running = e.rec.Running()
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/datapath/fake"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/tests/level"
 )
 
 // randomServices are up to three services with up to five backends each.
@@ -47,7 +48,7 @@ func randomServices(random *rand.Rand) (services []model.Service, all []model.En
 // nor removed after it (the fake kernel refuses that), and in the end the kernel
 // holds what one that never failed holds.
 func TestServicesThroughChangesAndFailures(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(level.Scale(1000)) {
 		dp, calm := fake.New(), fake.New()
 		dp.FailAtRandom(seed, 0.3)
 		w, quiet := newWorld(t, dp), newWorld(t, calm)

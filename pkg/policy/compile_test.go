@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/tests/policygen"
 )
 
 func key(name string) model.PolicyKey {
@@ -63,7 +64,7 @@ func TestDenyWinsWhateverIsLonger(t *testing.T) {
 					one("deny", model.Ingress, model.ActionDeny, deny, ranges[0]),
 					one("allow", model.Ingress, model.ActionAllow, allow, ranges[1]),
 				}})
-				got := lookup(res.Set.Entries, model.Ingress, 257, model.ProtoTCP, 80)
+				got := policygen.Lookup(res.Set.Entries, model.Ingress, 257, model.ProtoTCP, 80)
 				if got.Action != model.ActionDeny || got.Rule != rules.ID(key("deny"), "rule") {
 					t.Errorf("deny %s %v, allow %s %v: got %+v", denied, ranges[0], allowed, ranges[1], got)
 				}
@@ -206,9 +207,28 @@ func TestOldRulesCoverNewPrefixes(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := locals.IDs()[netip.MustParsePrefix("10.1.0.0/16")]
-		if got := lookup(out.Results[0].Set.Entries, model.Egress, id, model.ProtoTCP, 1); got.Action != want {
+		if got := policygen.Lookup(out.Results[0].Set.Entries, model.Egress, id, model.ProtoTCP, 1); got.Action != want {
 			t.Errorf("the new prefix gets %s, want %s", got.Action, want)
 		}
 		in.Policies = append(in.Policies, narrow)
+	}
+}
+
+// Which of several rules is named must not change from day to day.
+func TestTheFirstOfEqualRulesIsNamed(t *testing.T) {
+	for _, action := range []model.Action{model.ActionAllow, model.ActionDeny} {
+		p := one("p", model.Ingress, action, model.Peer{Any: true}, tcp(80, 80))
+		for _, name := range []string{"second", "third"} {
+			r := p.Rules[0]
+			r.Name = name
+			p.Rules = append(p.Rules, r)
+		}
+		later := one("q", model.Ingress, action, model.Peer{Any: true}, tcp(80, 80))
+		res, rules := compileOne(t, policy.Inputs{Policies: []model.Policy{later, p}})
+		e := policygen.Lookup(res.Set.Entries, model.Ingress, 257, model.ProtoTCP, 80)
+		if e.Rule != rules.ID(key("p"), "rule") {
+			ref, _ := rules.Ref(e.Rule)
+			t.Errorf("%s: named is %+v", action, ref)
+		}
 	}
 }

@@ -3,7 +3,9 @@
 package policy_test
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,43 +13,21 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/policy/reference"
+	"github.com/weftmesh/weft/tests/policygen"
 	"pgregory.net/rapid"
 )
 
-// world is a random node: pods with identities, policies, and what is compiled.
-type world struct {
-	in    policy.Inputs
-	pods  []reference.Party // with the identity 256 + index
-	rows  []model.IPRow
-	local policy.Locals
-}
-
-func genWorld(t *rapid.T, before policy.Locals) world {
-	var w world
-	w.in.Ports = map[model.IdentityID][]model.NamedPort{}
-	for i := range rapid.IntRange(1, 6).Draw(t, "pods") {
-		labels, ports := genPod(t)
-		id := model.MinClusterIdentity + model.IdentityID(i)
-		w.pods = append(w.pods, reference.Party{Labels: labels, Ports: ports})
-		w.in.Identities = append(w.in.Identities, model.Identity{ID: id, Labels: labels})
-		w.in.Subjects = append(w.in.Subjects, policy.Subject{Identity: id, Labels: labels, Ports: ports})
-		if len(ports) > 0 {
-			w.in.Ports[id] = ports
-		}
+func TestMain(m *testing.M) {
+	if err := policygen.Fix("400"); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		os.Exit(1)
 	}
-	w.in.Policies = genPolicies(t)
-	local, err := before.Update(policy.Prefixes(w.in.Policies))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.local, w.in.Prefixes = local, local.IDs()
-	w.rows = policy.IPRows(local.IDs(), nil)
-	return w
+	os.Exit(m.Run())
 }
 
 // parties are all that a pod may talk with, with the identity each has.
-func (w *world) parties() (who []reference.Party, ids []model.IdentityID) {
-	for i, p := range w.pods {
+func parties(w *policygen.World) (who []reference.Party, ids []model.IdentityID) {
+	for i, p := range w.Pods {
 		who, ids = append(who, p), append(ids, model.MinClusterIdentity+model.IdentityID(i))
 	}
 	for id, name := range model.ReservedNames() {
@@ -55,8 +35,8 @@ func (w *world) parties() (who []reference.Party, ids []model.IdentityID) {
 			who, ids = append(who, reference.Party{Reserved: name}), append(ids, id)
 		}
 	}
-	for _, a := range addresses() {
-		who, ids = append(who, reference.Party{Addr: a}), append(ids, identityOf(w.rows, a))
+	for _, a := range policygen.Addresses() {
+		who, ids = append(who, reference.Party{Addr: a}), append(ids, policygen.IdentityOf(w.Rows, a))
 	}
 	return who, ids
 }
@@ -64,20 +44,20 @@ func (w *world) parties() (who []reference.Party, ids []model.IdentityID) {
 func TestCompiledRowsAgreeWithReference(t *testing.T) {
 	questions := 0
 	rapid.Check(t, func(t *rapid.T) {
-		w := genWorld(t, policy.Locals{})
-		out, err := policy.Compile(w.in)
+		w := policygen.NewWorld(t, policy.Locals{}, nil)
+		out, err := policy.Compile(w.In)
 		if err != nil {
 			t.Fatal(err)
 		}
-		who, ids := w.parties()
+		who, ids := parties(&w)
 		for i, res := range out.Results {
 			checkRows(t, res.Set.Entries)
 			for range 40 {
 				n := rapid.IntRange(0, len(who)-1).Draw(t, "who")
-				q := reference.Question{Subject: w.pods[i], Peer: who[n], Direction: pick(t, "dir", model.Egress, model.Ingress)}
-				q.Protocol = pick(t, "proto", model.ProtoTCP, model.ProtoTCP, model.ProtoUDP, model.ProtoICMP, 112, 47)
+				q := reference.Question{Subject: w.Pods[i], Peer: who[n], Direction: policygen.Pick(t, "dir", model.Egress, model.Ingress)}
+				q.Protocol = policygen.Pick(t, "proto", model.ProtoTCP, model.ProtoTCP, model.ProtoUDP, model.ProtoICMP, 112, 47)
 				if q.Protocol != 112 && q.Protocol != 47 {
-					q.Port = pick(t, "port", uint16(0), 50, 53, 79, 80, 81, 82, 110, 111, 1000, 8<<8, 8<<8|1, 65535)
+					q.Port = policygen.Pick(t, "port", uint16(0), 50, 53, 79, 80, 81, 82, 110, 111, 1000, 8<<8, 8<<8|1, 65535)
 				}
 				ask(t, w, out, res, q, ids[n])
 				questions++
@@ -87,13 +67,13 @@ func TestCompiledRowsAgreeWithReference(t *testing.T) {
 	t.Logf("%d questions", questions)
 }
 
-func ask(t *rapid.T, w world, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) {
-	want := reference.Decide(w.in.Policies, q)
-	got := lookup(res.Set.Entries, q.Direction, peer, q.Protocol, q.Port)
+func ask(t *rapid.T, w policygen.World, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) {
+	want := reference.Decide(w.In.Policies, q)
+	got := policygen.Lookup(res.Set.Entries, q.Direction, peer, q.Protocol, q.Port)
 	passes := got.Action == model.ActionAllow || got.Action == model.ActionNone && !res.Isolate[q.Direction]
 	if got.Action != want.Action || passes != want.Passes {
 		t.Fatalf("%+v (identity %d): rows say %s (passes %v), the rules say %+v\npolicies %+v\nentries %+v",
-			q, peer, got.Action, passes, want, w.in.Policies, res.Set.Entries)
+			q, peer, got.Action, passes, want, w.In.Policies, res.Set.Entries)
 	}
 	if got.Action == model.ActionNone {
 		return
@@ -112,21 +92,21 @@ func TestHistoryAndOrderDoNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := policy.NewCompiler()
 		var local policy.Locals
-		base := genPolicies(t)
+		base := policygen.Policies(t)
 		for range 4 {
-			w := genWorld(t, local)
-			w.in.Policies = shuffle(t, base)[:rapid.IntRange(0, len(base)).Draw(t, "kept")]
+			w := policygen.NewWorld(t, local, nil)
+			w.In.Policies = policygen.Shuffle(t, base)[:rapid.IntRange(0, len(base)).Draw(t, "kept")]
 			var err error
-			if local, err = w.local.Update(policy.Prefixes(base)); err != nil {
+			if local, err = w.Local.Update(policy.Prefixes(base)); err != nil {
 				t.Fatal(err)
 			}
-			w.in.Prefixes = local.IDs()
-			want, err := policy.Compile(w.in)
+			w.In.Prefixes = local.IDs()
+			want, err := policy.Compile(w.In)
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := w.in
-			in.Policies, in.Identities = shuffle(t, in.Policies), shuffle(t, in.Identities)
+			in := w.In
+			in.Policies, in.Identities = policygen.Shuffle(t, in.Policies), policygen.Shuffle(t, in.Identities)
 			got, err := c.Update(in)
 			if err != nil {
 				t.Fatal(err)
@@ -140,9 +120,9 @@ func TestHistoryAndOrderDoNotMatter(t *testing.T) {
 
 func TestLocalsKeepNumbers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		all := prefixes()
-		first := shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "n")]
-		second := shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "m")]
+		all := policygen.Prefixes()
+		first := policygen.Shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "n")]
+		second := policygen.Shuffle(t, all)[:rapid.IntRange(0, len(all)).Draw(t, "m")]
 		a, err := policy.Locals{}.Update(first)
 		if err != nil {
 			t.Fatal(err)

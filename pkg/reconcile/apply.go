@@ -4,6 +4,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -36,12 +37,49 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 		}
 	}
 	slices.Sort(todo)
+	// Sets know old and new identities alike, so first every running endpoint gets
+	// its set, then identities move, and last come endpoints that are new.
+	var moving, fresh []uint16
 	for _, slot := range todo {
-		if err := r.applyEndpoint(ctx, want[slot], now); err != nil {
-			errs = append(errs, err)
+		row, have := want[slot], r.endpoints.applied[slot]
+		switch {
+		case have.IfIndex == 0 || have.ID != row.ID:
+			fresh = append(fresh, slot)
+			continue
+		case have.Identity != row.Identity:
+			moving = append(moving, slot)
+			row.Identity = have.Identity
+		}
+		errs = appendError(errs, r.applyEndpoint(ctx, row, now))
+	}
+	errs = append(errs, r.moveIdentities(ctx, moving, want)...)
+	for _, slot := range fresh {
+		errs = appendError(errs, r.applyEndpoint(ctx, want[slot], now))
+	}
+	return errs
+}
+
+// moveIdentities gives endpoints that got their sets their new identities, once no
+// running endpoint has a set that may not know them.
+func (r *Reconciler) moveIdentities(ctx context.Context, slots []uint16, want map[uint16]model.EndpointRow) (errs []error) {
+	behind := r.behind(want)
+	for _, slot := range slots {
+		switch {
+		case r.endpoints.failing[slot].err != nil: // was told already
+		case behind:
+			errs = append(errs, r.endpoints.await(slot, errors.New("its identity moves when every endpoint has its policy set")))
+		default:
+			errs = appendError(errs, r.applyEndpoint(ctx, want[slot], r.now()))
 		}
 	}
 	return errs
+}
+
+func appendError(errs []error, err error) []error {
+	if err == nil {
+		return errs
+	}
+	return append(errs, err)
 }
 
 // applyEndpoint writes the row before the programs are attached: a program that
@@ -62,7 +100,7 @@ func (r *Reconciler) applyEndpoint(ctx context.Context, row model.EndpointRow, n
 
 func (r *Reconciler) writeEndpoint(row model.EndpointRow) error {
 	if old, ok := r.devices[row.Slot]; ok && old != row.IfName {
-		if err := r.dp.Detach(old); err != nil {
+		if err := r.detach(row.Slot); err != nil {
 			return fmt.Errorf("detaching from %s: %w", old, err)
 		}
 	}
@@ -79,6 +117,13 @@ func (r *Reconciler) attach(ctx context.Context, row model.EndpointRow) error {
 	}
 	r.attached[row.Slot] = row.IfName
 	return nil
+}
+
+// detach takes the programs off a slot's device. Nothing counts as attached from
+// the first attempt on, which may have done it though it failed.
+func (r *Reconciler) detach(slot uint16) error {
+	delete(r.attached, slot)
+	return r.dp.Detach(r.devices[slot])
 }
 
 // applyIPs writes all addresses in one batch, so that flows are looked at once.
@@ -131,12 +176,11 @@ func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map
 		if hold[slot] {
 			continue
 		}
-		err := r.dp.Detach(r.devices[slot])
+		err := r.detach(slot)
 		if err == nil {
 			err = r.dp.DeleteEndpoint(slot)
 		}
 		if err == nil {
-			delete(r.attached, slot)
 			delete(r.devices, slot)
 		}
 		if err := r.endpoints.removed(slot, err, now); err != nil {

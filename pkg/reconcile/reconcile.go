@@ -183,6 +183,16 @@ func (r *Reconciler) Failing() map[string][]error {
 	return out
 }
 
+// Running lists the identities that the kernel has for endpoints, by the
+// endpoints' numbers.
+func (r *Reconciler) Running() map[uint32]model.IdentityID {
+	out := make(map[uint32]model.IdentityID, len(r.endpoints.applied))
+	for _, row := range r.endpoints.applied {
+		out[row.ID] = row.Identity
+	}
+	return out
+}
+
 // EndpointError is why an endpoint's row is not in force, or nil.
 func (r *Reconciler) EndpointError(slot uint16) error { return r.endpoints.failing[slot].err }
 

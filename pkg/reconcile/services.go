@@ -88,19 +88,54 @@ func (s *services) applyBackends(want map[uint32]model.BackendRow, falling bool,
 func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []error) {
 	for _, service := range s.slots.missing(want, now) {
 		table, have := want[service], s.slots.applied[service]
-		same := len(have) >= len(table) && slices.Equal(have[:len(table)], table)
-		if same && !s.slots.doubted(service) || !s.backendsHeld(table) {
+		_, failing := s.slots.failing[service]
+		same := s.certain(service) >= len(table) && slices.Equal(have[:len(table)], table)
+		if same && !failing || !s.backendsHeld(table) {
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
+		before := s.slots.possible(service)
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
-		held := make([]uint32, max(len(table), s.slotsOf(service))) // 0: nobody's number
-		copy(held, have)
-		copy(held, table)
-		if err := s.slots.done(service, held, err, now); err != nil {
+		if err := s.slots.done(service, withEnd(table, have), err, now); err != nil {
 			errs = append(errs, err)
+			continue
 		}
+		s.doubtEnd(service, table, before)
 	}
 	return errs
+}
+
+// withEnd is what a table becomes by writing another one over its beginning.
+func withEnd(table, old []uint32) []uint32 {
+	out := slices.Clone(table)
+	if len(old) > len(table) {
+		out = append(out, old[len(table):]...)
+	}
+	return out
+}
+
+// doubtEnd keeps in mind what may follow a table that was written: the old end
+// stays until it is trimmed, and may be that of any table that was tried.
+func (s *services) doubtEnd(service uint32, table []uint32, before [][]uint32) {
+	have := s.slots.applied[service]
+	for _, old := range before {
+		if end := withEnd(table, old); !slices.Equal(end, have) {
+			s.slots.unsure[service] = append(s.slots.unsure[service], end)
+		}
+	}
+}
+
+// certain is how many slots of a service are known to hold what is applied: those
+// in which all tables agree that the kernel may hold, whole or mixed.
+func (s *services) certain(service uint32) int {
+	have := s.slots.applied[service]
+	n := len(have)
+	for _, table := range s.slots.unsure[service] {
+		n = min(n, len(table))
+		for n > 0 && !slices.Equal(table[:n], have[:n]) {
+			n--
+		}
+	}
+	return n
 }
 
 func (s *services) backendsHeld(table []uint32) bool {
@@ -117,13 +152,14 @@ func (s *services) backendsHeld(table []uint32) bool {
 func (s *services) applyFrontends(want map[model.FrontendKey]model.FrontendRow, now time.Time) []error {
 	todo := slices.DeleteFunc(s.frontends.missing(want, now), func(k model.FrontendKey) bool {
 		_, failed := s.slots.failing[want[k].Service]
-		return want[k].Slots > 0 && failed || len(s.slots.applied[want[k].Service]) < int(want[k].Slots)
+		return want[k].Slots > 0 && failed || s.certain(want[k].Service) < int(want[k].Slots)
 	})
 	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, now)
 }
 
 // trimSlots removes the ends of tables, and whole tables, that no front end in
-// force reaches. A table that may be a mixture is first written again.
+// force reaches. What is to stay of a table must be certain: if it may be a
+// mixture, it is first written again.
 func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []error) {
 	reach := make(map[uint32]int)
 	for key := range s.frontends.applied {
@@ -134,11 +170,11 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 	for service, have := range s.slots.applied {
 		keep, length := max(len(want[service]), reach[service]), s.slotsOf(service)
 		f := s.slots.failing[service]
-		if keep >= length || keep > 0 && s.slots.doubted(service) || now.Before(f.next) {
+		if keep >= length || keep > s.certain(service) || now.Before(f.next) {
 			continue
 		}
 		err := s.dp.TrimSlots(service, uint32(keep), uint32(length))
-		if keep == 0 {
+		if err == nil && keep == 0 {
 			err = s.slots.removed(service, err, now)
 		} else {
 			err = s.slots.done(service, slices.Clone(have[:keep]), err, now)

@@ -28,6 +28,7 @@ func main() {
 	long := flag.Bool("long", false, "full numbers and a random seed")
 	seed := flag.Uint64("seed", 0, "seed of random choices; 0: 1, or with -long a random one")
 	limit := flag.Duration("limit", 10*time.Minute, "longest time for everything")
+	fuzz := flag.Duration("fuzz", time.Minute, "with -long, time for each fuzz target; 0: its seeds only")
 	flag.Parse()
 	if *seed == 0 {
 		*seed = 1
@@ -43,7 +44,7 @@ func main() {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
-	if err := run(ctx, options{long: *long, seed: *seed, limit: *limit, patterns: patterns}); err != nil {
+	if err := run(ctx, options{long: *long, seed: *seed, limit: *limit, fuzz: *fuzz, patterns: patterns}); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "run:", err)
 		}
@@ -55,6 +56,7 @@ type options struct {
 	long     bool
 	seed     uint64
 	limit    time.Duration
+	fuzz     time.Duration
 	patterns []string
 }
 
@@ -71,7 +73,12 @@ func run(ctx context.Context, o options) error {
 	}
 	t := newTally(os.Stdout)
 	for _, g := range groups {
-		if err := goTest(ctx, o, g, t); err != nil {
+		if err := testGroup(ctx, o, g, t); err != nil {
+			return err
+		}
+	}
+	if o.long && o.fuzz > 0 {
+		if err := fuzz(ctx, o, t); err != nil {
 			return err
 		}
 	}
@@ -123,7 +130,7 @@ func plan(ctx context.Context, o options) ([]group, error) {
 	return []group{plain, props, boxed, boxedProps}, nil
 }
 
-func goTest(ctx context.Context, o options, g group, t *tally) error {
+func testGroup(ctx context.Context, o options, g group, t *tally) error {
 	if len(g.packages) == 0 || ctx.Err() != nil {
 		return nil
 	}
@@ -138,6 +145,11 @@ func goTest(ctx context.Context, o options, g group, t *tally) error {
 			args = append(args, "-rapid.checks=2000")
 		}
 	}
+	return goTest(ctx, o, args, t)
+}
+
+// goTest runs `go test -json` and adds what it tells to the tally.
+func goTest(ctx context.Context, o options, args []string, t *tally) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	// A group of its own, so that ending the run ends every test binary too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

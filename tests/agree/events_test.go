@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agree
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/agent/engine"
+	"github.com/weftmesh/weft/pkg/identity"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/reconcile"
+	"github.com/weftmesh/weft/pkg/state"
+	"github.com/weftmesh/weft/tests/events"
+	"github.com/weftmesh/weft/tests/level"
+)
+
+// Events of every kind in any order, now with the agent's own loop and the real
+// kernel. Each round is a new agent that finds what the one before it left, and
+// must end with the same maps as the tables want; so all rounds end with the same.
+func TestEventsInAnyOrderGiveTheKernelTheSameMaps(t *testing.T) {
+	k := newKernel(t)
+	stories, err := events.Stories()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first reconcile.Wanted
+	for round := range level.Scale(50) {
+		random := rand.New(rand.NewPCG(level.Seed(), uint64(round)))
+		a := startAgent(t, k)
+		for _, e := range events.Mix(random, stories) {
+			if err := e.Do(a.node); err != nil {
+				t.Fatalf("%s: %v", e.Name, err)
+			}
+			if random.IntN(4) == 0 {
+				a.wait(t)
+			}
+		}
+		a.wait(t)
+		a.stop()
+		want, got := reconcile.Want(a.node.Tables), k.held(t)
+		if round == 0 {
+			first = want
+		}
+		for kind, pair := range map[string][3]any{
+			"endpoints": {got.Endpoints, want.Endpoints, first.Endpoints}, "sets": {got.Sets, want.Sets, first.Sets},
+			"addresses": {got.IPs, want.IPs, first.IPs}, "front ends": {got.Frontends, want.Frontends, first.Frontends},
+			"slots": {got.Slots, want.Slots, first.Slots}, "backends": {got.Backends, want.Backends, first.Backends},
+		} {
+			if !reflect.DeepEqual(pair[0], pair[1]) || !reflect.DeepEqual(pair[1], pair[2]) {
+				t.Fatalf("seed %d, round %d: the kernel's %s are\n%+v\nwanted are\n%+v\nof the first round\n%+v",
+					level.Seed(), round, kind, pair[0], pair[1], pair[2])
+			}
+		}
+	}
+}
+
+// agent is the loop between tables and kernel.
+type agent struct {
+	node   *events.Node
+	engine *engine.Engine
+	stop   func()
+}
+
+func startAgent(t *testing.T, k *kernel) *agent {
+	t.Helper()
+	tables, err := state.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := engine.Node{Cluster: "default", Filter: identity.DefaultFilter(),
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}}
+	none := func(string, int) {}
+	a := &agent{engine: engine.New(engine.Config{Log: slog.New(slog.DiscardHandler), Node: node, Tables: tables,
+		Datapath: k.dp, Errors: none, Drift: none})}
+	a.node = &events.Node{Tables: tables,
+		Identify: func() error { return identify(tables, node) },
+		Device:   func(i int) (uint32, string) { return k.devices[i], fmt.Sprint("wf", i) },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.engine.Run(ctx) }() // ends with stop
+	a.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the agent's loop ended: %v", err)
+		}
+	}
+	return a
+}
+
+// identify gives each pod's labels an identity that only they determine.
+func identify(tables *state.Tables, node engine.Node) error {
+	snap, _ := tables.Snapshot()
+	labelsOf := engine.LabelsOf(node, snap)
+	ids := map[string]model.Identity{}
+	for _, p := range snap.Pods {
+		labels, hash := labelsOf(p), uint16(0)
+		for _, c := range []byte(labels.Key()) {
+			hash = hash*31 + uint16(c)
+		}
+		ids[labels.Key()] = model.Identity{ID: model.MinClusterIdentity + model.IdentityID(hash), Labels: labels}
+	}
+	var all []model.Identity
+	for _, id := range ids {
+		all = append(all, id)
+	}
+	_, err := tables.ReplaceIdentities(all)
+	return err
+}
+
+// wait until everything that the tables say is in the kernel.
+func (a *agent) wait(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if _, done := a.engine.Realized().Revisions(); done == a.node.Tables.Revision() {
+			return
+		}
+	}
+	t.Fatalf("not in the kernel after 20 s: %v", a.engine.Realized().Failing())
+}
+
+// held is all that the kernel holds.
+func (k *kernel) held(t *testing.T) reconcile.Wanted {
+	t.Helper()
+	w := reconcile.Wanted{Endpoints: map[uint16]model.EndpointRow{}, IPs: map[netip.Prefix]model.IPRow{},
+		Frontends: map[model.FrontendKey]model.FrontendRow{}, Backends: map[uint32]model.BackendRow{}}
+	endpoints, err := k.dp.Endpoints()
+	must(t, err)
+	ips, err := k.dp.IPs()
+	must(t, err)
+	services, err := k.dp.Services()
+	must(t, err)
+	w.Sets, err = k.dp.PolicySets()
+	must(t, err)
+	for _, e := range endpoints {
+		w.Endpoints[e.Slot] = e
+	}
+	for _, ip := range ips {
+		w.IPs[ip.Prefix] = ip
+	}
+	for _, f := range services.Frontends {
+		w.Frontends[f.FrontendKey] = f
+	}
+	for _, b := range services.Backends {
+		w.Backends[b.ID] = b
+	}
+	w.Slots = services.Slots
+	return w
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mutation
+
+// kernelTests are packages that run the kernel programs.
+const (
+	kernelTests = "./tests/bpf"
+	agreeTests  = "./tests/agree"
+	agreement   = "TestModelRowsAndKernelAgree"
+)
+
+// kernelFaults are faults of the kernel programs.
+func kernelFaults() []fault {
+	return []fault{
+		{"at a tie of precedences, anyone's rule before the peer's", "bpf/lib/policy.h",
+			"any->precedence > own->precedence", "any->precedence >= own->precedence", kernelTests, "TestPolicyLookup"},
+		{"precedence does not count", "bpf/lib/policy.h",
+			"any->precedence > own->precedence", "false", agreeTests, agreement},
+		{"deny as allow", "bpf/lib/policy.h",
+			"return WEFT_DROP_POLICY_DENY;", "return WEFT_PASSED;", agreeTests, agreement},
+		{"default deny of the other direction", "bpf/lib/policy.h",
+			"dir == WEFT_EGRESS ? WEFT_EP_ENFORCE_EGRESS : WEFT_EP_ENFORCE_INGRESS",
+			"dir == WEFT_INGRESS ? WEFT_EP_ENFORCE_EGRESS : WEFT_EP_ENFORCE_INGRESS", agreeTests, agreement},
+		{"rules of the other direction are thought to be there", "bpf/lib/policy.h",
+			"dir == WEFT_EGRESS ? WEFT_EP_RULES_EGRESS : WEFT_EP_RULES_INGRESS",
+			"dir == WEFT_INGRESS ? WEFT_EP_RULES_EGRESS : WEFT_EP_RULES_INGRESS", agreeTests, agreement},
+		{"a policy set that is missing allows", "bpf/lib/policy.h",
+			"if (!set)\n\t\t\treturn WEFT_DROP_POLICY_DEFAULT;", "if (!set)\n\t\t\treturn WEFT_PASSED;", kernelTests, "TestRulesWithoutIsolation"},
+		{"the rule is noted under the other direction", "bpf/lib/policy.h",
+			"if (dir == WEFT_EGRESS)\n\t\tct->rule[0]", "if (dir == WEFT_INGRESS)\n\t\tct->rule[0]", agreeTests, agreement},
+
+		{"no epoch check of the packet's own endpoint", "bpf/lib/ct.h",
+			"ct->epoch[own] != own_row->epoch", "false", kernelTests, "TestEpochOfTheOnlyLocalEndDecidesAgain"},
+		{"no epoch check of the other endpoint", "bpf/lib/ct.h",
+			"ep->epoch == ct->epoch[other]", "ep->epoch", kernelTests, "TestEpochOfEitherEndDecidesAgain"},
+		{"the mark of a sweep is not looked at", "bpf/lib/ct.h",
+			"(ct->flags & WEFT_CT_STALE) ||", "", kernelTests, "TestPeersIdentity"},
+		{"a pod's address counts from any device on a known flow", "bpf/lib/ct.h",
+			"(!from || from == ep->ifindex)", "true", kernelTests, "TestPodsAddressFromOutside"},
+		{"a host's address counts from any device on a known flow", "bpf/lib/ct.h",
+			"return !from || ct->identity[other] != WEFT_ID_HOST;", "return true;", kernelTests, "TestHostIsOnlyTheHostsOwnSockets"},
+		{"a fresh SYN goes on with the old decision", "bpf/lib/ct.h",
+			"return reply || (ct->flags & WEFT_CT_CLOSING) || (ct->tcp[0] & TCP_ACK);", "return false;", kernelTests, "TestFreshSYN"},
+		{"two directions have two keys", "bpf/lib/ct.h",
+			"b = s > d || (s == d && bpf_ntohs(sport) > bpf_ntohs(dport));", "b = s > d && s == d && sport > dport;", kernelTests, "TestFlowIsAnsweredByItsFirstReply"},
+
+		{"a refused flow is forgotten that it was refused", "bpf/lib/ctnew.h",
+			"&ct->flags, WEFT_CT_STALE | WEFT_CT_REFUSED);", "&ct->flags, WEFT_CT_STALE);", kernelTests, "TestAnswersDoNotReopenRefusedFlow|TestEpochOfEitherEndDecidesAgain"},
+		{"a packet against a flow may end it", "bpf/lib/ctnew.h",
+			"if (known && !(fresh && against))", "if (known)", kernelTests, "TestARefusedPacketAgainstAFlowLeavesItAlone"},
+		{"a flow that is decided again is not entered again", "bpf/lib/ctnew.h",
+			"row->flags &= ~(WEFT_CT_STALE | WEFT_CT_REFUSED);", "row->flags &= ~WEFT_CT_REFUSED;", kernelTests, "TestPeersIdentity"},
+		{"identities that moved meanwhile are believed", "bpf/lib/ctnew.h",
+			"if (weft_likely(weft_gen_get() == gen))", "if (true)", kernelTests, "TestASweepDuringADecisionIsNotMissed"},
+		{"an answered flow is pushed out by unanswered ones", "bpf/lib/ctnew.h",
+			"if (!answered)\n\t\tweft_ctn_del(&e->key, p->family);", "", kernelTests, "TestFlowIsAnsweredByItsFirstReply"},
+		{"a reset answers", "bpf/lib/ctnew.h",
+			"if (answered || (reply && !(p->tcp & TCP_RST)))", "if (answered || reply)", kernelTests, "TestResetDoesNotAnswerWhatIsDecidedAgain"},
+
+		{"no mark in a sweep", "bpf/lib/sweep.h",
+			"__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE);\n\ts->matched++;", "s->matched++;", kernelTests, "TestSweepMatchesPrefixes|TestASweepMarksFlowsAndMovesTheGeneration"},
+		{"a sweep's prefix is one bit too long", "bpf/lib/sweep.h",
+			"bits -= word * 32;", "bits -= word * 32 - 1;", kernelTests, "TestSweepMatchesPrefixes|TestASweepMarksFlowsAndMovesTheGeneration"},
+		{"a sweep looks at one side only", "bpf/lib/sweep.h",
+			"(weft_covers(addr, mask, a, family) | weft_covers(addr, mask, b, family))", "weft_covers(addr, mask, a, family)", kernelTests, "TestSweepMatchesPrefixes|TestASweepMarksFlowsAndMovesTheGeneration"},
+		{"a sweep does not move the generation", "bpf/lib/sweep.h",
+			"__sync_fetch_and_add(gen, 1);", "", kernelTests, "TestSweepMatchesPrefixes|TestASweepMarksFlowsAndMovesTheGeneration"},
+
+		{"addresses are looked up by 24 bits", "bpf/lib/identity.h",
+			".prefixlen = 32", ".prefixlen = 24", agreeTests, agreement},
+		{"a device's row is not checked", "bpf/lib/identity.h",
+			"return ep && ep->ifindex == ifindex ? ep : NULL;", "return ep;", kernelTests, "TestDeviceWithoutEndpoint"},
+
+		{"a local pod's address from another device", "bpf/lib/decide.h",
+			"if (!sent && from && from != (*row)->ifindex)", "if (false)", kernelTests, "TestPodsAddressFromOutside"},
+		{"translated traffic is taken for the host", "bpf/lib/decide.h",
+			"if (!sent && from && ip->identity == WEFT_ID_HOST)", "if (false)", agreeTests, agreement},
+		{"the receiver's policy is not asked", "bpf/lib/decide.h",
+			"if (row)\n\t\treturn weft_pol_ask(p, row, WEFT_INGRESS", "if (false)\n\t\treturn weft_pol_ask(p, row, WEFT_INGRESS", agreeTests, agreement},
+		{"rules are asked about the client's port", "bpf/lib/decide.h",
+			"port = reply ? p->sport : p->dport;", "port = reply ? p->dport : p->sport;", agreeTests, agreement},
+		{"an answer is decided in its own direction", "bpf/lib/decide.h",
+			"bool own_first = (p->hook == WEFT_EGRESS) != reply;", "bool own_first = p->hook == WEFT_EGRESS;", kernelTests, "TestEpochOfEitherEndDecidesAgain"},
+		{"SCTP has no ports", "bpf/lib/decide.h",
+			" || proto == PROTO_SCTP;", ";", agreeTests, agreement},
+
+		{"no check of the sender's MAC", "bpf/lib/workload.h",
+			"if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac))", "if (false)", kernelTests, "TestSourceAddressesMustBeOwn"},
+		{"no check of the sender's IPv4 address", "bpf/lib/spoof.h",
+			"p->src.v4 != own->ip4)", "false)", kernelTests, "TestSourceAddressesMustBeOwn"},
+		{"no check of the sender's IPv6 address", "bpf/lib/spoof.h",
+			"if (weft_likely(weft_ip6_own(own, &p->src)))", "if (true)", kernelTests, "TestSourceAddressesMustBeOwn"},
+		{"ARP may claim any address", "bpf/lib/spoof.h",
+			"(ep->flags & WEFT_EP_IPV4) && spa == ep->ip4 ?", "true ?", kernelTests, "TestARP"},
+		{"discovery may claim any address", "bpf/lib/spoof.h",
+			"if ((type == 136 ||", "if ((false && type == 136 ||", kernelTests, "TestNeighbourDiscovery"},
+		{"discovery from beyond the link", "bpf/lib/spoof.h",
+			"if (p->ttl != 255 ||", "if (", kernelTests, "TestNeighbourDiscovery|TestDiscoveryStaysOnTheLink"},
+
+		{"routing headers of type 0", "bpf/lib/parse.h",
+			"if (!(frag >> 8) || (frag & 0xff))", "if (frag & 0xff)", kernelTests, "TestFrames"},
+		{"the ports of a fragment that reach into the header", "bpf/lib/parse.h",
+			"return offset && offset * 8 < weft_l4_min(proto) ? WEFT_DROP_MALFORMED : WEFT_PASSED;", "return WEFT_PASSED;", kernelTests, "TestFragments"},
+		{"fragments of other datagrams", "bpf/lib/frag.h",
+			"key->id = p->frag_id;", "", kernelTests, "TestFragments"},
+		{"an ICMP error about somebody else's flow", "bpf/lib/icmp.h",
+			"!weft_same_ip6(&q.src, p->dst.b) ||", "", kernelTests, "TestICMPErrors"},
+		{"an ICMP error about a flow that no longer stands", "bpf/lib/icmp.h",
+			"return weft_ct_holds(ctx, p, own, p->hook, ct, !weft_ct_reply(p, ct))", "return true", kernelTests, "TestICMPErrors"},
+		{"no hop less", "bpf/lib/deliver.h",
+			"ip->ttl--;", "", kernelTests, "TestLocalDelivery"},
+		{"packets larger than the receiver's device takes", "bpf/lib/deliver.h",
+			"if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))", "if (p->ttl <= 1)", kernelTests, "TestWhatTheStackMustAnswer|TestSegmentsFit"},
+		{"unanswered flows live as long as answered ones", "bpf/lib/gc.h",
+			"else if (!answered)", "else if (false)", kernelTests, "TestTimeouts"},
+		{"a drop's rule under the other direction", "bpf/lib/flow.h",
+			"e->rule[0] = p->dir == WEFT_EGRESS ? p->rule : 0;\n\te->rule[1] = p->dir == WEFT_EGRESS ? 0 : p->rule;",
+			"e->rule[1] = p->dir == WEFT_EGRESS ? p->rule : 0;\n\te->rule[0] = p->dir == WEFT_EGRESS ? 0 : p->rule;", kernelTests, "TestDropsAreCountedAndSampled"},
+	}
+}
