@@ -94,9 +94,13 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
 		before := s.slots.possible(service)
+		if len(before) == 0 {
+			before = [][]uint32{nil} // no slots
+		}
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
 		if err := s.slots.done(service, withEnd(table, have), err, now); err != nil {
 			errs = append(errs, err)
+			s.slots.unsure[service] = append(s.slots.unsure[service], before...)
 			continue
 		}
 		s.doubtEnd(service, table, before)
