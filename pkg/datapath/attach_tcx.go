@@ -29,19 +29,24 @@ func (t *tcxAttacher) adopt() error {
 	if err != nil {
 		return fmt.Errorf("listing pinned links: %w", err)
 	}
-	for _, e := range entries {
-		for _, sides := range t.places {
-			for _, s := range sides {
-				if !strings.HasSuffix(e.Name(), s.suffix) {
-					continue
-				}
-				if err := t.replace(filepath.Join(t.pins.linksDir(), e.Name()), s); err != nil {
-					return fmt.Errorf("link %s: %w", e.Name(), err)
-				}
+	for _, sides := range t.places { // those of pods first: they are what a move of conntrack waits for
+		for _, e := range entries {
+			if err := t.replaceEither(e.Name(), sides); err != nil {
+				return fmt.Errorf("link %s: %w", e.Name(), err)
 			}
 		}
 	}
 	return t.takeOverFilters()
+}
+
+// replaceEither puts the program of one of the sides into a link that is its own.
+func (t *tcxAttacher) replaceEither(pin string, sides [2]side) error {
+	for _, s := range sides {
+		if strings.HasSuffix(pin, s.suffix) {
+			return t.replace(filepath.Join(t.pins.linksDir(), pin), s)
+		}
+	}
+	return nil
 }
 
 // takeOverFilters moves devices that an agent without tcx served to links.
