@@ -102,20 +102,20 @@ func TestPortsOfTheHost(t *testing.T) {
 	}
 }
 
-// Without room for a flow its packets are refused, and nothing of it stays.
+// Without room for a flow its packets are refused, and nothing of it stays: also
+// where one of its two keys still found room.
 func TestNoRoomForTranslations(t *testing.T) {
 	for _, f := range families {
-		n := newUplink(t, nil)
-		for i := range uint16(natEntries / 2) {
-			n.put(n.natTable(f), natKey(f, natFwd, n.b.at(f, i), n.far.at(f, 2*i), protoUDP), weftbpf.BpfWeftNat{})
-			n.put(n.natTable(f), natKey(f, natBack, n.b.at(f, i), n.far.at(f, 2*i), protoUDP), weftbpf.BpfWeftNat{})
-		}
-		n.dropped(natFull, egress, func() uint32 {
-			v, _ := n.leaves(n.a.ifindex, n.wire(f, between(f, n.a.at(f, 4000), n.far.at(f, 80), protoUDP, udp(4000, 80))))
-			return v
-		})
-		if k := n.count(n.natTable(f)); k != natEntries {
-			t.Errorf("IPv%d: %d keys", f, k)
+		for _, used := range []uint16{natEntries, natEntries - 1} {
+			n := newUplink(t, nil)
+			for i := range used {
+				n.put(n.natTable(f), natKey(f, natFwd, n.b.at(f, i), n.far.at(f, 2*i), protoUDP), weftbpf.BpfWeftNat{})
+			}
+			n.dropped(natFull, egress, func() uint32 {
+				v, _ := n.leaves(n.a.ifindex, n.wire(f, between(f, n.a.at(f, 4000), n.far.at(f, 80), protoUDP, udp(4000, 80))))
+				return v
+			})
+			n.keys("at the end", f, int(used))
 		}
 	}
 }
