@@ -44,7 +44,8 @@ test-long: need-linux need-root build qemu tools clang ## the full numbers, rand
 
 bench: need-linux need-root build ## measure, into build/bench.jsonl
 	$(call say,bench: measuring)
-	@go test -p 1 -run '^$$' -bench . ./... >build/bench.txt || { cat build/bench.txt; exit 1; }
+	@go test -p 1 -run '^$$' -bench . ./pkg/... ./agent/... >build/bench.txt || { cat build/bench.txt; exit 1; }
+	@go test -p 1 -run '^$$' -bench . -benchtime 1x ./tests/... >>build/bench.txt || { cat build/bench.txt; exit 1; }
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench takes in what `go test -bench` printed, replaces its own rows in
-// build/bench.jsonl and renders docs/BENCHMARKS.md from all rows.
+// Command bench takes in what `go test -bench` printed, judges it by the goals,
+// replaces its own rows in build/bench.jsonl and renders docs/BENCHMARKS.md from
+// all rows.
 package main
 
 import (
@@ -12,9 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -54,7 +53,7 @@ func run(in, out, doc string) error {
 	if err != nil {
 		return fmt.Errorf("reading the results: %w", err)
 	}
-	fresh := parse(string(text))
+	fresh := judge(parse(string(text)), goals())
 	if len(fresh) == 0 {
 		return fmt.Errorf("%s has no figure", in)
 	}
@@ -75,7 +74,7 @@ func run(in, out, doc string) error {
 	if err := os.WriteFile(out, []byte(lines.String()), 0o644); err != nil {
 		return fmt.Errorf("writing the rows: %w", err)
 	}
-	return os.WriteFile(doc, []byte(render(all)), 0o644)
+	return os.WriteFile(doc, []byte(render(all, absent(all, goals()))), 0o644)
 }
 
 // others are the rows that another command wrote.
@@ -99,55 +98,4 @@ func others(path string) ([]row, error) {
 		}
 	}
 	return rows, nil
-}
-
-var (
-	benchLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.+)$`)
-	pkgLine   = regexp.MustCompile(`^pkg: github\.com/weftmesh/weft/(\S+)`)
-)
-
-// parse makes a row of each metric that is not 0 (a benchmark reports 0 for one
-// that it does not measure).
-func parse(text string) []row {
-	var rows []row
-	pkg := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if m := pkgLine.FindStringSubmatch(line); m != nil {
-			pkg = m[1]
-		}
-		m := benchLine.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		fields := strings.Fields(m[2])
-		for i := 0; i+1 < len(fields); i += 2 {
-			value, err := strconv.ParseFloat(fields[i], 64)
-			if err != nil || value == 0 {
-				continue
-			}
-			rows = append(rows, row{Name: pkg + "/" + m[1], Value: value, Unit: fields[i+1], Judge: "value", Met: true, Command: command})
-		}
-	}
-	return rows
-}
-
-func render(rows []row) string {
-	var b strings.Builder
-	b.WriteString("# Benchmarks\n\nRendered by `make bench` from build/bench.jsonl. Absolute figures depend on the machine; ratios are what to compare.\n\n")
-	b.WriteString("| figure | value | unit | against | ratio | goal | met | command |\n|---|---|---|---|---|---|---|---|\n")
-	for _, r := range rows {
-		against, ratio, met := "", "", ""
-		if r.Baseline != nil {
-			against = fmt.Sprintf("%s: %.4g", r.Baseline.Name, r.Baseline.Value)
-		}
-		if r.Ratio != nil {
-			ratio = fmt.Sprintf("%.3g", *r.Ratio)
-		}
-		if r.Goal != "" {
-			met = map[bool]string{true: "yes", false: "**no**"}[r.Met]
-		}
-		fmt.Fprintf(&b, "| %s | %.4g | %s | %s | %s | %s | %s | `%s` |\n", r.Name, r.Value, r.Unit, against, ratio, r.Goal, met, r.Command)
-	}
-	return b.String()
 }

@@ -40,3 +40,34 @@ func TestARunReplacesOnlyItsOwnRows(t *testing.T) {
 		t.Errorf("document, error %v:\n%s", err, text)
 	}
 }
+
+func TestFiguresAreJudged(t *testing.T) {
+	rows := judge([]row{{Name: "slow", Unit: "ns", Value: 30, Met: true}, {Name: "fast", Unit: "ns", Value: 10, Met: true},
+		{Name: "free", Unit: "ns", Value: 1, Met: true}, {Name: "alone", Unit: "ns", Value: 1, Met: true}}, []goal{
+		{"slow", "ns", "fast", ratioAtMost(2)}, {"fast", "ns", "slow", valueAtMost(10)}, {"alone", "ns", "nobody", ratioAtLeast(1)},
+	})
+	if slow := rows[0]; slow.Met || *slow.Ratio != 3 || slow.Baseline.Name != "fast" || slow.Goal != "<=2" || slow.Judge != "ratio" {
+		t.Errorf("slow is %+v", slow)
+	}
+	if fast := rows[1]; !fast.Met || fast.Goal != "<=10" || fast.Judge != "value" {
+		t.Errorf("fast is %+v", fast)
+	}
+	if rows[2].Goal != "" || !rows[2].Met || rows[3].Met {
+		t.Errorf("without a goal: %+v; without its baseline: %+v", rows[2], rows[3])
+	}
+}
+
+func TestNoGoalIsForgotten(t *testing.T) {
+	seen := map[[2]string]bool{}
+	for _, g := range goals() {
+		if key := [2]string{g.figure, g.unit}; seen[key] {
+			t.Errorf("%s has two goals", g.figure)
+		} else {
+			seen[key] = true
+		}
+	}
+	text := render(nil, absent(nil, []goal{{"gone", "ns", "", valueAtMost(1)}, {"compared", "ns", "", bound{}}}))
+	if !strings.Contains(text, "* gone: not measured, goal value <=1") || strings.Contains(text, "compared:") {
+		t.Errorf("document:\n%s", text)
+	}
+}

@@ -76,6 +76,16 @@ type node struct {
 // load gives the collection in a size for tests.
 func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects {
 	t.Helper()
+	return loadSized(t, change, func(spec *ebpf.CollectionSpec) {
+		for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
+			spec.Maps[m].MaxEntries = 4096
+		}
+		spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
+	})
+}
+
+func loadSized(t testing.TB, change func(*weftbpf.BpfWeftConfig), size func(*ebpf.CollectionSpec)) *weftbpf.BpfObjects {
+	t.Helper()
 	spec, err := weftbpf.LoadBpf()
 	if err != nil {
 		t.Fatal(err)
@@ -91,10 +101,7 @@ func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects
 	if err := spec.Variables["weft_cfg"].Set(cfg); err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
-		spec.Maps[m].MaxEntries = 4096
-	}
-	spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
+	size(spec)
 	objs := new(weftbpf.BpfObjects)
 	if err := spec.LoadAndAssign(objs, nil); err != nil {
 		var ve *ebpf.VerifierError
@@ -111,7 +118,12 @@ func newNode(t testing.TB) *node { return newNodeWith(t, nil) }
 
 func newNodeWith(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *node {
 	t.Helper()
-	n := &node{TB: t, objs: *load(t, change), epoch: new(uint32)}
+	return newNodeOn(t, load(t, change))
+}
+
+func newNodeOn(t testing.TB, objs *weftbpf.BpfObjects) *node {
+	t.Helper()
+	n := &node{TB: t, objs: *objs, epoch: new(uint32)}
 	var err error
 	if n.events, err = ringbuf.NewReader(n.objs.WeftEvents); err != nil {
 		t.Fatal(err)
