@@ -69,7 +69,7 @@ static __always_inline void weft_pend_evict(struct weft_pend_row *row, struct we
 	if (weft_ctn_del(old, row->family))
 		return;
 	__sync_fetch_and_add(&stat->pend_evicted, 1);
-	weft_nat_end(old, flags, row->family);
+	weft_nat_end(&row->key, (__u32)row->family << 8 | flags);
 }
 
 /* Takes the next place in the ring of the endpoint that answers for the flow. */
@@ -223,8 +223,6 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	if (fresh) {
 		reply = false;
 		weft_ct_begin(p, &e->ct);
-		if (known)
-			e->ct.flags |= ct->flags & WEFT_CT_NAT; /* its keys go on */
 		weft_name(ctx, p, &names);
 		e->ct.service = names.service;
 		e->ct.backend = names.backend;

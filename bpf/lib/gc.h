@@ -65,7 +65,7 @@ static long weft_gc4(struct bpf_map *map, struct weft_ct4_key *key, struct weft_
 		return 0;
 	flags = ct->flags;
 	if (!bpf_map_delete_elem(map, &k))
-		weft_nat_end(&k, flags, 4);
+		weft_nat_end(&k.v6, 4 << 8 | flags);
 	return 0;
 }
 
@@ -80,7 +80,7 @@ static long weft_gc6(struct bpf_map *map, struct weft_ct6_key *key, struct weft_
 		return 0;
 	flags = ct->flags;
 	if (!bpf_map_delete_elem(map, &k))
-		weft_nat_end(&k, flags, 6);
+		weft_nat_end(&k.v6, 6 << 8 | flags);
 	return 0;
 }
 

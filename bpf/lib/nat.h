@@ -185,20 +185,14 @@ static __always_inline bool weft_nat_leave(const union weft_nat_key *key, const 
 }
 
 /*
- * The end of a flow of conntrack: of its translation at an uplink (how: WEFT_NAT_OUT,
- * the packets of side b or a) or by a service (WEFT_NAT_BACK). Both translate the
- * source. There is stack for one key only, so the twin, built from what conntrack
- * knows, goes first; who removed it removes the other. Global, so that the verifier
- * looks at it once.
+ * The end of a flow of conntrack: of its translation at an uplink (WEFT_NAT_OUT, the
+ * packets of the initiator) or by a service (WEFT_NAT_BACK, those of the responder).
+ * Both translate the source. There is stack for one key only, so the twin, built
+ * from what conntrack knows, goes first; who removed it removes the other.
  */
-__noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, __u32 b)
+static __always_inline void weft_nat_end4(const struct weft_ct4_key *ct, __u8 kind, bool b)
 {
-	struct weft_nat4_key key = {};
-	struct weft_nat *n;
-
-	if (!ct || b > 1)
-		return 0;
-	key = (struct weft_nat4_key){
+	struct weft_nat4_key key = {
 		.src = ct->addr[b],
 		.dst = ct->addr[!b],
 		.sport = ct->port[b],
@@ -206,32 +200,30 @@ __noinline int weft_nat_end4(const struct weft_ct4_key *ct, __u32 kind, __u32 b)
 		.proto = ct->proto,
 		.kind = kind,
 	};
-	n = bpf_map_lookup_elem(&weft_nat4, &key);
+	struct weft_nat *n = bpf_map_lookup_elem(&weft_nat4, &key);
+
 	if (!n)
-		return 0;
+		return;
 	key.src = ct->addr[!b];
 	weft_memcpy(&key.dst, n->addr, 4);
 	key.sport = weft_nat_icmp(ct->proto) ? n->port : ct->port[!b];
 	key.dport = n->port;
 	key.kind = kind ^ 1;
 	if (bpf_map_delete_elem(&weft_nat4, &key))
-		return 0;
+		return;
 	key.src = ct->addr[b];
 	key.dst = ct->addr[!b];
 	key.sport = ct->port[b];
 	key.dport = ct->port[!b];
 	key.kind = kind;
 	bpf_map_delete_elem(&weft_nat4, &key);
-	return 0;
 }
 
-__noinline int weft_nat_end6(const struct weft_ct6_key *ct, __u32 kind, __u32 b)
+static __always_inline void weft_nat_end6(const struct weft_ct6_key *ct, __u8 kind, bool b)
 {
 	struct weft_nat6_key key = {};
 	struct weft_nat *n;
 
-	if (!ct || b > 1)
-		return 0;
 	weft_memcpy(key.src, ct->addr[b], 16);
 	weft_memcpy(key.dst, ct->addr[!b], 16);
 	key.sport = ct->port[b];
@@ -240,37 +232,41 @@ __noinline int weft_nat_end6(const struct weft_ct6_key *ct, __u32 kind, __u32 b)
 	key.kind = kind;
 	n = bpf_map_lookup_elem(&weft_nat6, &key);
 	if (!n)
-		return 0;
+		return;
 	weft_memcpy(key.src, ct->addr[!b], 16);
 	weft_memcpy(key.dst, n->addr, 16);
 	key.sport = weft_nat_icmp(ct->proto) ? n->port : ct->port[!b];
 	key.dport = n->port;
 	key.kind = kind ^ 1;
 	if (bpf_map_delete_elem(&weft_nat6, &key))
-		return 0;
+		return;
 	weft_memcpy(key.src, ct->addr[b], 16);
 	weft_memcpy(key.dst, ct->addr[!b], 16);
 	key.sport = ct->port[b];
 	key.dport = ct->port[!b];
 	key.kind = kind;
 	bpf_map_delete_elem(&weft_nat6, &key);
-	return 0;
 }
 
-/* To be called with the key and the flags of an entry of conntrack that went. */
-static __always_inline void weft_nat_end(const union weft_ct_key *key, __u8 flags, __u8 family)
+/*
+ * To be called with the key of an entry of conntrack that went; meta: family << 8 |
+ * its flags. Global, and all conditions inside, so that the verifier looks at it
+ * once and not on each of its callers' ways.
+ */
+__noinline int weft_nat_end(const struct weft_ct6_key *key, __u32 meta)
 {
-	bool b = flags & WEFT_CT_FROM_B;
+	bool b = meta & WEFT_CT_FROM_B;
 
-	if (weft_likely(!(flags & WEFT_CT_NAT)))
-		return;
-	if (family == 4) {
-		weft_nat_end4(&key->v4, WEFT_NAT_OUT, b);
-		weft_nat_end4(&key->v4, WEFT_NAT_BACK, !b);
+	if (!key || !(meta & WEFT_CT_NAT))
+		return 0;
+	if (meta >> 8 == 4) {
+		weft_nat_end4((const void *)key, WEFT_NAT_OUT, b);
+		weft_nat_end4((const void *)key, WEFT_NAT_BACK, !b);
 	} else {
-		weft_nat_end6(&key->v6, WEFT_NAT_OUT, b);
-		weft_nat_end6(&key->v6, WEFT_NAT_BACK, !b);
+		weft_nat_end6(key, WEFT_NAT_OUT, b);
+		weft_nat_end6(key, WEFT_NAT_BACK, !b);
 	}
+	return 0;
 }
 
 /* Notes how far a connection that is not in conntrack is. */

@@ -76,15 +76,30 @@ type node struct {
 // load gives the collection in a size for tests.
 func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects {
 	t.Helper()
-	return loadSized(t, change, func(spec *ebpf.CollectionSpec) {
-		for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
-			spec.Maps[m].MaxEntries = 4096
-		}
-		spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
-	})
+	spec, cfg := configured(t, change)
+	if objs := loaded.take(t, cfg); objs != nil {
+		return objs
+	}
+	for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
+		spec.Maps[m].MaxEntries = 4096
+	}
+	spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
+	objs := loadSpec(t, spec)
+	t.Cleanup(func() { loaded.give(cfg, objs) })
+	return objs
 }
 
+// loadSized gives the collection in a size of the caller's.
 func loadSized(t testing.TB, change func(*weftbpf.BpfWeftConfig), size func(*ebpf.CollectionSpec)) *weftbpf.BpfObjects {
+	t.Helper()
+	spec, _ := configured(t, change)
+	size(spec)
+	objs := loadSpec(t, spec)
+	t.Cleanup(func() { objs.Close() })
+	return objs
+}
+
+func configured(t testing.TB, change func(*weftbpf.BpfWeftConfig)) (*ebpf.CollectionSpec, weftbpf.BpfWeftConfig) {
 	t.Helper()
 	spec, err := weftbpf.LoadBpf()
 	if err != nil {
@@ -101,7 +116,11 @@ func loadSized(t testing.TB, change func(*weftbpf.BpfWeftConfig), size func(*ebp
 	if err := spec.Variables["weft_cfg"].Set(cfg); err != nil {
 		t.Fatal(err)
 	}
-	size(spec)
+	return spec, cfg
+}
+
+func loadSpec(t testing.TB, spec *ebpf.CollectionSpec) *weftbpf.BpfObjects {
+	t.Helper()
 	objs := new(weftbpf.BpfObjects)
 	if err := spec.LoadAndAssign(objs, nil); err != nil {
 		var ve *ebpf.VerifierError
@@ -110,7 +129,6 @@ func loadSized(t testing.TB, change func(*weftbpf.BpfWeftConfig), size func(*ebp
 		}
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { objs.Close() })
 	return objs
 }
 
@@ -129,6 +147,7 @@ func newNodeOn(t testing.TB, objs *weftbpf.BpfObjects) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.events.Close() })
+	n.drain() // of whom had the collection before
 	n.a, n.b, n.c = n.pod(1), n.pod(2), n.pod(3)
 	n.uplink = device(t, "up0")
 	n.self = &host{identity: 1, mac: mac{2, 0, 0, 0, 0, 0xfe}, ip: addrs("192.168.7.1", "fd07::1")}

@@ -158,14 +158,15 @@ func TestTranslationOfAService(t *testing.T) {
 	for _, f := range families {
 		n := newUplink(t, short)
 		service := &host{ip: addrs("10.96.0.1", "fd96::1")}
+		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 8080))) })
+		ct, _ := n.flow(f, n.a, n.b, 4000, 8080, protoUDP)
+		old := ct.Seen - longAgo
 		enter := func() {
-			old := uint32(0) // jiffies long ago
 			n.put(n.natTable(f), natKey(f, natFwd, n.a.at(f, 4000), service.at(f, 80), protoUDP),
 				weftbpf.BpfWeftNat{Addr: addr16(n.b.ip[f]), Port: wire16(8080), Flags: 1, Created: old, Seen: old})
 			n.put(n.natTable(f), natKey(f, natBack, n.b.at(f, 8080), n.a.at(f, 4000), protoUDP),
 				weftbpf.BpfWeftNat{Addr: addr16(service.ip[f]), Port: wire16(80), Created: old, Seen: old})
 		}
-		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 8080))) })
 		enter()
 		if s := n.natGC(); s.Live != 1 {
 			t.Errorf("IPv%d: with its flow: %+v", f, s)
