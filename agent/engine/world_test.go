@@ -55,11 +55,16 @@ func (w *world) drive(dp reconcile.Datapath) {
 	w.engine.before.prefixes = adoptedPrefixes(w.engine.rec)
 }
 
-// step lets the engine look once at what the tables say.
+// step lets the engine look once at what the tables say. What fails must have a
+// time at which it is tried again: the engine's loop looks for nothing else.
 func (w *world) step() {
+	w.t.Helper()
 	snap, _ := w.tables.Snapshot()
 	if snap.Synced {
 		w.engine.realize(w.t.Context(), snap)
+	}
+	if failing := w.engine.rec.Failing(); len(failing) > 0 && w.engine.rec.NextTry().IsZero() {
+		w.t.Fatalf("nothing will try again what failed: %v", failing)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -60,9 +61,12 @@ func (r *Reconciler) applyEndpoints(ctx context.Context, want map[uint16]model.E
 }
 
 // moveIdentities gives endpoints that got their sets their new identities, once no
-// running endpoint has a set that may not know them.
+// running endpoint has a set that may not know them. Where a slot passes to another
+// endpoint nobody runs.
 func (r *Reconciler) moveIdentities(ctx context.Context, slots []uint16, want map[uint16]model.EndpointRow) (errs []error) {
-	behind := r.behind(want)
+	running := maps.Clone(want)
+	maps.DeleteFunc(running, func(slot uint16, row model.EndpointRow) bool { return r.endpoints.applied[slot].ID != row.ID })
+	behind := r.behind(running)
 	for _, slot := range slots {
 		switch {
 		case r.endpoints.failing[slot].err != nil: // was told already

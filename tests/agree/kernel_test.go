@@ -81,6 +81,11 @@ func device(t *testing.T, name string) uint32 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := netlink.LinkDel(dev); err != nil {
+			t.Error(err)
+		}
+	})
 	return uint32(dev.Attrs().Index)
 }
 

@@ -72,7 +72,7 @@ func agentFaults() []fault {
 		{"identities move with the first row that is written", "pkg/reconcile/apply.go",
 			"case have.Identity != row.Identity:", "case false:", engineTests, "TestRelabellingPassesNothingNewAndStopsNothingOld"},
 		{"identities move though a set could not be written", "pkg/reconcile/apply.go",
-			"behind := r.behind(want)", "behind := false", engineTests, "TestRelabellingPassesNothingNewAndStopsNothingOld"},
+			"behind := r.behind(running)", "behind := r.behind(nil)", engineTests, "TestRelabellingPassesNothingNewAndStopsNothingOld"},
 		{"a backend that the end of a table in doubt names is removed", "pkg/reconcile/services.go",
 			"if !slices.Contains(held, 0) {\n\t\tdelete", "if true {\n\t\tdelete", engineTests, "TestServicesThroughChangesAndFailures"},
 		{"a pod that waits for its identity is left behind", "agent/engine/bind.go",
