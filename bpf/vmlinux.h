@@ -56,6 +56,7 @@ enum {
 #define BPF_RB_NO_WAKEUP (1ULL << 0)
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)
 #define BPF_RB_AVAIL_DATA 0
+#define BPF_RB_AVAIL_DATA 0
 
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_OK 0
