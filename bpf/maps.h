@@ -198,7 +198,7 @@ struct {
 
 /* Services (see abi.h). Elements take memory only when they are there. */
 #define WEFT_MAX_FRONT 65536
-#define WEFT_MAX_BACKEND 65536
+#define WEFT_MAX_BACKEND (1 << 17)
 #define WEFT_MAX_SLOT (1 << 19)
 
 struct {
