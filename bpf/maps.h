@@ -147,9 +147,11 @@ struct {
 	__type(value, struct weft_drop);
 } weft_drops SEC(".maps");
 
+#define WEFT_EVENTS_SIZE (1 << 22) /* bytes */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 22);
+	__uint(max_entries, WEFT_EVENTS_SIZE);
 } weft_events SEC(".maps");
 
 /* Events that found no room in weft_events. */
@@ -196,7 +198,7 @@ struct {
 
 /* Services (see abi.h). Elements take memory only when they are there. */
 #define WEFT_MAX_FRONT 65536
-#define WEFT_MAX_BACKEND 65536
+#define WEFT_MAX_BACKEND (1 << 17)
 #define WEFT_MAX_SLOT (1 << 19)
 
 struct {

@@ -32,6 +32,17 @@ static __always_inline struct weft_flow *weft_event_new(void)
 	return NULL;
 }
 
+/*
+ * Waking the agent costs more than all else about an event, so it comes by itself,
+ * some times a second, and is called only when much is waiting.
+ */
+static __always_inline void weft_event_send(struct weft_flow *e)
+{
+	bool much = bpf_ringbuf_query(&weft_events, BPF_RB_AVAIL_DATA) > WEFT_EVENTS_SIZE / 4;
+
+	bpf_ringbuf_submit(e, much ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
 static __always_inline void weft_flow_addrs(struct weft_flow *e, const union weft_ct_key *key,
 					    __u8 family, bool b)
 {
@@ -78,7 +89,7 @@ static __noinline int weft_event_ct(const union weft_ct_key *key, const struct w
 	e->service = ct->service;
 	e->backend = ct->backend;
 	e->pad = 0;
-	bpf_ringbuf_submit(e, 0);
+	weft_event_send(e);
 	return 0;
 }
 
@@ -122,7 +133,7 @@ static __always_inline void weft_drop_report(struct weft_drop *d, __u32 count)
 		return;
 	*e = d->last;
 	e->count = count;
-	bpf_ringbuf_submit(e, 0);
+	weft_event_send(e);
 }
 
 /* Reports what came since the last report, unless that was just now. */

@@ -42,7 +42,7 @@ func pinnedMaps() []mapPin {
 		{name: "weft_svc4", version: 1, keep: true},
 		{name: "weft_svc6", version: 1, keep: true},
 		{name: "weft_svc_slot", version: 1, keep: true},
-		{name: "weft_backend", version: 1, keep: true},
+		{name: "weft_backend", version: 2, keep: true},
 		{name: "weft_svc_hits", version: 1},
 		{name: "weft_affinity", version: 1},
 		{name: "weft_nat4", version: 1, keep: true, live: true},

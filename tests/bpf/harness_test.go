@@ -146,6 +146,7 @@ func newNodeOn(t testing.TB, objs *weftbpf.BpfObjects) *node {
 	if n.events, err = ringbuf.NewReader(n.objs.WeftEvents); err != nil {
 		t.Fatal(err)
 	}
+	n.events.SetDeadline(time.Now()) // the programs wake nobody up, but what they report is there at once
 	t.Cleanup(func() { n.events.Close() })
 	n.drain() // of whom had the collection before
 	n.a, n.b, n.c = n.pod(1), n.pod(2), n.pod(3)
@@ -340,7 +341,6 @@ func (n *node) passes(verdict uint32, do func() uint32) {
 // event gives the next flow event; there must be one.
 func (n *node) event() weftbpf.BpfWeftFlow {
 	n.Helper()
-	n.events.SetDeadline(time.Now().Add(5 * time.Second))
 	rec, err := n.events.Read()
 	if err != nil {
 		n.Fatalf("waiting for an event: %v", err)

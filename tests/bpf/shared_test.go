@@ -94,7 +94,7 @@ func zeroArray(m *ebpf.Map) error {
 
 func deleteAll(m *ebpf.Map) error {
 	var keys [][]byte
-	var key any // nil: the first one
+	var key any                       // nil: the first one
 	if m.Type() == ebpf.ArrayOfMaps { // of which tests use the first places
 		for i := range uint32(64) {
 			var id ebpf.MapID

@@ -128,7 +128,7 @@ func (d *stateDump) services() {
 	each(d.t, "weft_svc4_v1", func(k weftbpf.BpfWeftSvc4Key, v weftbpf.BpfWeftSvc) { d.add("front end %+v: %+v", k, v) })
 	each(d.t, "weft_svc6_v1", func(k weftbpf.BpfWeftSvc6Key, v weftbpf.BpfWeftSvc) { d.add("front end %+v: %+v", k, v) })
 	each(d.t, "weft_svc_slot_v1", func(k weftbpf.BpfWeftSlotKey, backend uint32) { d.add("slot %+v: %d", k, backend) })
-	each(d.t, "weft_backend_v1", func(id uint32, v weftbpf.BpfWeftBackendRow) { d.add("backend %d: %+v", id, v) })
+	each(d.t, "weft_backend_v2", func(id uint32, v weftbpf.BpfWeftBackendRow) { d.add("backend %d: %+v", id, v) })
 }
 
 func (d *stateDump) pins() {
