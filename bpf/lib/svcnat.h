@@ -101,19 +101,22 @@ __noinline int weft_svc_enter(struct weft_pkt *p)
 
 /*
  * The translation of a packet to a service. One to a backend that is gone is over:
- * a connection is told so, a datagram goes to another backend.
+ * a connection is told so, a datagram goes to another backend. So does a connection
+ * that begins, if the backend takes no new ones.
  */
 static __always_inline struct weft_nat *weft_svc_known(const struct weft_pkt *p,
 						       const union weft_nat_key *key,
 						       const __u8 family, bool *gone)
 {
 	struct weft_nat *n = weft_nat_find(key, family);
+	struct weft_backend_row *b;
 	__u32 backend;
 
 	if (!n)
 		return NULL;
 	backend = n->backend;
-	if (weft_likely(bpf_map_lookup_elem(&weft_backend, &backend)))
+	b = bpf_map_lookup_elem(&weft_backend, &backend);
+	if (weft_likely(b) && (b->state == WEFT_BACKEND_ACTIVE || !(p->tcp & TCP_SYN)))
 		return n;
 	weft_nat_leave(key, family);
 	*gone = p->proto == PROTO_TCP && !(p->tcp & TCP_SYN);

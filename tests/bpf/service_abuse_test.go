@@ -4,6 +4,8 @@ package bpf_test
 
 import (
 	"testing"
+
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
 
 // keys must not stay, or one pod fills the table of all.
@@ -33,5 +35,38 @@ func TestRefusedCallsHoldNoTranslation(t *testing.T) {
 		n.dropped(policyDefault, ingress, call(4000))
 		n.keys("of a flow that is known", f, 2)
 	})
+}
+
+// backend that takes none. What is open stays.
+func TestUsedPortLeavesADrainingBackend(t *testing.T) {
+	for _, f := range families {
+		for name, state := range map[string]weftbpf.BpfWeftBackendState{
+			"draining": weftbpf.BpfWeftBackendStateWEFT_BACKEND_DRAINING,
+			"unready":  weftbpf.BpfWeftBackendStateWEFT_BACKEND_UNREADY,
+		} {
+			n := newNode(t)
+			n.service(f, protoTCP, n.b)
+			pod, front := n.a.at(f, 4000), vip.at(f, 80)
+			n.sends(n.a, f, pod, front, protoTCP, tcp(4000, 80, syn))
+			n.sends(n.b, f, n.b.at(f, 8080), pod, protoTCP, tcp(8080, 4000, syn|ack))
+			number := uint32(10*f) + uint32(protoTCP)
+			for id, row := range map[uint32]weftbpf.BpfWeftBackendRow{
+				number * 100: {Addr: addr16(n.b.ip[f]), State: uint8(state)}, 7: {Addr: addr16(n.c.ip[f]), State: 1},
+			} {
+				row.Port, row.Family, row.Proto = wire16(8080), uint8(f), protoTCP
+				n.put(n.objs.WeftBackend, id, row)
+			}
+			n.put(n.objs.WeftSvcSlot, weftbpf.BpfWeftSlotKey{Service: number}, uint32(7))
+			if _, _, to, _ := n.sends(n.a, f, pod, front, protoTCP, tcp(4000, 80, ack)); to != n.b.at(f, 8080) {
+				t.Errorf("IPv%d, %s: an open connection goes to %s", f, name, to)
+			}
+			n.sends(n.a, f, pod, front, protoTCP, tcp(4000, 80, ack|fin))
+			n.sends(n.b, f, n.b.at(f, 8080), pod, protoTCP, tcp(8080, 4000, ack|fin))
+			if _, _, to, _ := n.sends(n.a, f, pod, front, protoTCP, tcp(4000, 80, syn)); to != n.c.at(f, 8080) {
+				t.Errorf("IPv%d, %s: the port's next connection goes to %s", f, name, to)
+			}
+			n.keys("of the new connection alone", f, 2)
+		}
+	}
 }
 
