@@ -173,6 +173,8 @@ static __always_inline int weft_svc_self(struct __sk_buff *ctx, struct weft_pkt 
 	n = weft_nat_find(&key, family);
 	if (!n || !weft_same_ip6(&p->dst, n->addr))
 		return WEFT_PASSED;
+	if (p->frag == WEFT_FRAG_FIRST)
+		weft_frag_keep(p);
 	weft_nat_seen(n, p->now);
 	weft_nat_follow(n, p->tcp);
 	weft_memcpy(own.addr, &p->src, sizeof(own.addr));

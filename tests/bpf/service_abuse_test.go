@@ -8,6 +8,7 @@ import (
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
 
+// Calls that a policy refuses are in no conntrack, so no ring bounds them: their
 // keys must not stay, or one pod fills the table of all.
 func TestRefusedCallsHoldNoTranslation(t *testing.T) {
 	eachService(t, func(t *testing.T, f int, proto uint8) {
@@ -37,6 +38,7 @@ func TestRefusedCallsHoldNoTranslation(t *testing.T) {
 	})
 }
 
+// A connection that a used port opens again is a new one: it does not go to a
 // backend that takes none. What is open stays.
 func TestUsedPortLeavesADrainingBackend(t *testing.T) {
 	for _, f := range families {
@@ -70,3 +72,26 @@ func TestUsedPortLeavesADrainingBackend(t *testing.T) {
 	}
 }
 
+// Datagrams of more than one packet reach a pod that is its own backend, both ways.
+func TestFragmentsToThePodItself(t *testing.T) {
+	for _, f := range families {
+		n := newNode(t)
+		n.service(f, protoUDP, n.a)
+		body := make([]byte, 64)
+		for i, way := range []struct{ src, dst, from, to end }{
+			{n.a.at(f, 4000), vip.at(f, 80), vip.at(f, 4000), n.a.at(f, 8080)},
+			{n.a.at(f, 8080), vip.at(f, 4000), vip.at(f, 80), n.a.at(f, 4000)},
+		} {
+			for _, first := range []bool{true, false} {
+				l4 := body
+				if first {
+					l4 = udp(way.src.Port(), way.dst.Port(), body...)
+				}
+				v, out, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, n.fragment(f, n.a, way.src, way.dst, uint32(i+1), first, l4))
+				if src, dst, _ := addressesOf(f, out); v != actRedirect || src != way.from.Addr() || dst != way.to.Addr() {
+					t.Errorf("IPv%d, from %s, first %t: verdict %d, from %s to %s", f, way.src, first, v, src, dst)
+				}
+			}
+		}
+	}
+}
