@@ -17,6 +17,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
 
+		if (weft_unlikely(p.called)) /* now that the flow event has named the service */
+			weft_svc_refused(&p);
 		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);

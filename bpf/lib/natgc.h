@@ -95,7 +95,7 @@ static __always_inline bool weft_nat_over(const union weft_nat_key *key, const s
 		weft_nat_ct_key(&ct, key, &twin, family);
 		return !weft_ct_find(&ct, family) && !weft_ctn_find(&ct, family);
 	}
-	return weft_past(s->now, n->seen, idle); /* half of a flow */
+	return weft_past(s->now, n->created, idle); /* half of a flow, even if it is used */
 }
 
 static __always_inline long weft_nat_collect(const union weft_nat_key *key,
@@ -106,7 +106,7 @@ static __always_inline long weft_nat_collect(const union weft_nat_key *key,
 	union weft_nat_key twin;
 
 	if (kind & 1) { /* the way back goes with its twin, unless it has none */
-		if (!weft_past(s->now, n->seen, weft_cfg.close_timeout))
+		if (!weft_past(s->now, n->created, weft_cfg.close_timeout))
 			return 0;
 		weft_nat_twin(&twin, key, n, family);
 		if (!weft_nat_find(&twin, family))

@@ -101,19 +101,22 @@ __noinline int weft_svc_enter(struct weft_pkt *p)
 
 /*
  * The translation of a packet to a service. One to a backend that is gone is over:
- * a connection is told so, a datagram goes to another backend.
+ * a connection is told so, a datagram goes to another backend. So does a connection
+ * that begins, if the backend takes no new ones.
  */
 static __always_inline struct weft_nat *weft_svc_known(const struct weft_pkt *p,
 						       const union weft_nat_key *key,
 						       const __u8 family, bool *gone)
 {
 	struct weft_nat *n = weft_nat_find(key, family);
+	struct weft_backend_row *b;
 	__u32 backend;
 
 	if (!n)
 		return NULL;
 	backend = n->backend;
-	if (weft_likely(bpf_map_lookup_elem(&weft_backend, &backend)))
+	b = bpf_map_lookup_elem(&weft_backend, &backend);
+	if (weft_likely(b) && (b->state == WEFT_BACKEND_ACTIVE || !(p->tcp & TCP_SYN)))
 		return n;
 	weft_nat_leave(key, family);
 	*gone = p->proto == PROTO_TCP && !(p->tcp & TCP_SYN);
@@ -170,6 +173,8 @@ static __always_inline int weft_svc_self(struct __sk_buff *ctx, struct weft_pkt 
 	n = weft_nat_find(&key, family);
 	if (!n || !weft_same_ip6(&p->dst, n->addr))
 		return WEFT_PASSED;
+	if (p->frag == WEFT_FRAG_FIRST)
+		weft_frag_keep(p);
 	weft_nat_seen(n, p->now);
 	weft_nat_follow(n, p->tcp);
 	weft_memcpy(own.addr, &p->src, sizeof(own.addr));
@@ -177,6 +182,30 @@ static __always_inline int weft_svc_self(struct __sk_buff *ctx, struct weft_pkt 
 	if (!weft_nat_write(ctx, p, n, family) || !weft_nat_write(ctx, p, &own, family))
 		return WEFT_DROP_NAT_FULL;
 	return WEFT_HAIRPIN;
+}
+
+/*
+ * To be called for a packet to a service that was refused. If conntrack does not
+ * know the flow, nothing bounds or ends its keys, so they go at once.
+ */
+__noinline int weft_svc_refused(struct weft_pkt *p)
+{
+	union weft_nat_key key;
+	union weft_ct_key ct;
+	bool answered;
+
+	if (!p)
+		return 0;
+	weft_ct_fill(&ct, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	if (weft_ct_any(&ct, p->family, &answered))
+		return 0;
+	if (p->family == 4) {
+		weft_nat_fill(&key, 4, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport,
+			      p->proto);
+		return weft_nat_leave(&key, 4);
+	}
+	weft_nat_fill(&key, 6, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	return weft_nat_leave(&key, 6);
 }
 
 /*

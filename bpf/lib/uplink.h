@@ -77,19 +77,37 @@ static __always_inline int weft_masquerade(struct __sk_buff *ctx, struct weft_pk
 	return WEFT_PASSED;
 }
 
+static __always_inline bool weft_from_home(const struct weft_pkt *p)
+{
+	struct weft_home_key key;
+
+	weft_memcpy(key.addr, &p->src, sizeof(key.addr));
+	return bpf_map_lookup_elem(&weft_home, &key);
+}
+
 /*
  * A packet that is no pod's. Its answers would go to a pod if a translated flow has
  * its address and port towards the same remote: then it gets another port, too.
+ * Where it cannot, the pod's flow gives way, and keys that change nothing keep the
+ * place: else a pod could have what the remote sends to the host's tunnels.
  */
 static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_nat *to)
 {
 	union weft_nat_key key;
+	bool taken;
 
 	if (p->frag == WEFT_FRAG_LATER || !weft_can_leave(p))
 		return WEFT_AS_IS;
 	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->dst, &p->src, p->dport, p->sport, p->proto);
-	if (weft_likely(!weft_nat_find(&key, p->family)))
+	taken = weft_nat_find(&key, p->family);
+	if (!weft_nat_ports(p->proto)) {
+		if (taken)
+			weft_nat_leave(&key, p->family);
+		else if (!weft_from_home(p))
+			return WEFT_AS_IS;
+	} else if (weft_likely(!taken)) {
 		return WEFT_AS_IS;
+	}
 	to->flags = WEFT_NAT_ALONE;
 	weft_memcpy(to->addr, &p->src, 16);
 	return WEFT_PASSED;
@@ -129,6 +147,12 @@ static __always_inline bool weft_uplink_read(struct __sk_buff *ctx, struct weft_
 	return (family == 4 ? weft_parse_ip4(ctx, p) : weft_parse_ip6(ctx, p)) == WEFT_PASSED;
 }
 
+/* Whether the translation changes nothing (see weft_make_way). */
+static __always_inline bool weft_is_placeholder(const struct weft_pkt *p, const struct weft_nat *n)
+{
+	return (n->flags & WEFT_NAT_ALONE) && !weft_nat_ports(p->proto);
+}
+
 static __always_inline int weft_uplink_write(struct __sk_buff *ctx, struct weft_pkt *p,
 					     struct weft_nat *n, const __u8 family)
 {
@@ -136,6 +160,8 @@ static __always_inline int weft_uplink_write(struct __sk_buff *ctx, struct weft_
 		weft_frag_keep(p);
 	weft_nat_seen(n, p->now);
 	weft_nat_follow(n, p->tcp);
+	if (weft_is_placeholder(p, n))
+		return WEFT_PASSED;
 	return weft_nat_write(ctx, p, n, family) ? WEFT_PASSED : WEFT_DROP_NAT_FULL;
 }
 
@@ -155,8 +181,8 @@ static __always_inline int weft_out_new(struct __sk_buff *ctx, struct weft_pkt *
 	if (reason)
 		return reason;
 	reason = weft_nat_source(ctx, p, &to);
-	if (reason)
-		return reason;
+	if (reason) /* the host's own goes on without its place */
+		return weft_is_placeholder(p, &to) ? WEFT_PASSED : reason;
 	n = weft_nat_of(p, family, WEFT_NAT_OUT);
 	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_DROP_NAT_FULL;
 }

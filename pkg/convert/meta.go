@@ -103,11 +103,24 @@ func addr(at *field.Path, s string) (netip.Addr, field.ErrorList) {
 	return a.Unmap(), nil
 }
 
-func addrs(at *field.Path, in []string) ([]netip.Addr, field.ErrorList) {
+// host is an address of one host that others can reach. A service or backend with
+// another one would take over calls that are not its own, or lead callers to what
+// each of them has for itself.
+func host(at *field.Path, s string) (netip.Addr, field.ErrorList) {
+	a, errs := addr(at, s)
+	if len(errs) == 0 && (a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() ||
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
+		errs = field.ErrorList{field.Invalid(at, s, "must be an address of one host: not an unspecified, loopback, link-local, multicast or broadcast one")}
+	}
+	return a, errs
+}
+
+// addrs reads a list of addresses, each by read.
+func addrs(at *field.Path, in []string, read func(*field.Path, string) (netip.Addr, field.ErrorList)) ([]netip.Addr, field.ErrorList) {
 	var out []netip.Addr
 	var errs field.ErrorList
 	for i, s := range in {
-		a, e := addr(at.Index(i), s)
+		a, e := read(at.Index(i), s)
 		if errs = append(errs, e...); len(e) > 0 {
 			continue
 		}

@@ -37,7 +37,7 @@ func Service(in *corev1.Service) (model.Service, field.ErrorList) {
 	var e field.ErrorList
 	out.ClusterIPs, e = clusterIPs(at, spec)
 	errs = append(errs, e...)
-	out.ExternalIPs, e = addrs(at.Child("externalIPs"), spec.ExternalIPs)
+	out.ExternalIPs, e = addrs(at.Child("externalIPs"), spec.ExternalIPs, addr)
 	errs = append(errs, e...)
 	out.LoadBalancerIPs, e = ingressIPs(&in.Status.LoadBalancer)
 	errs = append(errs, e...)
@@ -61,14 +61,14 @@ func clusterIPs(at *field.Path, spec *corev1.ServiceSpec) ([]netip.Addr, field.E
 		if spec.ClusterIP == corev1.ClusterIPNone {
 			return nil, nil
 		}
-		a, errs := addr(at.Child("clusterIP"), spec.ClusterIP)
+		a, errs := host(at.Child("clusterIP"), spec.ClusterIP)
 		return []netip.Addr{a}, errs
 	case spec.ClusterIP != "" && spec.ClusterIP != in[0]:
 		return nil, field.ErrorList{field.Invalid(path.Index(0), in[0], "must equal clusterIP; remove one of the two")}
 	case in[0] == corev1.ClusterIPNone && len(in) == 1:
 		return nil, nil
 	}
-	return addrs(path, in)
+	return addrs(path, in, host)
 }
 
 func ingressIPs(lb *corev1.LoadBalancerStatus) ([]netip.Addr, field.ErrorList) {

@@ -184,3 +184,25 @@ func TestTranslationOfAService(t *testing.T) {
 		n.keys("without its flow", f, 0)
 	}
 }
+
+// Half of a flow answers nobody, so it goes even while packets come.
+func TestHalfOfATranslationThatIsUsed(t *testing.T) {
+	for _, f := range families {
+		for _, kind := range []weftbpf.BpfWeftNatKind{natOut, natIn} {
+			n := newUplink(t, short)
+			at := n.translated(f, n.a, protoUDP, 4000, 80)
+			keys := map[weftbpf.BpfWeftNatKind][2]end{
+				natOut: {n.a.at(f, 4000), n.far.at(f, 80)}, natIn: {n.far.at(f, 80), at},
+			}
+			if err := n.natTable(f).Delete(natKey(f, kind, keys[kind][0], keys[kind][1], protoUDP)); err != nil {
+				t.Fatal(err)
+			}
+			n.age(f, kind^1, keys[kind^1][0], keys[kind^1][1], protoUDP, longAgo)
+			v := n.nat(f, kind^1, keys[kind^1][0], keys[kind^1][1], protoUDP)
+			v.Seen += longAgo
+			n.put(n.natTable(f), natKey(f, kind^1, keys[kind^1][0], keys[kind^1][1], protoUDP), v)
+			n.natGC()
+			n.keys("in use", f, 0)
+		}
+	}
+}

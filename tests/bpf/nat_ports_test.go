@@ -150,3 +150,44 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 		}
 	}
 }
+
+// What cannot take another port is the host's before it is a pod's: no pod gets
+// the packets of the host's tunnels and associations, nor stops them.
+func TestHostComesBeforePods(t *testing.T) {
+	const gre, esp = 47, 50
+	for _, f := range families {
+		n := newUplink(t, nil)
+		// Its own packets, and what it has sealed of another device's.
+		for proto, from := range map[uint8]uint32{protoSCTP: 0, gre: 0, esp: 77} {
+			body := append(sctp(6000, 36), make([]byte, 16)...)
+			own := n.wire(f, between(f, n.self.at(f, 0), n.far.at(f, 0), proto, body))
+			pods := between(f, n.a.at(f, 0), n.far.at(f, 0), proto, body)
+			answer := n.wire(f, between(f, n.far.at(f, 0), n.self.at(f, 0), proto, append(sctp(36, 6000), body[16:]...)))
+			if v, _ := n.goesOut(n.a, f, pods); v != asIs {
+				t.Fatalf("IPv%d, protocol %d: the pod's packet has verdict %d", f, proto, v)
+			}
+			for range 2 {
+				n.untouched("the host's own", from, own)
+				if v, out := n.comes(answer); v != asIs || !bytes.Equal(out, answer) {
+					t.Errorf("IPv%d, protocol %d: the host's answer has verdict %d and came as\n%x", f, proto, v, out)
+				}
+				n.dropped(snatPorts, egress, func() uint32 {
+					v, _ := n.leaves(n.a.ifindex, n.wire(f, pods))
+					return v
+				})
+			}
+		}
+		n.keys("of the host's own", f, 6)
+	}
+}
+
+// The host's own goes on when no room is left to keep its place.
+func TestHostGoesOnWithoutRoom(t *testing.T) {
+	for _, f := range families {
+		n := newUplink(t, nil)
+		for i := range uint16(natEntries) {
+			n.put(n.natTable(f), natKey(f, natFwd, n.b.at(f, i), n.far.at(f, i), protoUDP), weftbpf.BpfWeftNat{})
+		}
+		n.untouched("the host's own", 0, n.wire(f, between(f, n.self.at(f, 0), n.far.at(f, 0), protoSCTP, sctp(6000, 36))))
+	}
+}
