@@ -103,11 +103,21 @@ func addr(at *field.Path, s string) (netip.Addr, field.ErrorList) {
 	return a.Unmap(), nil
 }
 
+// unicast refuses addresses that mean something else to each who calls them: a
+// service there would take the calls of a host to itself.
+func unicast(at *field.Path, s string) (netip.Addr, field.ErrorList) {
+	a, errs := addr(at, s)
+	if len(errs) == 0 && (a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast()) {
+		errs = field.ErrorList{field.Invalid(at, s, "must not be a loopback, link-local, multicast or unspecified address")}
+	}
+	return a, errs
+}
+
 func addrs(at *field.Path, in []string) ([]netip.Addr, field.ErrorList) {
 	var out []netip.Addr
 	var errs field.ErrorList
 	for i, s := range in {
-		a, e := addr(at.Index(i), s)
+		a, e := unicast(at.Index(i), s)
 		if errs = append(errs, e...); len(e) > 0 {
 			continue
 		}

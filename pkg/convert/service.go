@@ -41,6 +41,7 @@ func Service(in *corev1.Service) (model.Service, field.ErrorList) {
 	errs = append(errs, e...)
 	out.LoadBalancerIPs, e = ingressIPs(&in.Status.LoadBalancer)
 	errs = append(errs, e...)
+	errs = append(errs, trafficPolicies(at, spec)...)
 	out.Affinity, e = affinity(at, spec)
 	errs = append(errs, e...)
 	out.Ports, e = servicePorts(at.Child("ports"), spec.Ports)
@@ -61,7 +62,7 @@ func clusterIPs(at *field.Path, spec *corev1.ServiceSpec) ([]netip.Addr, field.E
 		if spec.ClusterIP == corev1.ClusterIPNone {
 			return nil, nil
 		}
-		a, errs := addr(at.Child("clusterIP"), spec.ClusterIP)
+		a, errs := unicast(at.Child("clusterIP"), spec.ClusterIP)
 		return []netip.Addr{a}, errs
 	case spec.ClusterIP != "" && spec.ClusterIP != in[0]:
 		return nil, field.ErrorList{field.Invalid(path.Index(0), in[0], "must equal clusterIP; remove one of the two")}
@@ -83,6 +84,23 @@ func ingressIPs(lb *corev1.LoadBalancerStatus) ([]netip.Addr, field.ErrorList) {
 		out, errs = append(out, a), append(errs, e...)
 	}
 	return out, errs
+}
+
+func trafficPolicies(at *field.Path, spec *corev1.ServiceSpec) field.ErrorList {
+	var errs field.ErrorList
+	switch p := spec.InternalTrafficPolicy; {
+	case p == nil, *p == corev1.ServiceInternalTrafficPolicyCluster, *p == corev1.ServiceInternalTrafficPolicyLocal:
+	default:
+		errs = append(errs, field.NotSupported(at.Child("internalTrafficPolicy"), *p, []corev1.ServiceInternalTrafficPolicy{
+			corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}))
+	}
+	switch p := spec.ExternalTrafficPolicy; p {
+	case "", corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal:
+	default:
+		errs = append(errs, field.NotSupported(at.Child("externalTrafficPolicy"), p, []corev1.ServiceExternalTrafficPolicy{
+			corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}))
+	}
+	return errs
 }
 
 // affinity is the time-out of client affinity; the API's default is 3 hours.
