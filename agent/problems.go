@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -59,5 +60,10 @@ func effect(p manifest.Problem) string {
 
 // uplinkStatus is the line of the way out in weft status.
 func (a *agent) uplinkStatus() *agentv1.ComponentStatus {
-	return &agentv1.ComponentStatus{Name: "uplinks", Health: agentv1.Health_HEALTH_OK, Message: a.uplinks.Describe()}
+	out := &agentv1.ComponentStatus{Name: "uplinks", Health: agentv1.Health_HEALTH_OK, Message: a.uplinks.Describe()}
+	if faults := a.uplinks.Faults(); len(faults) > 0 {
+		out.Health = agentv1.Health_HEALTH_DEGRADED
+		out.Message = strings.Join(append(faults, out.Message), "; ")
+	}
+	return out
 }

@@ -35,10 +35,10 @@ type Uplinks struct {
 	had      []string // uplinks so far
 	last     []model.Uplink
 	called   bool
-	refused  map[string]bool // devices that were reported as unfit
 
-	mu   sync.Mutex // over what others read
-	text string
+	mu     sync.Mutex // over what others read
+	text   string
+	faults []string
 }
 
 // NewUplinks calls onChange, from Refresh and Run, with the uplinks by name: at the
@@ -47,7 +47,7 @@ type Uplinks struct {
 // unless the configuration names others: its open flows must be turned back also
 // while its default route is away for a moment.
 func NewUplinks(cfg UplinksConfig, had []string, onChange func([]model.Uplink) error, log *slog.Logger) *Uplinks {
-	return &Uplinks{cfg: cfg, had: had, onChange: onChange, log: log, refused: make(map[string]bool)}
+	return &Uplinks{cfg: cfg, had: had, onChange: onChange, log: log}
 }
 
 // Run watches until ctx ends.
@@ -61,14 +61,19 @@ func (u *Uplinks) Run(ctx context.Context) error {
 
 // Refresh looks once.
 func (u *Uplinks) Refresh() error {
-	var now []model.Uplink
-	if u.cfg.IPv4 || u.cfg.IPv6 {
-		seen, err := lookAround()
-		if err != nil {
-			return err
-		}
-		now = u.choose(seen)
+	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+		return u.refresh(surroundings{})
 	}
+	seen, err := lookAround()
+	if err != nil {
+		return err
+	}
+	return u.refresh(seen)
+}
+
+func (u *Uplinks) refresh(seen surroundings) error {
+	u.tellFaults(u.findFaults(seen))
+	now := u.choose(seen)
 	if u.called && slices.Equal(now, u.last) {
 		return nil
 	}
@@ -85,6 +90,45 @@ func (u *Uplinks) Refresh() error {
 	u.mu.Unlock()
 	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text)
 	return nil
+}
+
+// findFaults is what keeps packets from leaving as the configuration asks.
+func (u *Uplinks) findFaults(s surroundings) []string {
+	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+		return nil
+	}
+	var out []string
+	for _, name := range u.cfg.Devices {
+		if !slices.ContainsFunc(s.links, func(l netlink.Link) bool { return l.Attrs().Name == name }) {
+			out = append(out, name+" does not exist (masquerade.devices)")
+		}
+	}
+	for _, l := range s.links {
+		if a := l.Attrs(); u.wanted(s, a) && !fit(a) {
+			out = append(out, a.Name+" is no Ethernet device to the outside; what leaves by it keeps the pods' addresses")
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// tellFaults logs those that are new.
+func (u *Uplinks) tellFaults(now []string) {
+	for _, fault := range now {
+		if !slices.Contains(u.faults, fault) {
+			u.log.Error("a device cannot be an uplink", "fault", fault)
+		}
+	}
+	u.mu.Lock()
+	u.faults = now
+	u.mu.Unlock()
+}
+
+// Faults are what keeps packets from leaving as the configuration asks, for people.
+func (u *Uplinks) Faults() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.faults)
 }
 
 // Describe tells people what leaves by which device under which address.
@@ -111,6 +155,9 @@ func describeUplinks(list []model.Uplink) string {
 			if a.IsValid() {
 				text += " " + a.String()
 			}
+		}
+		if !u.IPv4.IsValid() && !u.IPv6.IsValid() {
+			text += " (no address: pods keep theirs)"
 		}
 		out = append(out, text)
 	}
@@ -160,7 +207,7 @@ func (u *Uplinks) choose(s surroundings) []model.Uplink {
 	var out []model.Uplink
 	for _, l := range s.links {
 		a := l.Attrs()
-		if !u.wanted(s, a) || !u.fit(a) {
+		if !u.wanted(s, a) || !fit(a) {
 			continue
 		}
 		up := model.Uplink{Name: a.Name, Index: uint32(a.Index)}
@@ -189,18 +236,9 @@ func (u *Uplinks) wanted(s surroundings, a *netlink.LinkAttrs) bool {
 	})
 }
 
-// fit tells whether the programs can read the device's packets, and complains once
-// about one that they cannot.
-func (u *Uplinks) fit(a *netlink.LinkAttrs) bool {
-	if a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name) {
-		return true
-	}
-	if !u.refused[a.Name] {
-		u.refused[a.Name] = true
-		u.log.Error("packets of pods leave this device with the pods' addresses: it is no Ethernet device to the outside",
-			"device", a.Name, "kind", a.EncapType)
-	}
-	return false
+// fit tells whether the programs can read the device's packets.
+func fit(a *netlink.LinkAttrs) bool {
+	return a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name)
 }
 
 // leadsBy tells whether a route leads out by a device.

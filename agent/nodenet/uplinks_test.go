@@ -3,10 +3,12 @@
 package nodenet
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +65,55 @@ func TestChoiceOfUplinks(t *testing.T) {
 		if got := describeUplinks(u.choose(aroundUs())); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
+	}
+}
+
+// What keeps pods' addresses against what was asked for is told, until it is mended.
+func TestFaultsOfDevicesAreTold(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  UplinksConfig
+		want []string
+	}{
+		"none": {UplinksConfig{IPv6: true}, nil},
+		"a default route by a tunnel": {UplinksConfig{IPv4: true, IPv6: true},
+			[]string{"tun0 is no Ethernet device to the outside; what leaves by it keeps the pods' addresses"}},
+		"other devices are named": {UplinksConfig{IPv4: true, Devices: []string{"eth1"}}, nil},
+		"named ones": {UplinksConfig{IPv4: true, Devices: []string{"eth7", "eth1", "tun0"}},
+			[]string{"eth7 does not exist (masquerade.devices)",
+				"tun0 is no Ethernet device to the outside; what leaves by it keeps the pods' addresses"}},
+	} {
+		u := NewUplinks(tc.cfg, nil, func([]model.Uplink) error { return nil }, slog.New(slog.DiscardHandler))
+		if err := u.refresh(aroundUs()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := u.Faults(); !slices.Equal(got, tc.want) {
+			t.Errorf("%s: told %q, want %q", name, got, tc.want)
+		}
+	}
+	u := NewUplinks(UplinksConfig{IPv4: true, Devices: []string{"tun1"}}, nil,
+		func([]model.Uplink) error { return nil }, slog.New(slog.DiscardHandler))
+	s := aroundUs()
+	for _, want := range []string{"tun1 does not exist", "tun1 is no Ethernet device", ""} {
+		if err := u.refresh(s); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(u.Faults(), ""); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		kind := map[string]string{"tun1 does not exist": "none"}[want]
+		s = aroundUs()
+		s.links = append(s.links, device(9, "tun1", cmp.Or(kind, "ether")))
+	}
+}
+
+func TestUplinkWithoutAnAddressIsToldSo(t *testing.T) {
+	u := NewUplinks(UplinksConfig{IPv4: true, Devices: []string{"eth2"}}, nil,
+		func([]model.Uplink) error { return nil }, slog.New(slog.DiscardHandler))
+	if err := u.refresh(aroundUs()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := u.Describe(), "packets leave by eth2 (no address: pods keep theirs)"; got != want {
+		t.Errorf("described as %q, want %q", got, want)
 	}
 }
 

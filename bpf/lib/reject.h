@@ -133,8 +133,7 @@ static __always_inline bool weft_unreachable(struct __sk_buff *ctx, struct weft_
 	} e;
 
 	weft_memset(&e, 0, sizeof(e));
-	if (p->l4_off != ETH_LEN + head || p->frag == WEFT_FRAG_LATER ||
-	    !weft_load(ctx, ETH_LEN, e.quote, head + WEFT_QUOTE))
+	if (p->l4_off != ETH_LEN + head || !weft_load(ctx, ETH_LEN, e.quote, head + WEFT_QUOTE))
 		return false;
 	e.icmp.type = family == 4 ? 3 : 1;
 	e.icmp.code = family == 4 ? 3 : 4;
@@ -148,14 +147,15 @@ static __always_inline bool weft_unreachable(struct __sk_buff *ctx, struct weft_
 
 /*
  * Answers for whom the pod called. Packets that need no answer, or cannot be
- * answered (extension headers, later fragments), are dropped. Gives the verdict.
+ * answered (IP options, extension headers, later fragments), are dropped. Gives the
+ * verdict.
  */
 __noinline int weft_reject(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	struct weft_ep_row *own;
 	bool done;
 
-	if (!p || (p->tcp & TCP_RST))
+	if (!p || p->frag == WEFT_FRAG_LATER || (p->tcp & TCP_RST))
 		return TC_ACT_SHOT;
 	own = weft_ep_get(p->own_slot);
 	if (!own)

@@ -34,7 +34,7 @@ static __always_inline struct weft_epstat_row *weft_stat_of(const struct weft_pk
 	return bpf_map_lookup_elem(&weft_epstat, &slot);
 }
 
-/* Whether the flow from the pod to the backend is one that the pod opened itself. */
+/* Whether a flow between the pod and the backend has these ports without the service. */
 static __always_inline bool weft_is_direct(const struct weft_pkt *p, const struct weft_nat *to,
 					   const __u8 family)
 {
@@ -49,7 +49,7 @@ static __always_inline bool weft_is_direct(const struct weft_pkt *p, const struc
 	return ct && !(ct->flags & (WEFT_CT_SERVICE | WEFT_CT_CLOSING | WEFT_CT_REFUSED));
 }
 
-/* Enters both keys of a flow to one of the service's backends. */
+/* Chooses a backend of the service, and enters both keys of the flow to it. */
 static __always_inline int weft_svc_choose(struct weft_pkt *p, const struct weft_svc *svc,
 					   const __u8 family)
 {
@@ -84,7 +84,7 @@ static __always_inline int weft_svc_choose(struct weft_pkt *p, const struct weft
 	return WEFT_PASSED;
 }
 
-/* Gives a packet to a service, for which weft_svc_packet said so, a backend. */
+/* Gives a backend to the flow of a packet for which weft_svc_packet found a service. */
 __noinline int weft_svc_enter(struct weft_pkt *p)
 {
 	struct weft_peer at;
@@ -159,8 +159,8 @@ static __always_inline int weft_svc_forward(struct __sk_buff *ctx, struct weft_p
 }
 
 /*
- * What a pod answers itself goes to the service's address and to the port that it
- * called from. Both keys are of its own address.
+ * What a pod answers itself bears the service's address as destination, with the
+ * port that it called from. The key has the pod's own address on both sides.
  */
 static __always_inline int weft_svc_self(struct __sk_buff *ctx, struct weft_pkt *p,
 					 const __u8 family)

@@ -40,8 +40,7 @@ func filterFields() []filterFlag {
 			set: func(f *agentv1.FlowFilter, v []string) error { f.FromPod = v; return nil }},
 		{name: "to-pod", usage: "only flows to this pod", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.ToPod = v; return nil }},
-		{name: "service", usage: "only flows that asked for this service: namespace/name, namespace/ or the beginning of a name", services: true,
-			set: func(f *agentv1.FlowFilter, v []string) error { f.Service = v; return nil }},
+		{name: "service", usage: "only flows that asked for this service: namespace/name, namespace/ or the beginning of a name", services: true, set: setService},
 		{name: "namespace", short: "n", usage: "only flows of this namespace, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
 		{name: "label", short: "l", usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
@@ -167,6 +166,17 @@ func (f *filterFlags) filters() (include, exclude []*agentv1.FlowFilter, err err
 func setIdentity(f *agentv1.FlowFilter, values []string) (err error) {
 	f.Identity, err = identities(values)
 	return err
+}
+
+// setService refuses names as flows show them, with the port: they would match nothing.
+func setService(f *agentv1.FlowFilter, values []string) error {
+	for _, v := range values {
+		if name, _, ok := strings.Cut(v, ":"); ok {
+			return usagef("%q: a service is named without its port: %s", v, name)
+		}
+	}
+	f.Service = values
+	return nil
 }
 
 func setPort(f *agentv1.FlowFilter, values []string) (err error) {

@@ -16,6 +16,10 @@ func TestWrongUsageIsExplained(t *testing.T) {
 		{"observe --identity hosst", `--identity: "hosst": want a number or one of health, host,`, "weft observe"},
 		{"endpoint lst", `unknown command "lst" for "weft endpoint"`, "weft endpoint"},
 		{"policy list --entry", "unknown flag: --entry", "weft policy list"},
+		{"observe --service shop/web:80", `--service: "shop/web:80": a service is named without its port: shop/web`, "weft observe"},
+		{"service describe", "name one service as NAMESPACE/NAME, such as default/web", "weft service describe"},
+		{"service describe a/b c/d", "name one service as NAMESPACE/NAME", "weft service describe"},
+		{"service describe web", `"web" does not name a service`, "weft service describe"},
 		{"status --timeout 0", "--timeout 0s: want a time above zero", "weft status"},
 	} {
 		got := run(t, "", strings.Fields(test.args)...)

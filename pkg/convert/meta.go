@@ -115,12 +115,12 @@ func host(at *field.Path, s string) (netip.Addr, field.ErrorList) {
 	return a, errs
 }
 
-// addrs reads a list of addresses, each by read.
-func addrs(at *field.Path, in []string, read func(*field.Path, string) (netip.Addr, field.ErrorList)) ([]netip.Addr, field.ErrorList) {
+// addrs reads a list of addresses of hosts.
+func addrs(at *field.Path, in []string) ([]netip.Addr, field.ErrorList) {
 	var out []netip.Addr
 	var errs field.ErrorList
 	for i, s := range in {
-		a, e := read(at.Index(i), s)
+		a, e := host(at.Index(i), s)
 		if errs = append(errs, e...); len(e) > 0 {
 			continue
 		}

@@ -37,10 +37,11 @@ func Service(in *corev1.Service) (model.Service, field.ErrorList) {
 	var e field.ErrorList
 	out.ClusterIPs, e = clusterIPs(at, spec)
 	errs = append(errs, e...)
-	out.ExternalIPs, e = addrs(at.Child("externalIPs"), spec.ExternalIPs, addr)
+	out.ExternalIPs, e = addrs(at.Child("externalIPs"), spec.ExternalIPs)
 	errs = append(errs, e...)
 	out.LoadBalancerIPs, e = ingressIPs(&in.Status.LoadBalancer)
 	errs = append(errs, e...)
+	errs = append(errs, trafficPolicies(at, spec)...)
 	out.Affinity, e = affinity(at, spec)
 	errs = append(errs, e...)
 	out.Ports, e = servicePorts(at.Child("ports"), spec.Ports)
@@ -68,7 +69,7 @@ func clusterIPs(at *field.Path, spec *corev1.ServiceSpec) ([]netip.Addr, field.E
 	case in[0] == corev1.ClusterIPNone && len(in) == 1:
 		return nil, nil
 	}
-	return addrs(path, in, host)
+	return addrs(path, in)
 }
 
 func ingressIPs(lb *corev1.LoadBalancerStatus) ([]netip.Addr, field.ErrorList) {
@@ -83,6 +84,23 @@ func ingressIPs(lb *corev1.LoadBalancerStatus) ([]netip.Addr, field.ErrorList) {
 		out, errs = append(out, a), append(errs, e...)
 	}
 	return out, errs
+}
+
+func trafficPolicies(at *field.Path, spec *corev1.ServiceSpec) field.ErrorList {
+	var errs field.ErrorList
+	switch p := spec.InternalTrafficPolicy; {
+	case p == nil, *p == corev1.ServiceInternalTrafficPolicyCluster, *p == corev1.ServiceInternalTrafficPolicyLocal:
+	default:
+		errs = append(errs, field.NotSupported(at.Child("internalTrafficPolicy"), *p, []corev1.ServiceInternalTrafficPolicy{
+			corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}))
+	}
+	switch p := spec.ExternalTrafficPolicy; p {
+	case "", corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal:
+	default:
+		errs = append(errs, field.NotSupported(at.Child("externalTrafficPolicy"), p, []corev1.ServiceExternalTrafficPolicy{
+			corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}))
+	}
+	return errs
 }
 
 // affinity is the time-out of client affinity; the API's default is 3 hours.

@@ -51,10 +51,10 @@ func attachSockets(p pins, dir string, progs *weftbpf.BpfPrograms, log *slog.Log
 	}
 	var on unix.Statfs_t
 	if err := unix.Statfs(dir, &on); err != nil {
-		return fmt.Errorf("looking at the cgroup %s: %w", dir, err)
+		return fmt.Errorf("looking at the cgroup %s: %w (the setting cgroup names it; empty: the whole host)", dir, err)
 	}
 	if on.Type != unix.CGROUP2_SUPER_MAGIC {
-		return fmt.Errorf("%s is no folder of cgroup2: the setting cgroup needs one, or nothing for the whole host", dir)
+		return fmt.Errorf("%s is no folder of cgroup2: the setting cgroup needs one; empty: the whole host", dir)
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {

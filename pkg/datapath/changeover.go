@@ -65,7 +65,8 @@ func (d *Datapath) replacePrograms() error {
 
 // settle returns when no packet is in a program any more that met it before the
 // call. The barrier waits for every CPU to leave its RCU reader (kernel 4.3;
-// membarrier(2)); kernels with nohz_full refuse it.
+// membarrier(2)); kernels with nohz_full refuse it, and get a pause that is far
+// longer than a program runs.
 func settle() {
 	const global = 1 // MEMBARRIER_CMD_GLOBAL
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
@@ -73,8 +74,8 @@ func settle() {
 	}
 }
 
-// bridges stand in the place of the programs in use, and lead to those (side 0)
-// or to the ones that take over (side 1), all by one cell.
+// bridges stand in the place of the programs in use, and lead to those (bank 0)
+// or to the ones that take over (bank 1), all by one cell.
 type bridges struct {
 	pins  pins
 	cell  *ebpf.Map
@@ -125,7 +126,8 @@ func (b *bridges) cross() error {
 	return nil
 }
 
-// from gives the bridge that starts at a program in use.
+// from gives the bridge that starts at a program in use. Where none was in use
+// there is nothing to lead from: the program that takes over comes at once.
 func (b *bridges) from(s side, inUse ebpf.ProgramID) (*ebpf.Program, error) {
 	if inUse == 0 {
 		return b.over.Programs[s.name], nil

@@ -126,7 +126,7 @@ func unserved(s model.Service, from []model.EndpointSlice, f Frontend) string {
 	case f.Active() > 0:
 		return ""
 	case len(from) == 0:
-		return "no EndpointSlice names it"
+		return "no EndpointSlice names it (label kubernetes.io/service-name)"
 	case len(f.Backends) == 0 && s.InternalLocal:
 		return fmt.Sprintf("no %s endpoint of this port is on this node, and internalTrafficPolicy is Local", family)
 	case len(f.Backends) == 0:

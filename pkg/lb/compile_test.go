@@ -83,7 +83,7 @@ func TestReasonsWhyAServiceIsNotServed(t *testing.T) {
 		slices  []model.EndpointSlice
 		want    string
 	}{
-		{webService(), nil, "no EndpointSlice names it"},
+		{webService(), nil, "no EndpointSlice names it (label kubernetes.io/service-name)"},
 		{webService(), []model.EndpointSlice{webSlice("a")}, "have no IPv4 endpoint for this port"},
 		{webService(), []model.EndpointSlice{webSlice("a", down)}, "none of its 1 IPv4 endpoints is ready"},
 		{webService(), []model.EndpointSlice{webSlice("a", up("10.0.0.1"))}, ""},

@@ -305,6 +305,30 @@ func TestServiceOfFragments(t *testing.T) {
 	}
 }
 
+// A later fragment has no header of TCP that a reset could answer.
+func TestLaterFragmentIsNotAnsweredWithAReset(t *testing.T) {
+	n := newNode(t)
+	n.service(4, protoTCP, n.b)
+	pod, front := n.a.at(4, 4000).Addr(), vip.at(4, 80).Addr()
+	send := func(l4 []byte, frag uint16) int {
+		packet := ip4(pod, front, protoTCP, l4, ip4Opt{id: 7, frag: frag})
+		v, _, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, eth(n.a.gw, n.a.mac, etherType(4), packet))
+		return int(v)
+	}
+	if v := send(tcp(4000, 80, ack, make([]byte, 60)...), 0x2000); v != actRedirect {
+		t.Fatalf("the first one: verdict %d", v)
+	}
+	if err := n.objs.WeftBackend.Delete(uint32(4*10+protoTCP) * 100); err != nil {
+		t.Fatal(err)
+	}
+	if v := send(make([]byte, 64), 10); v != actShot {
+		t.Errorf("the later one: verdict %d", v)
+	}
+	if c, _ := n.counter(noBackend, egress); c != 1 {
+		t.Errorf("%d packets counted, want 1", c)
+	}
+}
+
 func (n *node) fragment(f int, h *host, src, dst end, id uint32, first bool, l4 []byte) []byte {
 	offset := uint16(0)
 	if !first {

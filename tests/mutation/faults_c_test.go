@@ -116,7 +116,7 @@ func kernelFaults() []fault {
 		{"a service takes a direct flow for its own", "bpf/lib/svcnat.h",
 			"} else if (weft_is_direct(p, &to, family)) {", "} else if (false) {", kernelTests, "TestServiceAndDirectFlowFromOnePort"},
 		{"a connection to a backend that is gone goes on", "bpf/lib/svcnat.h",
-			"if (weft_likely(bpf_map_lookup_elem(&weft_backend, &backend)))", "if (backend)", kernelTests, "TestServiceLosesABackend"},
+			"if (weft_likely(b) && (b->state", "if (!b || (b->state", kernelTests, "TestServiceLosesABackend"},
 		{"a reset acknowledges too little", "bpf/lib/reject.h",
 			"len += !!(h.flags & TCP_SYN) + !!(h.flags & TCP_FIN);", "", kernelTests, "TestServiceWithoutBackends"},
 		{"conntrack of another layout is not looked at", "bpf/lib/ctold.h",
