@@ -63,18 +63,23 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 func (r *Result) addServices(out lb.Output) {
 	r.Desired.Frontends, r.Desired.Slots, r.Desired.Backends = out.Frontends, out.Slots, out.Backends
 	r.View.Services = out.Services
-	r.View.Names.Services = servicePorts(out.Services)
+	r.View.Names.Services, r.View.Names.Frontends = servicePorts(out.Services)
 }
 
-// servicePorts are the names of services by the numbers in flow events.
-func servicePorts(all []lb.Service) map[uint32]model.ServicePortKey {
-	out := make(map[uint32]model.ServicePortKey)
+// servicePorts are the names of services by the numbers in flow events, and by
+// address: the first that wants one has it.
+func servicePorts(all []lb.Service) (map[uint32]model.ServicePortKey, map[model.FrontendKey]model.ServicePortKey) {
+	numbers, addrs := make(map[uint32]model.ServicePortKey), make(map[model.FrontendKey]model.ServicePortKey)
 	for _, s := range all {
 		for _, f := range s.Frontends {
-			out[f.Number] = model.ServicePortKey{Service: s.ServiceKey, Port: f.Port}
+			port := model.ServicePortKey{Service: s.ServiceKey, Port: f.Port}
+			numbers[f.Number] = port
+			if _, taken := addrs[f.FrontendKey]; !taken {
+				addrs[f.FrontendKey] = port
+			}
 		}
 	}
-	return out
+	return numbers, addrs
 }
 
 // effectiveSet leaves out of a result what cannot matter.

@@ -24,13 +24,22 @@ func Enrich(e *Event, at time.Time, names Names) *model.Flow {
 			f.Rules[dir] = []model.RuleRef{ref}
 		}
 	}
-	if e.Service != 0 {
-		f.Service, _ = names.Service(e.Service)
-	}
+	f.Service = service(e, names)
 	if e.Reason == model.ReasonPolicyDefault {
 		f.Rules[e.Direction] = isolating(e, names)
 	}
 	return f
+}
+
+// service is what was asked for. A packet that nobody serves has no number of a
+// service: it still bears the service's address.
+func service(e *Event, names Names) (s model.ServicePortKey) {
+	if e.Service != 0 {
+		s, _ = names.Service(e.Service)
+	} else if e.Type == model.FlowDrop && e.Reason == model.ReasonNoBackend {
+		s, _ = names.Frontend(model.FrontendKey{Addr: e.Addrs[1], Port: e.Ports[1], Protocol: e.Protocol})
+	}
+	return s
 }
 
 // peer names one side. The identity is the one that the kernel decided with, so

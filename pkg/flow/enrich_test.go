@@ -76,6 +76,27 @@ func TestEnrichNamesTheService(t *testing.T) {
 	}
 }
 
+// Of a call that nobody serves the kernel tells no number, only whom it was for.
+func TestEnrichNamesTheServiceThatNobodyServes(t *testing.T) {
+	k, names := dropped(), demoNames()
+	k.Service, k.Reason = 0, uint8(model.ReasonNoBackend)
+	if f := enriched(t, k, names); f.Service != (model.ServicePortKey{}) {
+		t.Errorf("an unknown address: %+v", f.Service)
+	}
+	f := enriched(t, k, names)
+	want := names.Services[21]
+	names.Frontends = map[model.FrontendKey]model.ServicePortKey{
+		{Addr: f.Peers[1].Addr, Port: f.Peers[1].Port, Protocol: f.Protocol}: want,
+	}
+	if f := enriched(t, k, names); f.Service != want {
+		t.Errorf("service: %+v", f.Service)
+	}
+	k.Reason = uint8(model.ReasonPolicyDefault)
+	if f := enriched(t, k, names); f.Service != (model.ServicePortKey{}) {
+		t.Errorf("of a packet that was dropped for another reason: %+v", f.Service)
+	}
+}
+
 func TestEnrichNamesTheRuleThatAllowed(t *testing.T) {
 	k := dropped()
 	k.Type, k.Reason, k.Rule = 1, 0, [2]uint32{0, 5}

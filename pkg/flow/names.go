@@ -22,6 +22,8 @@ type Names interface {
 	Rule(id model.RuleID) (model.RuleRef, bool)
 	// Service is the service's port that has a number.
 	Service(number uint32) (model.ServicePortKey, bool)
+	// Frontend is the service's port at an address.
+	Frontend(at model.FrontendKey) (model.ServicePortKey, bool)
 }
 
 // Workload is who stands behind an address.
@@ -48,6 +50,7 @@ type Maps struct {
 	Identities map[model.IdentityID]model.Labels
 	Rules      map[model.RuleID]model.RuleRef
 	Services   map[uint32]model.ServicePortKey // by number
+	Frontends  map[model.FrontendKey]model.ServicePortKey
 }
 
 // Workload implements Names.
@@ -77,5 +80,11 @@ func (m *Maps) Rule(id model.RuleID) (model.RuleRef, bool) {
 // Service implements Names.
 func (m *Maps) Service(number uint32) (model.ServicePortKey, bool) {
 	s, ok := m.Services[number]
+	return s, ok
+}
+
+// Frontend implements Names.
+func (m *Maps) Frontend(at model.FrontendKey) (model.ServicePortKey, bool) {
+	s, ok := m.Frontends[at]
 	return s, ok
 }

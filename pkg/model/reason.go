@@ -13,6 +13,7 @@ const (
 	ReasonPassed        Reason = 0
 	ReasonPolicyDeny    Reason = 13
 	ReasonPolicyDefault Reason = 14
+	ReasonNoBackend     Reason = 20
 )
 
 // ReasonText is how a reason is written: its name in metrics, in the API and in

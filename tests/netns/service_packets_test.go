@@ -95,6 +95,9 @@ func TestPacketsToNobodyAreRefusedAtOnce(t *testing.T) {
 	if refused, err := metric(t, `weft_datapath_drop_packets_total{direction="egress",reason="NO_BACKEND"}`); err != nil || refused == 0 {
 		t.Errorf("%v refused packets are counted, %v", refused, err)
 	}
+	n.flow("a refused call, by the name of its service", &agentv1.FlowFilter{Service: []string{"demo/web"}}, func(f *agentv1.Flow) bool {
+		return f.GetDropReason() == agentv1.DropReason_DROP_REASON_NO_BACKEND
+	})
 }
 
 func TestPacketsFollowTheBackends(t *testing.T) {
