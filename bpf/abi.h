@@ -229,7 +229,7 @@ struct weft_pend_row {
 /* What the kernel side alone writes about an endpoint, by slot. */
 struct weft_epstat_row {
 	__u32 pend_head;    /* next place in the endpoint's ring */
-	__u32 hairpin;      /* 1: has reached itself through a service */
+	__u32 hairpin;      /* flows to itself through services, about; 0: never had one */
 	__u64 pend_evicted; /* unanswered flows pushed out by newer ones */
 };
 

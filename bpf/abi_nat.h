@@ -55,7 +55,7 @@ struct weft_nat {
 	__u8 tcp;      /* without conntrack: FIN and RST seen with this key */
 	__u32 created; /* jiffies, low half */
 	__u32 seen;    /* jiffies of the last packet with this key, low half */
-	__u32 service; /* number of the service; 0: none */
+	__u32 service; /* number of the service; 0: none; of a pod's to itself: its slot */
 	__u32 backend;
 };
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "identity.h"
 #include "nat.h"
 
 struct weft_nat_state {
@@ -98,6 +99,30 @@ static __always_inline bool weft_nat_over(const union weft_nat_key *key, const s
 	return weft_past(s->now, n->created, idle); /* half of a flow, even if it is used */
 }
 
+/* Before the flows of pods to themselves are counted anew. */
+static long weft_nat_recount(struct bpf_map *map, __u32 *slot, struct weft_epstat_row *stat,
+			     struct weft_nat_state *s)
+{
+	if (stat->hairpin > 1)
+		stat->hairpin = 1;
+	return 0;
+}
+
+static __always_inline void weft_nat_count_own(const union weft_nat_key *key,
+					       const struct weft_nat *n, const __u8 family)
+{
+	__u32 slot = n->service;
+	struct weft_epstat_row *stat = bpf_map_lookup_elem(&weft_epstat, &slot);
+	struct weft_ep_row *ep = weft_ep_get(slot);
+
+	if (!stat || !ep)
+		return;
+	/* The slot may have passed on, and the count is the new pod's. */
+	if (family == 4 ? key->v4.src == ep->ip4
+			: weft_same_ip6((const union weft_addr *)key->v6.src, ep->ip6))
+		__sync_fetch_and_add(&stat->hairpin, 1);
+}
+
 static __always_inline long weft_nat_collect(const union weft_nat_key *key,
 					     const struct weft_nat *n, struct weft_nat_state *s,
 					     const __u8 family)
@@ -113,10 +138,13 @@ static __always_inline long weft_nat_collect(const union weft_nat_key *key,
 			weft_nat_del(key, family);
 		return 0;
 	}
-	if (!weft_nat_over(key, n, s, family))
-		s->live++;
-	else if (weft_nat_leave(key, family))
-		s->expired++;
+	if (weft_nat_over(key, n, s, family)) {
+		s->expired += weft_nat_leave(key, family);
+		return 0;
+	}
+	s->live++;
+	if (kind == WEFT_NAT_FWD && (n->flags & WEFT_NAT_ALONE))
+		weft_nat_count_own(key, n, family);
 	return 0;
 }
 
@@ -142,6 +170,7 @@ static __always_inline int weft_nat_gc_run(struct weft_natgc *ctx)
 {
 	struct weft_nat_state s = {.now = bpf_jiffies64()};
 
+	bpf_for_each_map_elem(&weft_epstat, weft_nat_recount, &s, 0);
 	bpf_for_each_map_elem(&weft_nat4, weft_nat_each4, &s, 0);
 	bpf_for_each_map_elem(&weft_nat6, weft_nat_each6, &s, 0);
 	ctx->live = s.live;

@@ -18,6 +18,12 @@
 /* A pod is a client by its number, apart from those that are network namespaces. */
 #define WEFT_CLIENT_POD (1ULL << 63)
 
+/*
+ * How many flows a pod may have to itself, in lengths of its ring: conntrack does not
+ * know them, and the table is everybody's.
+ */
+#define WEFT_HAIRPIN_RINGS 8
+
 static __always_inline void weft_peer_of(const union weft_addr *addr, __be16 port, __u8 family,
 					 struct weft_peer *to)
 {
@@ -70,9 +76,11 @@ static __always_inline int weft_svc_choose(struct weft_pkt *p, const struct weft
 	if (weft_same_ip6(&p->src, to.addr)) {
 		struct weft_epstat_row *stat = weft_stat_of(p);
 
+		if (!stat || stat->hairpin > WEFT_HAIRPIN_RINGS * weft_cfg.pend_max)
+			return WEFT_DROP_NAT_FULL;
 		to.flags |= WEFT_NAT_ALONE;
-		if (stat)
-			stat->hairpin = 1;
+		to.service = p->own_slot;
+		__sync_fetch_and_add(&stat->hairpin, 1);
 	} else if (weft_is_direct(p, &to, family)) {
 		return WEFT_DROP_NAT_FULL;
 	}
@@ -80,7 +88,7 @@ static __always_inline int weft_svc_choose(struct weft_pkt *p, const struct weft
 	entered = weft_nat_enter(&key, &to, family);
 	if (entered == WEFT_NAT_TAKEN || entered == WEFT_NAT_NOROOM)
 		return WEFT_DROP_NAT_FULL;
-	weft_hit(to.service, to.backend);
+	weft_hit(svc->service, to.backend);
 	return WEFT_PASSED;
 }
 

@@ -89,7 +89,8 @@ static __always_inline bool weft_from_home(const struct weft_pkt *p)
  * A packet that is no pod's. Its answers would go to a pod if a translated flow has
  * its address and port towards the same remote: then it gets another port, too.
  * Where it cannot, the pod's flow gives way, and keys that change nothing keep the
- * place: else a pod could have what the remote sends to the host's tunnels.
+ * place: else a pod could have what the remote sends to the host's tunnels. For SCTP
+ * only after a pod had the place: anybody can have the host answer from many ports.
  */
 static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_nat *to)
 {
@@ -103,7 +104,7 @@ static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_n
 	if (!weft_nat_ports(p->proto)) {
 		if (taken)
 			weft_nat_leave(&key, p->family);
-		else if (!weft_from_home(p))
+		else if (p->proto == PROTO_SCTP || !weft_from_home(p))
 			return WEFT_AS_IS;
 	} else if (weft_likely(!taken)) {
 		return WEFT_AS_IS;

@@ -191,3 +191,14 @@ func TestHostGoesOnWithoutRoom(t *testing.T) {
 		n.untouched("the host's own", 0, n.wire(f, between(f, n.self.at(f, 0), n.far.at(f, 0), protoSCTP, sctp(6000, 36))))
 	}
 }
+
+// The host's answers to whoever calls it from many ports fill no table.
+func TestHostsAssociationsHoldNoPlace(t *testing.T) {
+	for _, f := range families {
+		n := newUplink(t, nil)
+		for port := range uint16(natEntries) {
+			n.untouched("an association of the host's", 0, n.wire(f, between(f, n.self.at(f, 0), n.far.at(f, 0), protoSCTP, sctp(36, 5000+port))))
+		}
+		n.keys("of nobody", f, 0)
+	}
+}

@@ -95,3 +95,38 @@ func TestFragmentsToThePodItself(t *testing.T) {
 		}
 	}
 }
+
+// A pod that calls itself from every port holds no more than its share, and gets
+// room again when those flows are over.
+func TestCallsToThePodItselfAreBounded(t *testing.T) {
+	eachService(t, func(t *testing.T, f int, proto uint8) {
+		n := newNodeWith(t, func(c *weftbpf.BpfWeftConfig) { short(c); c.Hz = testHz; c.PendMax = 2 })
+		n.service(f, proto, n.a)
+		call := func(port uint16) func() uint32 {
+			return func() uint32 {
+				v, _, _, _ := n.sends(n.a, f, n.a.at(f, port), vip.at(f, 80), proto, message(f, proto, port, 80, false))
+				return v
+			}
+		}
+		const most = 17 // the share, and one that the count is too low
+		for port := range uint16(most) {
+			n.passes(actRedirect, call(4000+port))
+		}
+		for range 2 { // also after they were counted anew
+			n.dropped(natFull, egress, call(5000))
+			n.keys("of the pod's flows", f, 2*most)
+			n.natGC()
+		}
+		for port := range uint16(most) {
+			n.ages(f, natFwd, n.a.at(f, 4000+port), vip.at(f, 80), proto, 5000)
+			n.ages(f, natBack, n.a.at(f, 8080), n.a.at(f, 4000+port), proto, 5000)
+		}
+		n.natGC()
+		n.passes(actRedirect, call(5000))
+		n.keys("afterwards", f, 2)
+		v, from, _, _ := n.sends(n.a, f, n.a.at(f, 8080), vip.at(f, 5000), proto, message(f, proto, 8080, 5000, true))
+		if v != actRedirect || from != vip.at(f, 80) {
+			t.Errorf("an answer has verdict %d and comes from %s", v, from)
+		}
+	})
+}
