@@ -17,7 +17,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
 
-		if (weft_unlikely(p.called)) /* now that the flow event has named the service */
+		/* Not before the event about it, which names the service. */
+		if (weft_unlikely(p.called && p.strange))
 			weft_svc_refused(&p);
 		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
 	}

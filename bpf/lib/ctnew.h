@@ -220,6 +220,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	struct weft_names names;
 	int reason;
 
+	p->strange = !known;
 	if (fresh) {
 		reply = false;
 		weft_ct_begin(p, &e->ct);

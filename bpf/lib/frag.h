@@ -47,3 +47,15 @@ __noinline int weft_frag_keep(struct weft_pkt *p)
 	bpf_map_update_elem(&weft_frag, &key, &row, BPF_ANY);
 	return 0;
 }
+
+/* A datagram that goes on untouched must not be taken for an older one of its number. */
+__noinline int weft_frag_forget(struct weft_pkt *p)
+{
+	struct weft_frag_key key;
+
+	if (!p)
+		return 0;
+	weft_frag_fill(p, &key);
+	bpf_map_delete_elem(&weft_frag, &key);
+	return 0;
+}

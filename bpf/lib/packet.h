@@ -151,6 +151,7 @@ struct weft_pkt {
 	__u8 quiet : 1;   /* a drop that is counted but not reported */
 	__u8 called : 1;  /* to a service, and translated */
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
+	__u8 strange : 1; /* conntrack did not know its flow */
 };
 
 /* Reads from wherever the bytes are; slower than direct access. */

@@ -193,19 +193,14 @@ static __always_inline int weft_svc_self(struct __sk_buff *ctx, struct weft_pkt 
 }
 
 /*
- * To be called for a packet to a service that was refused. If conntrack does not
- * know the flow, nothing bounds or ends its keys, so they go at once.
+ * To be called for a packet to a service that was refused and of whose flow conntrack
+ * knows nothing: then nothing bounds or ends its keys, so they go at once.
  */
 __noinline int weft_svc_refused(struct weft_pkt *p)
 {
 	union weft_nat_key key;
-	union weft_ct_key ct;
-	bool answered;
 
 	if (!p)
-		return 0;
-	weft_ct_fill(&ct, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	if (weft_ct_any(&ct, p->family, &answered))
 		return 0;
 	if (p->family == 4) {
 		weft_nat_fill(&key, 4, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport,

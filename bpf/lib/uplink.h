@@ -219,7 +219,11 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 	if (p->frag == WEFT_FRAG_LATER && weft_frag_find(p))
 		return WEFT_PASSED;
 	n = weft_nat_of(p, family, WEFT_NAT_IN);
-	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_PASSED;
+	if (n)
+		return weft_uplink_write(ctx, p, n, family);
+	if (p->frag == WEFT_FRAG_FIRST)
+		weft_frag_forget(p);
+	return WEFT_PASSED;
 }
 
 /* Gives WEFT_PASSED, WEFT_AS_IS or the reason to drop the packet. */

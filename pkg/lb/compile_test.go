@@ -211,3 +211,34 @@ func TestNumbersOfOneAddressOutliveTheAgent(t *testing.T) {
 		slices.Reverse(first.Backends)
 	}
 }
+
+// A backend that leaves one service and stays in another is gone for the callers of
+// the first: those with affinity, and sockets, ask for its number.
+func TestABackendLeavesOneOfItsServices(t *testing.T) {
+	other := webService()
+	other.Name, other.ClusterIPs = "other", []netip.Addr{netip.MustParseAddr("10.96.0.2")}
+	pod, rest := up("10.0.0.1"), up("10.0.0.2")
+	pod.Pod = model.PodKey{Namespace: "demo", Name: "one"}
+	in := Inputs{Services: []model.Service{webService(), other}, Slices: []model.EndpointSlice{webSlice("a", pod), webSlice("b", pod)}}
+	in.Slices[1].Service.Name = "other"
+	var c Compiler
+	before := c.Compile(in)
+	number := func(o Output, service string) uint32 {
+		for _, s := range o.Services {
+			if s.Name == service {
+				return s.Frontends[0].Backends[0].ID
+			}
+		}
+		t.Fatalf("no service %s", service)
+		return 0
+	}
+	gone, stays := number(before, "web"), number(before, "other")
+	in.Slices[0] = webSlice("a", rest)
+	after := c.Compile(in)
+	if number(after, "other") != stays {
+		t.Error("the service that keeps the backend has another number for it")
+	}
+	if slices.ContainsFunc(after.Backends, func(b model.BackendRow) bool { return b.ID == gone }) {
+		t.Error("the number by which the other service knew it is still there")
+	}
+}

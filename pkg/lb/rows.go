@@ -25,7 +25,7 @@ func (c *Compiler) number(services []Service) {
 	each(func(s Service, f *Frontend) {
 		ports = append(ports, portKey(s, *f))
 		for _, b := range f.Backends {
-			targets = append(targets, targetKey(*f, b))
+			targets = append(targets, targetKey(s, *f, b))
 		}
 	})
 	c.services.update(ports)
@@ -33,7 +33,7 @@ func (c *Compiler) number(services []Service) {
 	each(func(s Service, f *Frontend) {
 		f.Number = c.services.of(portKey(s, *f))
 		for i, b := range f.Backends {
-			f.Backends[i].ID = c.backends.of(targetKey(*f, b))
+			f.Backends[i].ID = c.backends.of(targetKey(s, *f, b))
 		}
 	})
 }
@@ -43,9 +43,11 @@ func portKey(s Service, f Frontend) string {
 	return fmt.Sprintf("%s/%d/%d/%t", s.ServiceKey, f.Protocol, f.Port, f.Addr.Is4())
 }
 
-// targetKey names a backend: an address that passes to another pod is another one.
-func targetKey(f Frontend, b Backend) string {
-	return placeOf(f.Protocol, b.Addr) + " " + b.Pod.String()
+// targetKey names a backend of a service: an address that passes to another pod is
+// another one, and so is the same pod behind another service. Who was sent to it by
+// a service that it has left must not find it alive by the other.
+func targetKey(s Service, f Frontend, b Backend) string {
+	return placeOf(f.Protocol, b.Addr) + " " + b.Pod.String() + " " + s.ServiceKey.String()
 }
 
 // placeOf is the part of a backend's name that the kernel holds.
@@ -93,8 +95,8 @@ func (o *Output) addRows() {
 func balanced(protocol uint8) bool { return protocol == model.ProtoTCP || protocol == model.ProtoUDP }
 
 // addTargets adds every backend that a slice names, ready or not: only the
-// sockets of those that none names any more are ended. One that several services
-// share is what the best of them says.
+// sockets of those that none names any more are ended. One that several ports of a
+// service share is what the best of them says.
 func addTargets(targets map[uint32]model.BackendRow, f Frontend) {
 	for _, b := range f.Backends {
 		row := model.BackendRow{ID: b.ID, Addr: b.Addr.Addr(), Port: b.Addr.Port(), Protocol: f.Protocol,

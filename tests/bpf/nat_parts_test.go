@@ -104,6 +104,28 @@ func TestFragmentsWithoutTheirFirst(t *testing.T) {
 	}
 }
 
+// A remote that answers pods and the host numbers its datagrams for both: the host
+// gets the whole of its own, also where a pod's had the number before.
+func TestFragmentsForTheHostAfterAPods(t *testing.T) {
+	for _, f := range families {
+		n := newUplink(t, nil)
+		n.translated(f, n.a, protoUDP, 4000, 80)
+		body := make([]byte, 64)
+		for _, cut := range [][2]int{{0, 24}, {24, 48}} {
+			_, out := n.comes(n.wire(f, piece(f, n.far, n.self, protoUDP, 9, udp(80, 4000, body...), cut[0], cut[1])))
+			if _, dst := ends(f, out); dst != string(n.a.ip[f].AsSlice()) {
+				t.Fatalf("IPv%d: the pod's piece from %d goes to %x", f, cut[0], dst)
+			}
+		}
+		for _, cut := range [][2]int{{0, 24}, {24, 48}} {
+			frame := n.wire(f, piece(f, n.far, n.self, protoUDP, 9, udp(80, 5000, body...), cut[0], cut[1]))
+			if v, out := n.comes(frame); v != asIs || !bytes.Equal(out, frame) {
+				t.Errorf("IPv%d: verdict %d, the host's piece from %d is turned", f, v, cut[0])
+			}
+		}
+	}
+}
+
 // A packet that the host's stack cuts on its way out: the pieces' first is seen at
 // the uplink only.
 func TestFragmentsMadeByTheHost(t *testing.T) {
