@@ -33,7 +33,7 @@ type Config struct {
 	RunDir string `json:"runDir"`
 	// Mount point of the BPF file system; what is pinned is in `weft` below it.
 	BPFFS string `json:"bpffs"`
-	// Folder on cgroup2 of the processes that reach services; empty: all of the host, at the mount point of cgroup2.
+	// Folder on cgroup2 of the processes that reach services; empty: all of the host, at the mount point of cgroup2. Pods reach them in any case.
 	Cgroup string `json:"cgroup" default:"the cgroup2 mount"`
 	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two.
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`

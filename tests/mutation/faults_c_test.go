@@ -125,6 +125,8 @@ func kernelFaults() []fault {
 			"ip->ttl--;", "", kernelTests, "TestLocalDelivery"},
 		{"packets larger than the receiver's device takes", "bpf/lib/deliver.h",
 			"if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))", "if (p->ttl <= 1)", kernelTests, "TestWhatTheStackMustAnswer|TestSegmentsFit"},
+		{"a reset in answer to data of a later fragment", "bpf/lib/reject.h",
+			"p->frag == WEFT_FRAG_LATER || (p->tcp & TCP_RST)", "(p->tcp & TCP_RST)", kernelTests, "TestLaterFragmentIsNotAnsweredWithAReset"},
 		{"unanswered flows live as long as answered ones", "bpf/lib/gc.h",
 			"else if (!answered)", "else if (false)", kernelTests, "TestTimeouts"},
 		{"a drop's rule under the other direction", "bpf/lib/flow.h",

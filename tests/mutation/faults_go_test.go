@@ -103,5 +103,11 @@ func agentFaults() []fault {
 			"if !there && l.ports {", "if l.ports {", "./pkg/api/v1alpha1", "TestConversion"},
 		{"new connections to backends that are going away", "pkg/lb/compile.go",
 			"b.Ready && !b.Terminating:", "b.Ready || b.Terminating:", "./pkg/lb", "TestBackendsByStateAndFamily"},
+		{"services and backends at addresses that each host has", "pkg/convert/meta.go",
+			"a.IsUnspecified() || a.IsLoopback()", "a.IsUnspecified()", "./pkg/manifest", "TestMessages"},
+		{"the service of a call that nobody serves is not named", "pkg/flow/enrich.go",
+			"e.Reason == model.ReasonNoBackend", "false", "./pkg/flow", "TestEnrichNamesTheServiceThatNobodyServes"},
+		{"a named device that is missing is passed over", "agent/nodenet/uplinks.go",
+			"if !slices.ContainsFunc(s.links, func", "if slices.ContainsFunc(s.links, func", "./agent/nodenet", "TestFaultsOfDevicesAreTold"},
 	}
 }
