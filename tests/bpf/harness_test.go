@@ -76,12 +76,14 @@ type node struct {
 // load gives the collection in a size for tests.
 func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects {
 	t.Helper()
-	return loadSized(t, change, func(spec *ebpf.CollectionSpec) {
-		for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
-			spec.Maps[m].MaxEntries = 4096
-		}
-		spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
-	})
+	return loadSized(t, change, smallTables)
+}
+
+func smallTables(spec *ebpf.CollectionSpec) {
+	for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
+		spec.Maps[m].MaxEntries = 4096
+	}
+	spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
 }
 
 func loadSized(t testing.TB, change func(*weftbpf.BpfWeftConfig), size func(*ebpf.CollectionSpec)) *weftbpf.BpfObjects {
