@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu need-linux need-go need-root
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu proxies need-linux need-go need-root
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -42,10 +42,10 @@ test-long: need-linux need-root build qemu tools clang ## the full numbers, rand
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun -long -limit 3h ./...
 
-bench: need-linux need-root build ## measure, into build/bench.jsonl
+bench: need-linux need-root build proxies ## measure, into build/bench.jsonl (15 minutes at most)
 	$(call say,bench: measuring)
 	@go test -p 1 -run '^$$' -bench . ./pkg/... ./agent/... >build/bench.txt || { cat build/bench.txt; exit 1; }
-	@go test -p 1 -run '^$$' -bench . -benchtime 1x ./tests/... >>build/bench.txt || { cat build/bench.txt; exit 1; }
+	@go test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 14m ./tests/... >>build/bench.txt || { cat build/bench.txt; exit 1; }
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
 
@@ -86,6 +86,15 @@ qemu: need-linux
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 			apt-get install -y -qq --no-install-recommends qemu-system-x86 >/dev/null 2>build/apt.log \
 			|| { tail -n 3 build/apt.log >&2; echo "weft: qemu-system-x86 cannot be installed here" >&2; exit 1; }; \
+	fi
+
+# Only what benchmarks compare with; without them there are just fewer rows.
+proxies: need-linux
+	@mkdir -p build; if command -v iptables-nft >/dev/null && command -v nft >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && echo "== proxies: installing iptables and nftables, to compare with" \
+		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends iptables nftables >/dev/null 2>build/apt.log; then :; \
+	else echo "== proxies: no iptables or nft here, and they cannot be installed: services are not compared with their rules"; \
 	fi
 
 install: need-linux need-root build ## Weft on this host: binaries, CNI plugin, systemd unit, configuration

@@ -2,11 +2,14 @@
 
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // goals is every figure that has a goal or is compared with another one.
 func goals() []goal {
-	return append(packetGoals(), []goal{}...)
+	return slices.Concat(packetGoals(), trafficGoals(), changeGoals(), memoryGoals(), exportGoals())
 }
 
 func packetGoals() (out []goal) {
@@ -26,4 +29,58 @@ func packetGoals() (out []goal) {
 		within(350, "Masquerade/udp/"+v, "in", "out")
 	}
 	return out
+}
+
+func trafficGoals() (out []goal) {
+	for _, g := range []struct {
+		figure, unit string
+		bound        bound
+	}{
+		{"request_p50", "us", ratioAtMost(0.88)},
+		{"connect_request_p50", "us", ratioAtMost(0.95)},
+		{"stream", "Gbit/s", ratioAtLeast(1)},
+	} {
+		group := "tests/speed/PodToPod/" + g.figure
+		out = append(out, goal{group + "/weft", g.unit, group + "/kernel_routing", g.bound})
+	}
+	for _, count := range []int{1, 1_000, 10_000} {
+		group := fmt.Sprintf("tests/speed/ClusterIP/%d_services", count)
+		out = append(out, goal{group + "/weft/service", "us", group + "/weft/own_address", ratioAtMost(1.05)})
+		for _, tool := range []string{"iptables-nft", "nft"} {
+			out = append(out, goal{group + "/" + tool + "/service", "us", group + "/own_address", bound{}})
+		}
+	}
+	return out
+}
+
+func changeGoals() []goal {
+	return []goal{
+		{"tests/speed/ServiceSync/cold", "s", "", valueAtMost(3)},
+		{"tests/speed/ServiceSync/one_endpoint_rows", "rows", "", valueAtMost(25)},
+		{"tests/speed/ServiceSync/one_endpoint_p99", "ms", "", valueAtMost(20)},
+		{"tests/speed/AddPod/p50", "ms", "", valueAtMost(5)},
+		{"tests/speed/AddPod/programs_loaded", "programs", "", valueAtMost(0)},
+		{"tests/speed/PolicyScale/new_policy_p99", "ms", "", valueAtMost(50)},
+		{"tests/speed/PolicyScale/new_identity_p99", "ms", "", valueAtMost(20)},
+	}
+}
+
+func memoryGoals() []goal {
+	const group = "tests/speed/Memory/"
+	return []goal{
+		{group + "2_pods/agent_rss", "MB", "", valueAtMost(60)},
+		{group + "500_pods/agent_rss", "MB", "", valueAtMost(90)},
+		{group + "10000_identities/agent_rss", "MB", "", valueAtMost(150)},
+		{group + "2_pods/maps", "MB", "", valueAtMost(64)},
+		{group + "500_pods/maps", "MB", group + "2_pods/maps", bound{}},
+		{group + "10000_identities/policy_maps", "MB", group + "10000_identities/policy_maps_one_each", ratioAtMost(0.1)},
+	}
+}
+
+func exportGoals() []goal {
+	return []goal{
+		{"tests/speed/FlowExport/export-on", "connections/s", "tests/speed/FlowExport/export-off", ratioAtLeast(0.97)},
+		{"tests/speed/FlowDrain/rate", "events/s", "", valueAtLeast(100_000)},
+		{"tests/speed/FlowDrain/lost_uncounted", "events", "", valueAtMost(0)},
+	}
 }

@@ -22,18 +22,25 @@ const (
 )
 
 // BenchmarkNewFlow is a first packet, decided by policy, entered and reported: to
-// someone elsewhere (one policy), to another pod of the node (two), the same
-// without the event, and when an older flow makes room and is reported, too. The
-// answer is what moves a flow among the answered ones.
+// someone elsewhere (one policy), to another pod of the node (two), and when an
+// older flow makes room and is reported, too. The same without the event, without
+// policies, and with tables so small that the CPU's caches hold them, tells where
+// the time goes. The answer is what moves a flow among the answered ones.
 func BenchmarkNewFlow(b *testing.B) {
 	for _, f := range families {
 		b.Run(fmt.Sprintf("v%d", f), func(b *testing.B) {
-			loud, quiet, flooded := newFlowNode(b, true), newFlowNode(b, false), newFlowNode(b, true)
+			full := func(*ebpf.CollectionSpec) {}
+			loud, quiet, flooded := newFlowNode(b, true, full), newFlowNode(b, false, full), newFlowNode(b, true, full)
 			world, pod, silent := loud.opening(f, loud.far), loud.opening(f, loud.b), quiet.opening(f, quiet.b)
 			flood := flooded.opening(f, flooded.far)
+			open := benchNode(b, withRing(b, true))
+			free := open.opening(f, open.b)
+			tight := newFlowNode(b, true, smallTables)
+			small := tight.opening(f, tight.b)
 			reportAll(b, []rounds.Side{
 				{Name: "to_world", Measure: world.first}, {Name: "to_pod", Measure: pod.first},
-				{Name: "to_pod_no_event", Measure: silent.first}, {Name: "to_world_pushing_out", Measure: flood.unanswered},
+				{Name: "to_pod_no_event", Measure: silent.first}, {Name: "to_pod_no_policy", Measure: free.first},
+				{Name: "to_pod_small_tables", Measure: small.first}, {Name: "to_world_pushing_out", Measure: flood.unanswered},
 				{Name: "answer_of_world", Measure: world.second}, {Name: "answer_of_pod", Measure: pod.second},
 				floor(world.syn, world.empty),
 			})
@@ -43,20 +50,26 @@ func BenchmarkNewFlow(b *testing.B) {
 
 // newFlowNode is a node whose pods a and b have policies, and a ring of default
 // size.
-func newFlowNode(b *testing.B, events bool) *node {
+func newFlowNode(b *testing.B, events bool, size func(*ebpf.CollectionSpec)) *node {
 	b.Helper()
-	spec := inside(b, "weft_pend")
-	n := benchNode(b, func(c *weftbpf.BpfWeftConfig) {
-		c.PendMax = spec.MaxEntries
-		if !events {
-			c.FlowEvents = 0
-		}
-	})
+	n := newNodeOn(b, loadSized(b, withRing(b, events), size))
 	n.policy(n.a, entry{peer: n.b.identity, proto: protoTCP, port: 80, bits: 16, action: allow},
 		entry{peer: uint32(weftbpf.BpfWeftReservedWEFT_ID_WORLD_IPV4), proto: protoTCP, port: 80, bits: 16, action: allow},
 		entry{peer: uint32(weftbpf.BpfWeftReservedWEFT_ID_WORLD_IPV6), proto: protoTCP, port: 80, bits: 16, action: allow})
 	n.policy(n.b, entry{dir: ingress, peer: n.a.identity, action: allow})
 	return n
+}
+
+// withRing configures a ring of default size, and whether there are events.
+func withRing(b *testing.B, events bool) func(*weftbpf.BpfWeftConfig) {
+	b.Helper()
+	spec := inside(b, "weft_pend")
+	return func(c *weftbpf.BpfWeftConfig) {
+		c.PendMax = spec.MaxEntries
+		if !events {
+			c.FlowEvents = 0
+		}
+	}
 }
 
 // opening is pod a's first packets to someone, from one port after the other, and

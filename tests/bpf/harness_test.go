@@ -80,13 +80,17 @@ func load(t testing.TB, change func(*weftbpf.BpfWeftConfig)) *weftbpf.BpfObjects
 	if objs := loaded.take(t, cfg); objs != nil {
 		return objs
 	}
+	smallTables(spec)
+	objs := loadSpec(t, spec)
+	t.Cleanup(func() { loaded.give(cfg, objs) })
+	return objs
+}
+
+func smallTables(spec *ebpf.CollectionSpec) {
 	for _, m := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6"} {
 		spec.Maps[m].MaxEntries = 4096
 	}
 	spec.Maps["weft_nat4"].MaxEntries, spec.Maps["weft_nat6"].MaxEntries = natEntries, natEntries
-	objs := loadSpec(t, spec)
-	t.Cleanup(func() { loaded.give(cfg, objs) })
-	return objs
 }
 
 // loadSized gives the collection in a size of the caller's.

@@ -33,10 +33,15 @@ type machine struct {
 
 func openDatapath(tb testing.TB) *datapath.Datapath {
 	tb.Helper()
-	dp, err := datapath.Open(datapath.Config{BPFFS: pinRoot, FlowEvents: true, Log: slog.New(slog.DiscardHandler)})
+	return openDatapathAt(tb, pinRoot, true)
+}
+
+func openDatapathAt(tb testing.TB, root string, events bool) *datapath.Datapath {
+	tb.Helper()
+	dp, err := datapath.Open(datapath.Config{BPFFS: root, FlowEvents: events, Log: slog.New(slog.DiscardHandler)})
 	ok(tb, err)
 	tb.Cleanup(func() {
-		if err := errors.Join(dp.Close(), datapath.Cleanup(pinRoot)); err != nil {
+		if err := errors.Join(dp.Close(), datapath.Cleanup(root)); err != nil {
 			tb.Error(err)
 		}
 	})

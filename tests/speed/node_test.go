@@ -4,6 +4,7 @@ package speed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -51,7 +52,7 @@ func startNode(tb testing.TB) *node {
 		if tb.Failed() {
 			tb.Logf("agent's log:\n%s", n.agent.Log())
 		}
-		if err := n.agent.Stop(); err != nil {
+		if err := n.agent.Kill(); err != nil { // what it leaves is taken away below
 			tb.Error(err)
 		}
 		if out, err := exec.Command(filepath.Join(bin, "weft-agent"), "cleanup", "--config", config).CombinedOutput(); err != nil {
@@ -104,27 +105,33 @@ func indented(lines []string) string {
 	return b.String()
 }
 
-// attach calls the CNI plugin for pods that are declared, four at a time.
+// attach calls the CNI plugin for pods that are declared.
 func (n *node) attach(pods ...string) []*sandbox.Pod {
 	n.Helper()
-	out, errs := make([]*sandbox.Pod, len(pods)), make([]error, len(pods))
+	out := make([]*sandbox.Pod, len(pods))
+	n.each(len(pods), func(i int) (err error) {
+		out[i], err = n.runtime.AddPod(context.Background(), namespace, pods[i])
+		return err
+	})
+	n.Cleanup(func() {
+		n.each(len(out), func(i int) error { return n.runtime.DelPod(context.Background(), out[i]) })
+	})
+	return out
+}
+
+// each does something for 0 to count-1, four at a time.
+func (n *node) each(count int, do func(i int) error) {
+	n.Helper()
+	errs := make([]error, count)
 	room := make(chan struct{}, 4)
 	var wg sync.WaitGroup
-	for i, pod := range pods {
+	for i := range count {
 		room <- struct{}{}
 		wg.Go(func() {
-			out[i], errs[i] = n.runtime.AddPod(context.Background(), namespace, pod)
+			errs[i] = do(i)
 			<-room
 		})
 	}
 	wg.Wait()
-	for i, err := range errs {
-		ok(n, err)
-		n.Cleanup(func() {
-			if err := n.runtime.DelPod(context.Background(), out[i]); err != nil {
-				n.Error(err)
-			}
-		})
-	}
-	return out
+	ok(n, errors.Join(errs...))
 }

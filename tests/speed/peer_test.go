@@ -42,6 +42,7 @@ const (
 	kindSink    = "sink"    // server: takes all
 	kindRequest = "request" // client: a byte and its answer on a kept connection
 	kindConnect = "connect" // client: a new connection, a byte and its answer
+	kindRate    = "rate"    // client: as many of these as there can be
 	kindStream  = "stream"  // client: as many bytes as the server takes
 )
 
@@ -54,11 +55,15 @@ type order struct {
 	For  time.Duration // measured; a tenth more before that is not
 }
 
-// outcome is what a client has seen: nanoseconds at the median, or bytes a second.
+// outcome is what a client has seen: nanoseconds at the median, or bytes or
+// connections a second.
 type outcome struct {
 	Figure float64
 	Count  int
 }
+
+// fresh tells whether each request has a connection of its own.
+func (o order) fresh() bool { return o.Kind != kindRequest }
 
 func runPeer(text string) error {
 	var o order
@@ -169,14 +174,14 @@ func converse(o order) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	if o.Kind == kindConnect {
+	if o.fresh() {
 		_ = unix.Close(kept) // the server speaks with one at a time
 	}
 	var took []float64
 	for start := time.Now(); time.Since(start) < o.For+o.For/10; {
 		begin := time.Now()
 		fd := kept
-		if o.Kind == kindConnect {
+		if o.fresh() {
 			if fd, err = dial(o.At); err != nil {
 				return outcome{}, err
 			}
@@ -187,9 +192,12 @@ func converse(o order) (outcome, error) {
 		if end := time.Now(); end.Sub(start) > o.For/10 {
 			took = append(took, float64(end.Sub(begin).Nanoseconds()))
 		}
-		if o.Kind == kindConnect {
+		if o.fresh() {
 			_ = unix.Close(fd)
 		}
+	}
+	if o.Kind == kindRate {
+		return outcome{Figure: float64(len(took)) / o.For.Seconds(), Count: len(took)}, nil
 	}
 	return outcome{Figure: rounds.Quantile(took, 0.5), Count: len(took)}, nil
 }

@@ -57,14 +57,20 @@ func plainAddrs(i byte) (v4, v6 netip.Addr) {
 	return netip.AddrFrom4([4]byte{10, 245, 0, i}), netip.AddrFrom16([16]byte{0xfd, 0, 0, 0x10, 0x02, 0x45, 15: i})
 }
 
+// plainSpec is the wire of the pod with that number.
+func plainSpec(i byte) podnet.Spec {
+	spec := podnet.Spec{IfName: "eth0", HostIfName: name("weft0000000", i), MTU: 1500,
+		MAC: model.MAC{2, 0, 0, 0, 1, i}, HostMAC: model.MAC{2, 0, 0, 0, 2, i}}
+	spec.IPv4, spec.IPv6 = plainAddrs(i)
+	return spec
+}
+
 func (p *plainHost) pod(tb testing.TB, i byte) *sandbox.NS {
 	tb.Helper()
 	ns, err := sandbox.NewNS(name(p.host.Name, "-", i))
 	ok(tb, err)
 	tb.Cleanup(func() { _ = ns.Close() })
-	spec := podnet.Spec{IfName: "eth0", HostIfName: name("weft0000000", i), MTU: 1500,
-		MAC: model.MAC{2, 0, 0, 0, 1, i}, HostMAC: model.MAC{2, 0, 0, 0, 2, i}}
-	spec.IPv4, spec.IPv6 = plainAddrs(i)
+	spec := plainSpec(i)
 	ok(tb, p.host.Do(func() error {
 		if _, err := podnet.Create(ns.Path, spec); err != nil {
 			return err

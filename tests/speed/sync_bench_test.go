@@ -16,7 +16,7 @@ import (
 const (
 	syncServices = 10_000
 	syncBackends = 10
-	syncChanges  = 200
+	syncChanges  = 100
 )
 
 func syncSource() (s state.Source) {
