@@ -217,7 +217,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
 	bool fresh = !known || weft_ct_fresh(p, ct, against);
 	__u32 gen = weft_gen_get();
-	struct weft_names names;
+	struct weft_names names = {};
 	int reason;
 
 	p->strange = !known;

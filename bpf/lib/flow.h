@@ -94,10 +94,10 @@ static __noinline int weft_event_ct(const union weft_ct_key *key, const struct w
 }
 
 static __always_inline void weft_flow_of_drop(struct __sk_buff *ctx, struct weft_flow *e,
-					      const struct weft_pkt *p, __u8 reason)
+					      struct weft_pkt *p, __u8 reason)
 {
 	bool sent = p->hook == WEFT_EGRESS;
-	struct weft_names names;
+	struct weft_names names = {};
 
 	weft_memset(e, 0, sizeof(*e));
 	e->time = bpf_ktime_get_ns();

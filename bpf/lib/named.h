@@ -53,13 +53,17 @@ static __always_inline struct weft_nat *weft_called_by(const struct weft_pkt *p)
 	return weft_nat_find(&key, 6);
 }
 
-/* Names the service that a packet was sent by, as far as is known. */
-static __noinline int weft_name(struct __sk_buff *ctx, const struct weft_pkt *p,
-				struct weft_names *names)
+/*
+ * Names the service that a packet was sent by, as far as is known. Global, so that
+ * the verifier looks at it once and not on each of its callers' ways.
+ */
+__noinline int weft_name(struct __sk_buff *ctx, struct weft_pkt *p, struct weft_names *names)
 {
 	struct weft_pair *pair;
 	struct weft_nat *n;
 
+	if (!p || !names)
+		return 0;
 	names->service = names->backend = 0;
 	if (weft_unlikely(p->called)) {
 		n = weft_called_by(p);
