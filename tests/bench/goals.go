@@ -41,7 +41,8 @@ func trafficGoals() (out []goal) {
 		{"stream", "Gbit/s", ratioAtLeast(1)},
 	} {
 		group := "tests/speed/PodToPod/" + g.figure
-		out = append(out, goal{group + "/weft", g.unit, group + "/kernel_routing", g.bound})
+		out = append(out, goal{group + "/weft", g.unit, group + "/kernel_routing", g.bound},
+			goal{group + "/shortcut", g.unit, group + "/kernel_routing", bound{}})
 	}
 	for _, count := range []int{1, 1_000, 10_000} {
 		group := fmt.Sprintf("tests/speed/ClusterIP/%d_services", count)

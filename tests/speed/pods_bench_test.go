@@ -6,6 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+
 	"github.com/weftmesh/weft/tests/rounds"
 )
 
@@ -35,12 +39,36 @@ func (n *node) weftPair() *pair {
 	return &pair{client: pods[0].NS, server: pods[1].NS, server4: pods[1].IPv4, server6: pods[1].IPv6, group: n.group}
 }
 
+// shortcut attaches programs that do nothing but hand every packet over to the
+// other pod: less than that nobody can do.
+func (p *plainHost) shortcut(tb testing.TB) {
+	tb.Helper()
+	for i := range byte(2) {
+		ok(tb, p.host.Do(func() error {
+			from, to := ifindex(tb, plainSpec(1+i).HostIfName), ifindex(tb, plainSpec(2-i).HostIfName)
+			prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "Dual BSD/GPL", Instructions: asm.Instructions{
+				asm.Mov.Imm(asm.R1, int32(to)), asm.Mov.Imm(asm.R2, 0), asm.FnRedirectPeer.Call(), asm.Return()}})
+			if err != nil {
+				return err
+			}
+			defer prog.Close()
+			l, err := link.AttachTCX(link.TCXOptions{Interface: int(from), Program: prog, Attach: ebpf.AttachTCXIngress})
+			if err == nil {
+				tb.Cleanup(func() { _ = l.Close() })
+			}
+			return err
+		}))
+	}
+}
+
 // BenchmarkPodToPod is requests, new connections and a stream between two pods of
-// one host, by Weft and by the kernel's own routing, in turn.
+// one host, by Weft, by the kernel's own routing and by the shortcut, in turn.
 func BenchmarkPodToPod(b *testing.B) {
-	weft, plain := startNode(b).weftPair(), &newPlainHost(b, "plain").pair
-	weft.serve(b)
-	plain.serve(b)
+	weft, plain, short := startNode(b).weftPair(), newPlainHost(b, "plain"), newPlainHost(b, "shortcut")
+	short.shortcut(b)
+	for _, p := range []*pair{weft, &plain.pair, &short.pair} {
+		p.serve(b)
+	}
 	for _, kind := range []struct {
 		kind, name, unit string
 		port             uint16
@@ -56,8 +84,8 @@ func BenchmarkPodToPod(b *testing.B) {
 			}}
 		}
 		b.Run(kind.name, func(b *testing.B) {
-			medians := rounds.Medians(b, trafficRounds, []rounds.Side{side("weft", weft), side("kernel_routing", plain)})
-			for _, label := range []string{"weft", "kernel_routing"} {
+			medians := rounds.Medians(b, trafficRounds, []rounds.Side{side("weft", weft), side("kernel_routing", &plain.pair), side("shortcut", &short.pair)})
+			for _, label := range []string{"weft", "kernel_routing", "shortcut"} {
 				rounds.Report(b, label, medians[label]*kind.scale, kind.unit)
 			}
 		})
