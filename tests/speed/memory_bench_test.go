@@ -102,8 +102,10 @@ func (n *node) reportMemory(b *testing.B) {
 	n.Helper()
 	n.status(true)
 	least := 0.0
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
 	for range 10 { // a collection of garbage may just be due
-		time.Sleep(500 * time.Millisecond)
+		<-tick.C
 		if now := n.rss(); least == 0 || now < least {
 			least = now
 		}
