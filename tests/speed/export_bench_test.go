@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	exportRounds = 25
+	exportRounds = 41
 	exportFlows  = 60_000 // more than the buffer holds
 )
 
