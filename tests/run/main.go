@@ -27,7 +27,7 @@ import (
 func main() {
 	long := flag.Bool("long", false, "full numbers and a random seed")
 	seed := flag.Uint64("seed", 0, "seed of random choices; 0: 1, or with -long a random one")
-	limit := flag.Duration("limit", 10*time.Minute, "longest time for everything")
+	limit := flag.Duration("limit", 20*time.Minute, "longest time for everything; ten minutes is the aim")
 	fuzz := flag.Duration("fuzz", time.Minute, "with -long, time for each fuzz target; 0: its seeds only")
 	flag.Parse()
 	if *seed == 0 {
