@@ -94,13 +94,12 @@ func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []e
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
 		before := s.slots.possible(service)
-		if len(before) == 0 {
-			before = [][]uint32{nil} // no slots
-		}
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
 		if err := s.slots.done(service, withEnd(table, have), err, now); err != nil {
 			errs = append(errs, err)
-			s.slots.unsure[service] = append(s.slots.unsure[service], before...)
+			if len(before) == 0 { // there may be no slots, still
+				s.slots.unsure[service] = append(s.slots.unsure[service], nil)
+			}
 			continue
 		}
 		s.doubtEnd(service, table, before)
@@ -135,8 +134,11 @@ func (s *services) certain(service uint32) int {
 	n := len(have)
 	for _, table := range s.slots.unsure[service] {
 		n = min(n, len(table))
-		for n > 0 && !slices.Equal(table[:n], have[:n]) {
-			n--
+		for i := range n {
+			if table[i] != have[i] {
+				n = i
+				break
+			}
 		}
 	}
 	return n

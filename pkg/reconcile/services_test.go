@@ -120,3 +120,24 @@ func TestSlotsThatFailedNameBoth(t *testing.T) {
 		}
 	}
 }
+
+// A table that goes on failing is one doubt, however often it is tried.
+func TestDoubtDoesNotGrowWithTheAttempts(t *testing.T) {
+	for _, held := range [][]uint32{nil, {1, 1}} {
+		log := scribe{fails: "slots [2 3]"}
+		s := newServices(&log)
+		s.adopt(model.ServiceRows{Slots: map[uint32][]uint32{7: held}})
+		if held == nil {
+			s.adopt(model.ServiceRows{})
+		}
+		want := Wanted{Slots: map[uint32][]uint32{7: {2, 3}}, Backends: map[uint32]model.BackendRow{2: {ID: 2}, 3: {ID: 3}}}
+		now := time.Now()
+		for range 40 {
+			s.pass(want, now)
+			now = now.Add(time.Hour)
+		}
+		if tried := slices.Index(log.lines, log.fails); tried < 0 || len(s.slots.possible(7)) > 3 {
+			t.Errorf("from slots %d, after 40 attempts %d tables are possible", held, len(s.slots.possible(7)))
+		}
+	}
+}
