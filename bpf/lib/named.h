@@ -45,11 +45,10 @@ static __always_inline struct weft_nat *weft_called_by(const struct weft_pkt *p)
 	union weft_nat_key key;
 
 	if (p->family == 4) {
-		weft_nat_fill(&key, 4, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport,
-			      p->proto);
+		weft_nat_answer_key(&key, p, 4);
 		return weft_nat_find(&key, 4);
 	}
-	weft_nat_fill(&key, 6, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	weft_nat_answer_key(&key, p, 6);
 	return weft_nat_find(&key, 6);
 }
 

@@ -59,6 +59,13 @@ static __always_inline struct weft_nat *weft_nat_find(const union weft_nat_key *
 	return bpf_map_lookup_elem(&weft_nat6, &key->v6);
 }
 
+/* The key of what answers a translated packet to a service. */
+static __always_inline void weft_nat_answer_key(union weft_nat_key *key, const struct weft_pkt *p,
+						const __u8 family)
+{
+	weft_nat_fill(key, family, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport, p->proto);
+}
+
 /* The translation of the packet in hand at a place of that kind, or NULL. */
 static __always_inline struct weft_nat *weft_nat_of(const struct weft_pkt *p, const __u8 family,
 						    __u8 kind)

@@ -203,11 +203,10 @@ __noinline int weft_svc_refused(struct weft_pkt *p)
 	if (!p)
 		return 0;
 	if (p->family == 4) {
-		weft_nat_fill(&key, 4, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport,
-			      p->proto);
+		weft_nat_answer_key(&key, p, 4);
 		return weft_nat_leave(&key, 4);
 	}
-	weft_nat_fill(&key, 6, WEFT_NAT_BACK, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	weft_nat_answer_key(&key, p, 6);
 	return weft_nat_leave(&key, 6);
 }
 

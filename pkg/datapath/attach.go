@@ -50,6 +50,9 @@ type attacher interface {
 // chooser gives the program to follow the one in use; 0: there is none.
 type chooser func(s side, inUse ebpf.ProgramID) (*ebpf.Program, error)
 
+// ownProgram chooses the side's own program.
+func ownProgram(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil }
+
 // newAttacher settles the mode.
 func newAttacher(mode AttachMode, p pins, progs *weftbpf.BpfPrograms, log *slog.Logger) (attacher, error) {
 	if mode != AttachClsact {

@@ -78,7 +78,7 @@ func (c *clsactAttacher) attach(at place, ifindex uint32, _ string) error {
 	if err := netlink.QdiscAdd(clsactQdisc(int(ifindex))); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("adding a clsact qdisc: %w", err)
 	}
-	return c.put(at, int(ifindex), func(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil })
+	return c.put(at, int(ifindex), ownProgram)
 }
 
 // put makes or replaces the filters of a device.

@@ -52,8 +52,7 @@ func (d *Datapath) putInUse(cfg Config, adopted *adoption) error {
 }
 
 func (d *Datapath) replacePrograms() error {
-	final := func(s side, _ ebpf.ProgramID) (*ebpf.Program, error) { return s.prog, nil }
-	if err := d.attacher.replace(final); err != nil {
+	if err := d.attacher.replace(ownProgram); err != nil {
 		return err
 	}
 	if err := d.attacher.takeOver(); err != nil {
