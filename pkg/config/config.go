@@ -53,6 +53,8 @@ type Config struct {
 	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
+	// The CNI plugin.
+	CNI CNI `json:"cni"`
 }
 
 // IdentityLabels configures the filter of package identity.
@@ -103,6 +105,16 @@ type Flows struct {
 	AliveInterval Duration `json:"aliveInterval"`
 }
 
+// CNI configures how the container runtime comes to call Weft.
+type CNI struct {
+	// Whether the agent installs the CNI plugin and its configuration, and restores them when others change or remove them. In Kubernetes it does; on a plain host `make install` has done so.
+	Install bool `json:"install"`
+	// Folder from which the container runtime takes CNI plugins.
+	BinDir string `json:"binDir"`
+	// Folder from which the container runtime takes its CNI configuration.
+	ConfDir string `json:"confDir"`
+}
+
 // Default is the configuration without a file, on a host of this name.
 func Default(hostname string) Config {
 	return Config{
@@ -123,5 +135,6 @@ func Default(hostname string) Config {
 		},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
+		CNI:        CNI{BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},
 	}
 }

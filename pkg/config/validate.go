@@ -80,6 +80,8 @@ func (c *Config) validate() []strictyaml.Error {
 	k.masquerade(c.Masquerade)
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
+	k.path("cni.binDir", c.CNI.BinDir)
+	k.path("cni.confDir", c.CNI.ConfDir)
 	return k.faults
 }
 
