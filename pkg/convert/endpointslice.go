@@ -56,7 +56,7 @@ func endpointPort(at *field.Path, in *discoveryv1.EndpointPort) (model.EndpointP
 	if in.Port == nil {
 		return out, append(errs, field.Required(at.Child("port"), "write the port's number"))
 	}
-	out.Port, e = port(at.Child("port"), *in.Port)
+	out.Port, e = Port(at.Child("port"), *in.Port)
 	return out, append(errs, e...)
 }
 
@@ -91,7 +91,7 @@ func backend(at *field.Path, in *discoveryv1.Endpoint, want discoveryv1.AddressT
 	// All addresses of an endpoint are interchangeable by definition; the first
 	// one is used.
 	path := at.Child("addresses").Index(0)
-	a, errs := host(path, in.Addresses[0])
+	a, errs := HostAddr(path, in.Addresses[0])
 	if out.Addr = a; len(errs) == 0 && a.Is4() != (want == discoveryv1.AddressTypeIPv4) {
 		errs = append(errs, field.Invalid(path, in.Addresses[0], "must be an address of the slice's addressType"))
 	}

@@ -31,7 +31,7 @@ func Meta(m *metav1.ObjectMeta, namespaced bool) field.ErrorList {
 	if m.Name == "" {
 		errs = append(errs, field.Required(at.Child("name"), "give the object a name"))
 	} else {
-		errs = append(errs, invalid(at.Child("name"), m.Name, validation.IsDNS1123Subdomain(m.Name))...)
+		errs = append(errs, Invalid(at.Child("name"), m.Name, validation.IsDNS1123Subdomain(m.Name))...)
 	}
 	switch {
 	case !namespaced && m.Namespace != "":
@@ -40,7 +40,7 @@ func Meta(m *metav1.ObjectMeta, namespaced bool) field.ErrorList {
 	case namespaced && m.Namespace == "":
 		m.Namespace = DefaultNamespace
 	case namespaced:
-		errs = append(errs, invalid(at.Child("namespace"), m.Namespace, validation.IsDNS1123Label(m.Namespace))...)
+		errs = append(errs, Invalid(at.Child("namespace"), m.Namespace, validation.IsDNS1123Label(m.Namespace))...)
 	}
 	return append(errs, checkLabels(at.Child("labels"), m.Labels)...)
 }
@@ -48,13 +48,14 @@ func Meta(m *metav1.ObjectMeta, namespaced bool) field.ErrorList {
 func checkLabels(at *field.Path, labels map[string]string) field.ErrorList {
 	var errs field.ErrorList
 	for _, k := range sortedKeys(labels) {
-		errs = append(errs, invalid(at.Key(k), k, validation.IsQualifiedName(k))...)
-		errs = append(errs, invalid(at.Key(k), labels[k], validation.IsValidLabelValue(labels[k]))...)
+		errs = append(errs, Invalid(at.Key(k), k, validation.IsQualifiedName(k))...)
+		errs = append(errs, Invalid(at.Key(k), labels[k], validation.IsValidLabelValue(labels[k]))...)
 	}
 	return errs
 }
 
-func invalid(at *field.Path, value string, msgs []string) field.ErrorList {
+// Invalid is the fault of a value for which a check has messages; none: no fault.
+func Invalid(at *field.Path, value string, msgs []string) field.ErrorList {
 	if len(msgs) == 0 {
 		return nil
 	}
@@ -88,7 +89,7 @@ func Protocol(at *field.Path, p corev1.Protocol) (uint8, field.ErrorList) {
 		[]corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP})}
 }
 
-func port(at *field.Path, n int32) (uint16, field.ErrorList) {
+func Port(at *field.Path, n int32) (uint16, field.ErrorList) {
 	if n < 1 || n > 65535 {
 		return 0, field.ErrorList{field.Invalid(at, n, "must be a port from 1 to 65535")}
 	}
@@ -103,10 +104,10 @@ func addr(at *field.Path, s string) (netip.Addr, field.ErrorList) {
 	return a.Unmap(), nil
 }
 
-// host is an address of one host that others can reach. A service or backend with
-// another one would take over calls that are not its own, or lead callers to what
+// HostAddr reads the address of one host that others can reach. A service or backend
+// with another one would take over calls that are not its own, or lead callers to what
 // each of them has for itself.
-func host(at *field.Path, s string) (netip.Addr, field.ErrorList) {
+func HostAddr(at *field.Path, s string) (netip.Addr, field.ErrorList) {
 	a, errs := addr(at, s)
 	if len(errs) == 0 && (a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() ||
 		a == netip.AddrFrom4([4]byte{255, 255, 255, 255})) {
@@ -120,7 +121,7 @@ func addrs(at *field.Path, in []string) ([]netip.Addr, field.ErrorList) {
 	var out []netip.Addr
 	var errs field.ErrorList
 	for i, s := range in {
-		a, e := host(at.Index(i), s)
+		a, e := HostAddr(at.Index(i), s)
 		if errs = append(errs, e...); len(e) > 0 {
 			continue
 		}

@@ -62,7 +62,7 @@ func clusterIPs(at *field.Path, spec *corev1.ServiceSpec) ([]netip.Addr, field.E
 		if spec.ClusterIP == corev1.ClusterIPNone {
 			return nil, nil
 		}
-		a, errs := host(at.Child("clusterIP"), spec.ClusterIP)
+		a, errs := HostAddr(at.Child("clusterIP"), spec.ClusterIP)
 		return []netip.Addr{a}, errs
 	case spec.ClusterIP != "" && spec.ClusterIP != in[0]:
 		return nil, field.ErrorList{field.Invalid(path.Index(0), in[0], "must equal clusterIP; remove one of the two")}
@@ -153,23 +153,23 @@ func servicePort(at *field.Path, in *corev1.ServicePort) (model.ServicePort, fie
 	out := model.ServicePort{Name: in.Name}
 	var errs, e field.ErrorList
 	out.Protocol, errs = Protocol(at.Child("protocol"), in.Protocol)
-	out.Port, e = port(at.Child("port"), in.Port)
+	out.Port, e = Port(at.Child("port"), in.Port)
 	errs = append(errs, e...)
 	if in.Name != "" {
-		errs = append(errs, invalid(at.Child("name"), in.Name, validation.IsDNS1123Label(in.Name))...)
+		errs = append(errs, Invalid(at.Child("name"), in.Name, validation.IsDNS1123Label(in.Name))...)
 	}
 	switch target := in.TargetPort; {
 	case target.Type == intstr.String && target.StrVal != "":
 		out.TargetName = target.StrVal
-		errs = append(errs, invalid(at.Child("targetPort"), out.TargetName, validation.IsValidPortName(out.TargetName))...)
+		errs = append(errs, Invalid(at.Child("targetPort"), out.TargetName, validation.IsValidPortName(out.TargetName))...)
 	case target.Type == intstr.Int && target.IntVal != 0:
-		out.TargetPort, e = port(at.Child("targetPort"), target.IntVal)
+		out.TargetPort, e = Port(at.Child("targetPort"), target.IntVal)
 		errs = append(errs, e...)
 	default:
 		out.TargetPort = out.Port
 	}
 	if in.NodePort != 0 {
-		out.NodePort, e = port(at.Child("nodePort"), in.NodePort)
+		out.NodePort, e = Port(at.Child("nodePort"), in.NodePort)
 		errs = append(errs, e...)
 	}
 	return out, errs

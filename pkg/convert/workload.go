@@ -23,7 +23,7 @@ func Pod(in *corev1.Pod) (model.Pod, field.ErrorList) {
 	ports, portErrs := podPorts(&in.Spec)
 	errs = append(errs, portErrs...)
 	account := cmp.Or(in.Spec.ServiceAccountName, in.Spec.DeprecatedServiceAccount, DefaultServiceAccount)
-	errs = append(errs, invalid(field.NewPath("spec", "serviceAccountName"), account,
+	errs = append(errs, Invalid(field.NewPath("spec", "serviceAccountName"), account,
 		validation.IsDNS1123Subdomain(account))...)
 	return model.Pod{
 		PodKey:         model.PodKey{Namespace: in.Namespace, Name: in.Name},
@@ -33,6 +33,7 @@ func Pod(in *corev1.Pod) (model.Pod, field.ErrorList) {
 		Ports:          ports,
 		HostNetwork:    in.Spec.HostNetwork,
 		NodeName:       in.Spec.NodeName,
+		Workload:       workload(&in.ObjectMeta),
 	}, errs
 }
 
@@ -68,12 +69,12 @@ func containerPorts(at *field.Path, c *corev1.Container) ([]model.NamedPort, fie
 		here := at.Child("ports").Index(i)
 		proto, e := Protocol(here.Child("protocol"), p.Protocol)
 		errs = append(errs, e...)
-		number, e := port(here.Child("containerPort"), p.ContainerPort)
+		number, e := Port(here.Child("containerPort"), p.ContainerPort)
 		errs = append(errs, e...)
 		if p.Name == "" {
 			continue
 		}
-		errs = append(errs, invalid(here.Child("name"), p.Name, validation.IsValidPortName(p.Name))...)
+		errs = append(errs, Invalid(here.Child("name"), p.Name, validation.IsValidPortName(p.Name))...)
 		out = append(out, model.NamedPort{Name: p.Name, Protocol: proto, Port: number})
 	}
 	return out, errs
@@ -84,7 +85,7 @@ func containerPorts(at *field.Path, c *corev1.Container) ([]model.NamedPort, fie
 func Namespace(in *corev1.Namespace) (model.Namespace, field.ErrorList) {
 	errs := Meta(&in.ObjectMeta, false)
 	at := field.NewPath("metadata")
-	errs = append(errs, invalid(at.Child("name"), in.Name, validation.IsDNS1123Label(in.Name))...)
+	errs = append(errs, Invalid(at.Child("name"), in.Name, validation.IsDNS1123Label(in.Name))...)
 	if got, ok := in.Labels[corev1.LabelMetadataName]; ok && got != in.Name {
 		errs = append(errs, field.Invalid(at.Child("labels").Key(corev1.LabelMetadataName), got,
 			"must be the namespace's name; remove the label, it is added by itself"))

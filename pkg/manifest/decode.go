@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/weftmesh/weft/pkg/convert"
 	"github.com/weftmesh/weft/pkg/strictyaml"
 )
 
@@ -142,16 +143,8 @@ func problems(file string, errs []strictyaml.Error) []Problem {
 func place(doc *strictyaml.Document, errs field.ErrorList) []strictyaml.Error {
 	var out []strictyaml.Error
 	for _, e := range errs {
-		out = append(out, strictyaml.Error{Line: doc.LineOf(e.Field), Field: e.Field, Message: message(e)})
+		out = append(out, strictyaml.Error{Line: doc.LineOf(e.Field), Field: e.Field, Message: convert.Message(e)})
 	}
 	slices.SortStableFunc(out, func(a, b strictyaml.Error) int { return cmp.Compare(a.Line, b.Line) })
 	return out
-}
-
-func message(e *field.Error) string {
-	if e.Type == faultOfPolicy {
-		return e.Detail
-	}
-	body := e.ErrorBody()
-	return strings.ToLower(body[:1]) + body[1:]
 }

@@ -26,9 +26,9 @@ func kinds() []kind {
 		{"v1", "Namespace", of(convert.Namespace, namespaceObject)},
 		{"v1", "Service", of(convert.Service, serviceObject)},
 		{"discovery.k8s.io/v1", "EndpointSlice", of(convert.EndpointSlice, sliceObject)},
-		{"networking.k8s.io/v1", "NetworkPolicy", of(networkPolicy, policyObject)},
-		{weftVersion, "WeftNetworkPolicy", of(weftNetworkPolicy, policyObject)},
-		{weftVersion, "WeftClusterNetworkPolicy", of(weftClusterNetworkPolicy, policyObject)},
+		{"networking.k8s.io/v1", "NetworkPolicy", of(convert.NetworkPolicy, policyObject)},
+		{weftVersion, "WeftNetworkPolicy", of(convert.WeftNetworkPolicy, policyObject)},
+		{weftVersion, "WeftClusterNetworkPolicy", of(convert.WeftClusterNetworkPolicy, policyObject)},
 	}
 }
 
@@ -64,4 +64,16 @@ func serviceObject(v model.Service, source string) Object {
 func sliceObject(v model.EndpointSlice, source string) Object {
 	v.Source = source
 	return Object{Key: Key{Namespace: v.Namespace, Name: v.Name}, Value: v}
+}
+
+// policyObject is one object: some kinds hold several policies in one, and one
+// that is faulty none.
+func policyObject(v []model.Policy, source string) Object {
+	if len(v) == 0 {
+		return Object{}
+	}
+	for i := range v {
+		v[i].Source = source
+	}
+	return Object{Key: Key{Namespace: v[0].Key.Namespace, Name: v[0].Key.Name}, Value: v}
 }

@@ -29,8 +29,24 @@ type Pod struct {
 	Ports          []NamedPort // sorted by name, protocol
 	HostNetwork    bool
 	NodeName       string
-	Source         string // file or API object it came from
-	Orphan         bool   // gone from its source, but still attached
+	Workload       Workload // what it belongs to
+	Source         string   // file or API object it came from
+	Orphan         bool     // gone from its source, but still attached
+}
+
+// Workload is the object that a pod belongs to, such as its Deployment; the zero
+// value: none.
+type Workload struct {
+	Kind string
+	Name string
+}
+
+// String is kind/name.
+func (w Workload) String() string {
+	if w == (Workload{}) {
+		return ""
+	}
+	return w.Kind + "/" + w.Name
 }
 
 // Namespace carries the labels that namespace selectors match.

@@ -39,10 +39,9 @@ func (t *Tables) DeleteEndpoint(id uint32) (model.Revision, error) {
 		if err != nil || !had {
 			return false, err
 		}
-		for pod := range t.pods.All(txn) {
-			if pod.PodKey == old.Pod && pod.Orphan && !t.attached(txn, pod.PodKey) {
-				_, _, err = t.pods.Delete(txn, pod)
-			}
+		pod, _, known := t.pods.Get(txn, primary(podKey).QueryFromObject(model.Pod{PodKey: old.Pod}))
+		if known && pod.Orphan && !t.attached(txn, old.Pod) {
+			_, _, err = t.pods.Delete(txn, pod)
 		}
 		return true, err
 	})
@@ -58,4 +57,12 @@ func (t *Tables) attached(txn statedb.ReadTxn, pod model.PodKey) bool {
 		}
 	}
 	return false
+}
+
+func (t *Tables) attachedPods(txn statedb.ReadTxn) map[model.PodKey]bool {
+	out := make(map[model.PodKey]bool, t.endpoints.NumObjects(txn))
+	for e := range t.endpoints.All(txn) {
+		out[e.Pod] = true
+	}
+	return out
 }

@@ -21,8 +21,7 @@ type Source struct {
 // that is gone from the source but still attached stays, marked as an orphan,
 // until its attachment goes: a workload that still runs keeps its identity.
 func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
-	tables := []statedb.TableMeta{t.pods, t.namespaces, t.services, t.slices, t.policies, t.endpoints}
-	return t.edit(tables, func(txn statedb.WriteTxn) (bool, error) {
+	return t.edit(t.sourceTables(), func(txn statedb.WriteTxn) (bool, error) {
 		var changes []bool
 		note := func(changed bool, err error) error {
 			changes = append(changes, changed)
@@ -55,14 +54,20 @@ func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
 	})
 }
 
+// sourceTables are those that a source fills, and what they depend on.
+func (t *Tables) sourceTables() []statedb.TableMeta {
+	return []statedb.TableMeta{t.pods, t.namespaces, t.services, t.slices, t.policies, t.endpoints}
+}
+
 func (t *Tables) replacePods(txn statedb.WriteTxn, want []model.Pod) (bool, error) {
 	wanted := make(map[model.PodKey]bool, len(want))
 	for _, p := range want {
 		wanted[p.PodKey] = true
 	}
+	attached := t.attachedPods(txn)
 	all := want
 	for pod := range t.pods.All(txn) {
-		if wanted[pod.PodKey] || !t.attached(txn, pod.PodKey) {
+		if wanted[pod.PodKey] || !attached[pod.PodKey] {
 			continue
 		}
 		pod.Orphan = true

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package manifest
+package convert
 
 import (
 	"strings"
@@ -11,49 +11,42 @@ import (
 
 	"github.com/weftmesh/weft/pkg/api/netpol"
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
-	"github.com/weftmesh/weft/pkg/convert"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// policies is one object: some kinds hold several policies in one.
-type policies struct {
-	key  Key
-	list []model.Policy
-}
-
-func policyObject(v policies, source string) Object {
-	for i := range v.list {
-		v.list[i].Source = source
-	}
-	return Object{Key: v.key, Value: v.list}
-}
-
-func networkPolicy(in *networkingv1.NetworkPolicy) (policies, field.ErrorList) {
+// NetworkPolicy converts a policy of Kubernetes. Here and below, one object may be
+// several policies, and none where something is wrong.
+func NetworkPolicy(in *networkingv1.NetworkPolicy) ([]model.Policy, field.ErrorList) {
 	return policy(&in.ObjectMeta, true, func() ([]model.Policy, error) {
 		p, err := netpol.FromNetworkPolicy(in)
 		return []model.Policy{p}, err
 	})
 }
 
-func weftNetworkPolicy(in *v1alpha1.WeftNetworkPolicy) (policies, field.ErrorList) {
+// WeftNetworkPolicy converts a policy of a namespace.
+func WeftNetworkPolicy(in *v1alpha1.WeftNetworkPolicy) ([]model.Policy, field.ErrorList) {
 	return policy(&in.ObjectMeta, true, func() ([]model.Policy, error) {
 		return v1alpha1.FromWeftNetworkPolicy(in)
 	})
 }
 
-func weftClusterNetworkPolicy(in *v1alpha1.WeftClusterNetworkPolicy) (policies, field.ErrorList) {
+// WeftClusterNetworkPolicy converts a policy of the whole cluster.
+func WeftClusterNetworkPolicy(in *v1alpha1.WeftClusterNetworkPolicy) ([]model.Policy, field.ErrorList) {
 	return policy(&in.ObjectMeta, false, func() ([]model.Policy, error) {
 		return v1alpha1.FromWeftClusterNetworkPolicy(in)
 	})
 }
 
-func policy(m *metav1.ObjectMeta, namespaced bool, conv func() ([]model.Policy, error)) (policies, field.ErrorList) {
-	errs := convert.Meta(m, namespaced)
+func policy(m *metav1.ObjectMeta, namespaced bool, conv func() ([]model.Policy, error)) ([]model.Policy, field.ErrorList) {
+	errs := Meta(m, namespaced)
 	list, err := conv()
 	if err != nil {
 		errs = append(errs, policyFaults(err)...)
 	}
-	return policies{key: Key{Namespace: m.Namespace, Name: m.Name}, list: list}, errs
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return list, nil
 }
 
 // policyFaults takes apart what a policy's conversion says: a line for each
@@ -76,3 +69,12 @@ func policyFaults(err error) field.ErrorList {
 
 // faultOfPolicy marks faults whose Detail is the whole message.
 const faultOfPolicy field.ErrorType = "policy"
+
+// Message is what a fault says, without its field.
+func Message(e *field.Error) string {
+	if e.Type == faultOfPolicy {
+		return e.Detail
+	}
+	body := e.ErrorBody()
+	return strings.ToLower(body[:1]) + body[1:]
+}
