@@ -28,7 +28,7 @@ func cleanup(cfg config.Config) error {
 	}
 	err = errors.Join(
 		datapath.Cleanup(pinDir(cfg)),
-		install.Remove(install.Config{}),
+		install.Remove(cniFiles(cfg)),
 		nodenet.Cleanup(nodenet.CleanupConfig{StateDir: cfg.StateDir, Files: files}),
 	)
 	os.Remove(cfg.RunDir) //nolint:errcheck // not ours if it holds more, or is a mount point

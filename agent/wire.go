@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/agent/endpointstore"
 	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/agent/nodenet"
+	"github.com/weftmesh/weft/daemonset/cni/install"
 	"github.com/weftmesh/weft/operator/allocator"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/config"
@@ -48,6 +49,7 @@ type agent struct {
 	addrs    *nodenet.Addresses
 	uplinks  *nodenet.Uplinks
 	cni      *cniserver.Server
+	cniFiles *install.Keeper // nil: others install them
 	pods     *workloadLoop
 	dp       *datapath.Datapath
 	gone     *goneLoop
@@ -166,6 +168,11 @@ func (a *agent) buildCNI() error {
 		Realizer: realizer{tables: a.tables, realized: a.engine.Realized()},
 		Devices:  nodenet.Devices{}, Ready: ready(a.tables), Log: log, MTU: mtu,
 	})
+	if a.cfg.CNI.Install {
+		a.cniFiles = install.NewKeeper(install.KeeperConfig{
+			Config: cniFiles(a.cfg), Ready: a.engine.Realized().WaitFirst, Log: log,
+		})
+	}
 	return nil
 }
 
@@ -232,6 +239,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"conntrack":     a.collectGarbage,
 		"sockets":       a.gone.Run,
 		"endpoints":     a.cni.Run,
+		"CNI files":     a.keepCNIFiles,
 		"workloads":     a.pods.Run,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
 		"cni.sock": func(ctx context.Context) error {
@@ -261,11 +269,15 @@ func (a *agent) api() *api.Server {
 	for _, p := range a.cfg.PodCIDRs {
 		podRanges = append(podRanges, p.String())
 	}
+	components := []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status, a.uplinkStatus}
+	if a.cniFiles != nil {
+		components = append(components, a.cniFilesStatus)
+	}
 	return api.New(api.Config{
 		Version: weft.Version(), Node: a.cfg.NodeName, Source: "manifest",
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
-		Components: []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status, a.uplinkStatus},
+		Components: components,
 	})
 }

@@ -57,6 +57,8 @@ type Config struct {
 	Kubernetes Kubernetes `json:"kubernetes"`
 	// The operator of a cluster.
 	Operator Operator `json:"operator"`
+	// The CNI plugin.
+	CNI CNI `json:"cni"`
 }
 
 // Kubernetes configures the access to the API server.
@@ -123,6 +125,16 @@ type Flows struct {
 	AliveInterval Duration `json:"aliveInterval"`
 }
 
+// CNI configures how the container runtime comes to call Weft.
+type CNI struct {
+	// Whether the agent installs the CNI plugin and its configuration, and restores them when others change or remove them. In Kubernetes it does; on a plain host `make install` has done so.
+	Install bool `json:"install"`
+	// Folder from which the container runtime takes CNI plugins.
+	BinDir string `json:"binDir"`
+	// Folder from which the container runtime takes its CNI configuration.
+	ConfDir string `json:"confDir"`
+}
+
 // Default is the configuration without a file, on a host of this name.
 func Default(hostname string) Config {
 	return Config{
@@ -144,5 +156,6 @@ func Default(hostname string) Config {
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
 		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},
+		CNI:        CNI{BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},
 	}
 }

@@ -43,6 +43,7 @@ identityLabels: {include: [app], exclude: []}
 conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTimeout: 5s, otherTimeout: 2m, unansweredTimeout: 7s}
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
+cni: {install: true, binDir: /o, confDir: /e}
 `), "host")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,7 @@ flows: {bufferSize: 100, aliveInterval: 9s}
 			UnansweredTimeout: Duration(7 * time.Second)},
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
+		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -95,6 +97,7 @@ func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 		{"masquerade:\n  devices: [eth0/1]", `c.yaml:2: masquerade.devices[0]: "eth0/1" is not the name of a network device; ip link lists them`},
 		{"masquerade:\n  firstPort: 80", "c.yaml:2: masquerade.firstPort: must be from 1024 to 65535, got 80"},
 		{"masquerade:\n  firstPort: 5000\n  lastPort: 4999", "c.yaml:3: masquerade.lastPort: must be from 5000 to 65535, got 4999"},
+		{"cni: {confDir: etc/cni/net.d}", `c.yaml:1: cni.confDir: "etc/cni/net.d" is not an absolute path; begin it with /`},
 		{"flows: {bufferSize: 1}\nmtu: 1", "c.yaml:2: mtu: must be 0 or from 1280 to 65535, got 1\nc.yaml:1: flows.bufferSize: must be from 64 to 4194304, got 1"},
 		{"mtu: 0\n---\nmtu: 0", "c.yaml:3: a second document"},
 		{"a: [", "c.yaml:1: not valid YAML: "},

@@ -85,6 +85,8 @@ func (c *Config) validate() []strictyaml.Error {
 	}
 	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
 	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
+	k.path("cni.binDir", c.CNI.BinDir)
+	k.path("cni.confDir", c.CNI.ConfDir)
 	return k.faults
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package install puts the CNI plugin and its configuration where container
-// runtimes look for them, and takes them away.
+// runtimes look for them, keeps them there, and takes them away.
 package install
 
 import (
@@ -18,14 +18,22 @@ import (
 const (
 	DefaultBinDir  = "/opt/cni/bin"
 	DefaultConfDir = "/etc/cni/net.d"
+	// DefaultBinary is where the agent's image has the plugin.
+	DefaultBinary = "/opt/weft/weft-cni"
 
-	BinaryName   = "weft-cni"
-	ConfListName = "10-weft.conflist"
+	BinaryName = "weft-cni"
+	// ConfListName sorts before what others install: a runtime takes the first.
+	ConfListName = "05-weft.conflist"
+	// formerConfListName is what version 0.1.0 installed.
+	formerConfListName = "10-weft.conflist"
+
+	pluginMode   = 0o755
+	confListMode = 0o644
 )
 
 // Config says what is put where; empty fields have the defaults.
 type Config struct {
-	Binary   string // the weft-cni to install; needed by Install only
+	Binary   string // the weft-cni to install
 	BinDir   string
 	ConfDir  string
 	Socket   string // of the agent; written only if it is not the default
@@ -37,7 +45,7 @@ func (c Config) withDefaults() Config {
 		field *string
 		value string
 	}{
-		{&c.BinDir, DefaultBinDir}, {&c.ConfDir, DefaultConfDir},
+		{&c.Binary, DefaultBinary}, {&c.BinDir, DefaultBinDir}, {&c.ConfDir, DefaultConfDir},
 		{&c.Socket, attachment.DefaultSocket}, {&c.StateDir, attachment.DefaultStateDir},
 	} {
 		if *d.field == "" {
@@ -47,38 +55,58 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Files are the paths that Install writes.
-func (c Config) Files() []string {
-	c = c.withDefaults()
-	return []string{filepath.Join(c.ConfDir, ConfListName), filepath.Join(c.BinDir, BinaryName)}
-}
+func (c Config) plugin() string   { return filepath.Join(c.BinDir, BinaryName) }
+func (c Config) confList() string { return filepath.Join(c.ConfDir, ConfListName) }
 
 // Install writes the plugin, then the configuration that names it, each so that a
 // runtime sees the old file or the new one.
 func Install(c Config) error {
 	c = c.withDefaults()
+	if err := installPlugin(c); err != nil {
+		return err
+	}
+	return installConfList(c)
+}
+
+func installPlugin(c Config) error {
 	binary, err := os.ReadFile(c.Binary)
 	if err != nil {
 		return fmt.Errorf("reading the CNI plugin: %w", err)
 	}
-	conf, err := ConfList(c)
-	if err != nil {
-		return err
-	}
-	if err := attachment.WriteFile(filepath.Join(c.BinDir, BinaryName), binary, 0o755); err != nil {
+	if err := attachment.WriteFile(c.plugin(), binary, pluginMode); err != nil {
 		return fmt.Errorf("installing the CNI plugin: %w", err)
-	}
-	if err := attachment.WriteFile(filepath.Join(c.ConfDir, ConfListName), conf, 0o644); err != nil {
-		return fmt.Errorf("installing the CNI configuration: %w", err)
 	}
 	return nil
 }
 
-// Remove removes what Install wrote, the configuration first; what is not there is
-// no error.
+func installConfList(c Config) error {
+	conf, err := ConfList(c)
+	if err != nil {
+		return err
+	}
+	if err := attachment.WriteFile(c.confList(), conf, confListMode); err != nil {
+		return fmt.Errorf("installing the CNI configuration: %w", err)
+	}
+	if err := attachment.RemoveFile(filepath.Join(c.ConfDir, formerConfListName)); err != nil {
+		return fmt.Errorf("removing the CNI configuration of an earlier version: %w", err)
+	}
+	return nil
+}
+
+// Remove removes what Install wrote, the configuration first, and what an Install
+// that was killed may have left; what is not there is no error.
 func Remove(c Config) error {
+	c = c.withDefaults()
+	doomed := []string{c.confList(), filepath.Join(c.ConfDir, formerConfListName), c.plugin()}
+	for _, f := range doomed {
+		unfinished, err := filepath.Glob(filepath.Join(filepath.Dir(f), "."+filepath.Base(f)+".*"))
+		if err != nil {
+			return fmt.Errorf("looking for unfinished files: %w", err)
+		}
+		doomed = append(doomed, unfinished...)
+	}
 	var errs []error
-	for _, f := range c.Files() {
+	for _, f := range doomed {
 		errs = append(errs, attachment.RemoveFile(f))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -87,8 +115,8 @@ func Remove(c Config) error {
 	return nil
 }
 
-// confList is the content of 10-weft.conflist.
-type confList struct {
+// confListFile is the content of the configuration.
+type confListFile struct {
 	CNIVersion string `json:"cniVersion"`
 	// CNIVersions lets a runtime that knows the field take the newest version that
 	// it speaks; an older runtime reads cniVersion.
@@ -113,7 +141,7 @@ func ConfList(c Config) ([]byte, error) {
 	if c.StateDir != attachment.DefaultStateDir {
 		p.StateDir = c.StateDir
 	}
-	data, err := json.MarshalIndent(confList{
+	data, err := json.MarshalIndent(confListFile{
 		CNIVersion: "1.0.0", CNIVersions: []string{"0.4.0", "1.0.0", "1.1.0"},
 		Name: "weft", Plugins: []pluginConf{p},
 	}, "", "  ")

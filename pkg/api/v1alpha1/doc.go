@@ -13,4 +13,4 @@
 // +groupName=weftmesh.io
 package v1alpha1
 
-//go:generate ../../../build/tools/controller-gen object:headerFile=boilerplate.txt crd:generateEmbeddedObjectMeta=false paths=. output:crd:artifacts:config=../../../daemonset/chart/crds
+//go:generate ../../../build/tools/controller-gen object:headerFile=boilerplate.txt crd:generateEmbeddedObjectMeta=false paths=. output:crd:artifacts:config=../../../daemonset/chart/crd

@@ -96,7 +96,7 @@ func TestEmptyListsAreRefused(t *testing.T) {
 // The schema refuses the same fields, so that the API server never prunes one.
 func TestSchemaRefusesTheSameFields(t *testing.T) {
 	for _, file := range []string{"weftnetworkpolicies", "weftclusternetworkpolicies"} {
-		crd, err := os.ReadFile("../../../daemonset/chart/crds/weftmesh.io_" + file + ".yaml")
+		crd, err := os.ReadFile("../../../daemonset/chart/crd/weftmesh.io_" + file + ".yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
