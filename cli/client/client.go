@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package client reaches the agent's API on its Unix socket and says what to do
-// when it cannot.
+// Package client reaches the API of one agent and says what to do when it cannot.
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"syscall"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/pkg/agentsock"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 )
 
-// DefaultSocket is where the agent listens.
-const DefaultSocket = "/run/weft/agent.sock"
-
-// UnreachableError is an agent that does not answer on its socket.
+// UnreachableError is an agent that does not answer.
 type UnreachableError struct {
-	Socket string
+	What   string // empty: the agent
+	Where  string // the socket, or node and pod
 	Cause  error
+	Remedy string // what to do; empty: it follows from the cause
 }
 
 // Error is the fault in one line.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("the agent cannot be reached at %s: %v", e.Socket, cause(e.Cause))
+	return fmt.Sprintf("%s cannot be reached at %s: %v", cmp.Or(e.What, "the agent"), e.Where, cause(e.Cause))
 }
 
 // Unwrap gives the cause.
@@ -49,11 +48,13 @@ func cause(err error) error {
 // Advice says what to do about it.
 func (e *UnreachableError) Advice() string {
 	const where = "On a plain host: systemctl status weft-agent. " +
-		"In Kubernetes: kubectl -n weft-system get pods -l app=weft-agent -o wide."
+		"In Kubernetes: weft status --kubeconfig FILE, from anywhere."
 	const start = "Is it running? " + where
 	switch {
+	case e.Remedy != "":
+		return e.Remedy
 	case errors.Is(e.Cause, fs.ErrPermission):
-		return "The socket belongs to root: run the command as root (sudo weft ...)."
+		return "The socket belongs to root: run the command as root (sudo weft ...), or name a cluster with --kubeconfig."
 	case errors.Is(e.Cause, fs.ErrNotExist):
 		return start + "\nIf its socket lies elsewhere, name it with --socket or WEFT_SOCKET."
 	case errors.Is(e.Cause, syscall.ECONNREFUSED):
@@ -62,40 +63,70 @@ func (e *UnreachableError) Advice() string {
 	return start
 }
 
-// Client is a connection to the agent.
-type Client struct {
-	agentv1.AgentServiceClient
-	socket string
-	conn   *grpc.ClientConn
+// Agent is an agent that commands can speak to.
+type Agent struct {
+	// Node it runs on; empty for the one of this host, whose answers name it.
+	Node string
+	// Where it is reached, for messages: a socket, or node and pod.
+	Where string
+	// Dial connects; an error says why the agent cannot be reached.
+	Dial func(context.Context) (*Client, error)
 }
 
-// Dial connects to the socket; the error is an *UnreachableError.
+// Local is the agent behind a socket of this host.
+func Local(socket string) *Agent {
+	return &Agent{Where: socket, Dial: func(ctx context.Context) (*Client, error) { return Dial(ctx, socket) }}
+}
+
+// Client is a connection to an agent.
+type Client struct {
+	agentv1.AgentServiceClient
+	conn *grpc.ClientConn
+	// unreachable makes the error of a call that did not get through.
+	unreachable func(error) error
+}
+
+// New makes a client of a connection; unreachable explains a call that failed
+// because the agent, or the way to it, went away.
+func New(conn *grpc.ClientConn, unreachable func(error) error) *Client {
+	return &Client{AgentServiceClient: agentv1.NewAgentServiceClient(conn), conn: conn, unreachable: unreachable}
+}
+
+// Dial connects to a socket of this host; the error is an *UnreachableError.
 func Dial(ctx context.Context, socket string) (*Client, error) {
-	var dialer net.Dialer
-	probe, err := dialer.DialContext(ctx, "unix", socket)
+	unreachable := func(err error) error { return &UnreachableError{Where: socket, Cause: err} }
+	conn, err := agentsock.Dial(ctx, socket)
 	if err != nil {
-		return nil, &UnreachableError{Socket: socket, Cause: err}
+		return nil, unreachable(err)
 	}
-	probe.Close()
-	conn, err := grpc.NewClient("passthrough:///agent",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", socket)
-		}))
-	if err != nil {
-		return nil, &UnreachableError{Socket: socket, Cause: err}
-	}
-	return &Client{AgentServiceClient: agentv1.NewAgentServiceClient(conn), socket: socket, conn: conn}, nil
+	return New(conn, unreachable), nil
 }
 
 // Close ends the connection.
 func (c *Client) Close() { c.conn.Close() }
 
+// Ready waits until the agent is there; the error is that of Explain.
+func (c *Client) Ready(ctx context.Context) error {
+	c.conn.Connect()
+	for {
+		state := c.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure:
+			return c.unreachable(errors.New("it does not answer"))
+		}
+		if !c.conn.WaitForStateChange(ctx, state) {
+			return ctx.Err()
+		}
+	}
+}
+
 // Explain makes an *UnreachableError of a call's error when the agent went away
 // during the call.
 func (c *Client) Explain(err error) error {
 	if status.Code(err) == codes.Unavailable {
-		return &UnreachableError{Socket: c.socket, Cause: errors.New(status.Convert(err).Message())}
+		return c.unreachable(errors.New(status.Convert(err).Message()))
 	}
 	return err
 }

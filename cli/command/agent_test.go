@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -161,6 +162,9 @@ func runIn(t *testing.T, ctx context.Context, env Env, socket string, args ...st
 	if env.Stdout == nil {
 		env.Stdout = &stdout
 	}
+	if env.Stdin == nil {
+		env.Stdin = strings.NewReader("")
+	}
 	if env.Getenv == nil {
 		env.Getenv = func(string) string { return "" }
 	}
@@ -200,7 +204,7 @@ func wellStatus() *agentv1.GetStatusResponse {
 			{Name: "datapath", Health: agentv1.Health_HEALTH_OK},
 			{Name: "manifests", Health: agentv1.Health_HEALTH_DEGRADED, Message: "policy.yaml:7: spec.ingres: unknown field; the last good state stays"},
 		},
-		DesiredRevision: 13, RealizedRevision: 12, Endpoints: 5, Identities: 7, Policies: 2,
+		DesiredRevision: 13, RealizedRevision: 12, Endpoints: 5, Identities: 7, Policies: 2, Services: 3,
 		Flows:    &agentv1.FlowCounters{Seen: 1234, Lost: 1, Stored: 1000, Tracked: 40},
 		PodCidrs: []string{"10.0.0.0/24", "fd00::/64"},
 		Drops: []*agentv1.DropCounter{

@@ -20,10 +20,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/cli/client"
+	"github.com/weftmesh/weft/cli/cluster"
 )
 
 // Env is what the command line sees of the world.
 type Env struct {
+	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Getenv   func(string) string
@@ -31,6 +33,8 @@ type Env struct {
 	Now      func() time.Time
 	Location *time.Location // in which times are shown
 	Version  string
+	// OpenCluster finds a cluster; nil: by its kubeconfig.
+	OpenCluster func(cluster.Options) (*cluster.Cluster, error)
 }
 
 // Exit codes, documented in the help and in docs/CLI.md.
@@ -46,16 +50,16 @@ const (
 // exitCodes is the part of the help about them.
 const exitCodes = `Exit codes:
   0    done; also when observe --follow is ended with Ctrl-C or by its reader going away
-  1    an error, or status found the agent failing
+  1    an error, or status found an agent failing, or some agents of a cluster did not answer
   2    wrong usage: a flag, an argument or a filter
-  3    the agent cannot be reached; observe --follow that has begun waits for it instead
+  3    no agent can be reached, or no cluster; observe --follow that has begun waits for it instead
   4    no answer in time (--timeout), or status --wait gave up
   130  interrupted`
 
 // app is one run of the command line.
 type app struct {
 	env     Env
-	socket  string
+	target  target
 	timeout time.Duration
 	// started is set once flags and arguments were understood: an error before
 	// is one of usage.
@@ -92,9 +96,14 @@ func Run(ctx context.Context, env Env, args []string) int {
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "weft",
-		Short: "Show what the Weft agent of this node knows and does",
-		Long: `weft talks to the Weft agent of this node over its Unix socket and shows its
-health, endpoints, identities, policies, services and flows.
+		Short: "Show what the agents of Weft know and do",
+		Long: `weft shows the health of Weft's agents, their endpoints, identities, policies,
+services and flows.
+
+On a host with an agent it talks to that one over its Unix socket. Elsewhere, or
+with --kubeconfig, --context, --weft-namespace or --node, it finds the agents of a
+Kubernetes cluster through its kubeconfig, and talks to each as kubectl exec does:
+that needs the right to create pods/exec in Weft's namespace, and no open port.
 
 ` + exitCodes,
 		SilenceErrors:     true,
@@ -106,22 +115,21 @@ health, endpoints, identities, policies, services and flows.
 	root.SetVersionTemplate("weft {{.Version}}\n")
 	root.SetOut(a.env.Stdout)
 	root.SetErr(a.env.Stderr)
-	socket := client.DefaultSocket
-	if s := a.env.Getenv("WEFT_SOCKET"); s != "" {
-		socket = s
-	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.socket, "socket", socket, "the agent's socket (environment: WEFT_SOCKET)")
+	a.target.addFlags(flags)
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer; observe --follow has no limit")
 	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(), a.serviceCommand(),
-		a.observeCommand(), a.versionCommand())
+		a.observeCommand(), a.versionCommand(), a.dialStdioCommand())
 	return root
 }
 
 // start notes that the command line was understood.
-func (a *app) start(*cobra.Command, []string) error {
+func (a *app) start(c *cobra.Command, _ []string) error {
 	if a.timeout <= 0 {
 		return usagef("--timeout %v: want a time above zero, such as 10s", a.timeout)
+	}
+	if err := a.target.choose(c.Flags(), a.env.Getenv); err != nil {
+		return err
 	}
 	a.started = true
 	return nil
@@ -150,23 +158,6 @@ func group(use string, aliases []string, short string, children ...*cobra.Comman
 	return c
 }
 
-// call runs one request with a connection and the time limit.
-func (a *app) call(ctx context.Context, do func(context.Context, *client.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	return a.stream(ctx, do)
-}
-
-// stream is call without a time limit.
-func (a *app) stream(ctx context.Context, do func(context.Context, *client.Client) error) error {
-	c, err := client.Dial(ctx, a.socket)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.Explain(do(ctx, c))
-}
-
 func (a *app) exitCode(ctx context.Context, err error) int {
 	var unreachable *client.UnreachableError
 	var usage usageError
@@ -192,16 +183,10 @@ func readerGone(err error) bool { return errors.Is(err, syscall.EPIPE) }
 // report writes an error for people: what is wrong, then what to do.
 func (a *app) report(err error) {
 	message, advice := plain(err), ""
-	if s, ok := status.FromError(err); ok {
-		message = s.Message()
-	}
 	var unreachable *client.UnreachableError
 	switch code := a.exitCode(context.Background(), err); {
 	case code == ExitTimeout:
-		message = fmt.Sprintf("no answer from the agent at %s within %v", a.socket, a.timeout)
-		if errors.Is(err, errNotRealized) {
-			message = fmt.Sprintf("after %v not all intent is in the kernel", a.timeout)
-		}
+		message = a.late(err)
 		advice = "Give it longer with --timeout, or look at its log: journalctl -u weft-agent, or kubectl -n weft-system logs."
 	case errors.As(err, &unreachable):
 		message, advice = unreachable.Error(), unreachable.Advice()
@@ -214,10 +199,25 @@ func (a *app) report(err error) {
 	}
 }
 
+// late says what did not come in time.
+func (a *app) late(err error) string {
+	var notReady *notReadyError
+	switch {
+	case errors.As(err, &notReady):
+		return fmt.Sprintf("after %v Weft is not ready:\nweft: %v", a.timeout, notReady)
+	case errors.Is(err, errNotRealized):
+		return fmt.Sprintf("after %v not all intent is in the kernel", a.timeout)
+	}
+	return fmt.Sprintf("no answer from %s within %v", a.target.place(), a.timeout)
+}
+
 // plain leaves out of a flag's fault how the number was parsed.
 func plain(err error) string {
 	var number *strconv.NumError
 	message := err.Error()
+	if s, ok := status.FromError(err); ok {
+		message = s.Message()
+	}
 	if errors.As(err, &number) {
 		return strings.Replace(message, number.Error(), "want a number from 0", 1)
 	}

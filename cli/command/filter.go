@@ -97,8 +97,15 @@ func (a *app) completeFilter(c *cobra.Command, flag string, field filterFlag) {
 	}
 }
 
-// completePods asks the agent for its pods; a shell must not hang, so it has half
-// a second.
+// completeIn is how long a shell may hang: a cluster is further away than a socket.
+func (a *app) completeIn() time.Duration {
+	if a.target.remote {
+		return 3 * time.Second
+	}
+	return 500 * time.Millisecond
+}
+
+// completePods asks the agents for their pods.
 func (a *app) completePods(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 	return a.completeFrom(c, prefix, func(ctx context.Context, conn *client.Client) (pods []string, err error) {
 		all, err := conn.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
@@ -123,15 +130,18 @@ func (a *app) completeServices(c *cobra.Command, _ []string, prefix string) ([]s
 func (a *app) completeFrom(
 	c *cobra.Command, prefix string, ask func(context.Context, *client.Client) ([]string, error),
 ) ([]string, cobra.ShellCompDirective) {
-	ctx, cancel := context.WithTimeout(c.Context(), 500*time.Millisecond)
+	if err := a.target.choose(c.Flags(), a.env.Getenv); err != nil { // completion runs no PreRun
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), a.completeIn())
 	defer cancel()
-	var names []string
-	err := a.stream(ctx, func(ctx context.Context, conn *client.Client) (err error) {
-		names, err = ask(ctx, conn)
-		return err
-	})
+	f, err := a.fleet(ctx)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, one := range each(ctx, a, f, ask) {
+		names = append(names, one.message...)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, prefix) })
 	slices.Sort(names)

@@ -4,11 +4,9 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
@@ -39,11 +37,12 @@ func oneOf(flag, value string, allowed ...string) error {
 	return usagef("--%s %q: want one of %s", flag, value, strings.Join(allowed, ", "))
 }
 
-// listing is a command that asks once and shows the answer.
+// listing is a command that asks every agent once and shows the answers together.
 type listing[M proto.Message] struct {
 	short string
 	ask   func(context.Context, *client.Client) (M, error)
-	table func(io.Writer, M) error
+	// table shows the answers: of one agent without its node, else with nodes.
+	table func(w io.Writer, answers []answer[M], nodes bool) error
 }
 
 func (l listing[M]) command(a *app) *cobra.Command {
@@ -54,30 +53,62 @@ func (l listing[M]) command(a *app) *cobra.Command {
 			if err := oneOf("output", output, "table", "json"); err != nil {
 				return err
 			}
-			return a.call(c.Context(), func(ctx context.Context, conn *client.Client) error {
-				m, err := l.ask(ctx, conn)
-				if err != nil {
-					return err
-				}
-				if output == "json" {
-					return render.JSON(a.env.Stdout, m)
-				}
-				return l.table(a.env.Stdout, m)
-			})
+			f, err := a.fleet(c.Context())
+			if err != nil {
+				return err
+			}
+			answers := each(c.Context(), a, f, l.ask)
+			good, missed := answered(answers)
+			switch {
+			case len(good) == 0:
+				return missed
+			case output == "table":
+				err = l.table(a.env.Stdout, good, f.cluster != nil)
+			case f.cluster != nil:
+				err = render.NodesJSON(a.env.Stdout, nil, ofNodes(answers))
+			default:
+				err = render.JSON(a.env.Stdout, good[0].message)
+			}
+			if err != nil {
+				return err
+			}
+			return missed
 		},
 	}
 	outputFlag(c, &output, "table", "json")
 	return c
 }
 
+func ofNodes[M proto.Message](answers []answer[M]) []render.OfNode {
+	var out []render.OfNode
+	for _, one := range answers {
+		of := render.OfNode{Node: one.agent.Node, Err: one.err}
+		if one.err == nil {
+			of.Message = one.message
+		}
+		out = append(out, of)
+	}
+	return out
+}
+
 func (a *app) endpointCommand() *cobra.Command {
-	return group("endpoint", []string{"endpoints", "ep"}, "Show the pods attached on this node", listing[*agentv1.ListEndpointsResponse]{
-		short: "List the pods attached on this node, with identity, addresses and the state of their policy",
+	return group("endpoint", []string{"endpoints", "ep"}, "Show the pods that are attached", listing[*agentv1.ListEndpointsResponse]{
+		short: "List the pods that are attached, with identity, addresses and the state of their policy",
 		ask: func(ctx context.Context, c *client.Client) (*agentv1.ListEndpointsResponse, error) {
 			return c.ListEndpoints(ctx, &agentv1.ListEndpointsRequest{})
 		},
-		table: func(w io.Writer, m *agentv1.ListEndpointsResponse) error {
-			return render.Endpoints(w, m.GetEndpoints())
+		table: func(w io.Writer, answers []answer[*agentv1.ListEndpointsResponse], named bool) error {
+			var all []*agentv1.Endpoint
+			var nodes []string
+			for _, one := range answers {
+				for _, e := range one.message.GetEndpoints() {
+					all = append(all, e)
+					if named {
+						nodes = append(nodes, one.agent.Node)
+					}
+				}
+			}
+			return render.Endpoints(w, all, nodes)
 		},
 	}.command(a))
 }
@@ -88,27 +119,66 @@ func (a *app) identityCommand() *cobra.Command {
 		ask: func(ctx context.Context, c *client.Client) (*agentv1.ListIdentitiesResponse, error) {
 			return c.ListIdentities(ctx, &agentv1.ListIdentitiesRequest{})
 		},
-		table: func(w io.Writer, m *agentv1.ListIdentitiesResponse) error {
-			return render.Identities(w, m.GetIdentities())
+		table: func(w io.Writer, answers []answer[*agentv1.ListIdentitiesResponse], named bool) error {
+			all, nodes := merge(answers, (*agentv1.ListIdentitiesResponse).GetIdentities, merging[*agentv1.Identity]{
+				own:  func(i *agentv1.Identity) { i.Endpoints = 0 },
+				add:  func(sum, one *agentv1.Identity) { sum.Endpoints += one.GetEndpoints() },
+				less: func(x, y *agentv1.Identity) int { return int(x.GetId()) - int(y.GetId()) },
+			})
+			return render.Identities(w, all, nodeCells(nodes, named))
 		},
 	}.command(a))
 }
 
+// policyAnswer is an agent's policies, and who the numbers in them are.
+type policyAnswer struct {
+	*agentv1.ListPoliciesResponse
+	names render.Names
+}
+
 func (a *app) policyCommand() *cobra.Command {
 	var entries bool
-	var names render.Names
-	list := listing[*agentv1.ListPoliciesResponse]{
+	list := listing[policyAnswer]{
 		short: "List policies: where they come from, whom they select, why one is not applied",
-		ask: func(ctx context.Context, c *client.Client) (m *agentv1.ListPoliciesResponse, err error) {
-			if names, err = askNames(ctx, c); err != nil {
-				return nil, err
+		ask: func(ctx context.Context, c *client.Client) (m policyAnswer, err error) {
+			if m.names, err = askNames(ctx, c); err != nil {
+				return m, err
 			}
-			return c.ListPolicies(ctx, &agentv1.ListPoliciesRequest{Entries: entries})
+			m.ListPoliciesResponse, err = c.ListPolicies(ctx, &agentv1.ListPoliciesRequest{Entries: entries})
+			return m, err
 		},
-		table: func(w io.Writer, m *agentv1.ListPoliciesResponse) error { return render.Policies(w, m, names) },
+		table: policyTable,
 	}.command(a)
 	list.Flags().BoolVar(&entries, "entries", false, "also list the compiled entries of every endpoint")
 	return group("policy", []string{"policies"}, "Show policies and what they were compiled to", list)
+}
+
+func policyTable(w io.Writer, answers []answer[policyAnswer], named bool) error {
+	pods := make(map[string][]string) // of a policy, over all nodes
+	name := func(p *agentv1.Policy) string { return p.GetNamespace() + "/" + p.GetName() + " " + p.GetKind() }
+	for _, one := range answers {
+		for _, p := range one.message.GetPolicies() {
+			pods[name(p)] = append(pods[name(p)], one.message.names.Pods(p.GetEndpoints())...)
+		}
+	}
+	all, nodes := merge(answers, func(m policyAnswer) []*agentv1.Policy { return m.GetPolicies() }, merging[*agentv1.Policy]{
+		own:  func(p *agentv1.Policy) { p.Endpoints, p.Revision = nil, 0 },
+		add:  func(*agentv1.Policy, *agentv1.Policy) {},
+		less: func(x, y *agentv1.Policy) int { return strings.Compare(name(x), name(y)) },
+	})
+	var selected [][]string
+	for _, p := range all {
+		selected = append(selected, pods[name(p)])
+	}
+	if err := render.Policies(w, all, selected, nodeCells(nodes, named)); err != nil {
+		return err
+	}
+	for _, one := range answers {
+		if err := one.message.names.Entries(w, one.message.GetEndpoints(), one.agent.Node); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // askNames asks who the numbers are that policies are answered with.
@@ -122,34 +192,4 @@ func askNames(ctx context.Context, c *client.Client) (render.Names, error) {
 		return render.Names{}, err
 	}
 	return render.NewNames(endpoints.GetEndpoints(), identities.GetIdentities()), nil
-}
-
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Show the version of this command and, if it can be reached, of the agent",
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := fmt.Fprintln(a.env.Stdout, "weft      ", a.env.Version); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(a.env.Stdout, "weft-agent", a.agentVersion(c.Context()))
-			return err
-		},
-	}
-}
-
-// agentVersion waits a second at most: the agent is not what was asked for.
-func (a *app) agentVersion(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, min(a.timeout, time.Second))
-	defer cancel()
-	version := "not reached"
-	err := a.stream(ctx, func(ctx context.Context, c *client.Client) error {
-		s, err := c.GetStatus(ctx, &agentv1.GetStatusRequest{})
-		version = s.GetVersion()
-		return err
-	})
-	if err != nil {
-		return "cannot be reached at " + a.socket
-	}
-	return version
 }

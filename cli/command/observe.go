@@ -43,10 +43,14 @@ different filter flags must all match, and each has a --not- form that leaves ou
 what it matches. Flows that came faster than they could be read are counted on
 standard error.
 
+Of a cluster it shows the flows of all nodes, or of those of --node, in the order of
+their times (with --follow as far as they come within 300 ms of each other); what
+was lost is told by node. A connection between two nodes is shown by each.
+
 Following outlasts a restart of the agent: it waits until the agent is back and
 goes on with the flows after the last one shown. Standard error tells both, for
 flows in between may be missing. An agent that is not there to begin with is an
-error, exit code 3.`, defaultLast),
+error, exit code 3; of several, if none is.`, defaultLast),
 		Example: `  weft observe --follow --namespace demo
   weft observe --verdict dropped --to-pod demo/backend-v1 --since 5m
   weft observe -f -l app=frontend --not-port 53 -o json`,
@@ -75,16 +79,15 @@ func (a *app) observe(ctx context.Context, f *observeFlags, lastGiven bool) erro
 	if err != nil {
 		return err
 	}
-	if f.follow {
-		return a.follow(ctx, req, a.printer(f))
+	agents, err := a.fleet(ctx)
+	if err != nil {
+		return err
 	}
-	return a.call(ctx, func(ctx context.Context, c *client.Client) error {
-		stream, err := c.ObserveFlows(ctx, req)
-		if err != nil {
-			return err
-		}
-		return a.show(stream, a.printer(f))
-	})
+	p := a.printer(f, agents.agents)
+	if f.follow {
+		return a.follow(ctx, agents, req, p)
+	}
+	return a.observeAll(ctx, agents, req, p)
 }
 
 // request says what is wanted. Without --last and --since it is the newest few;
@@ -127,37 +130,30 @@ type printer struct {
 	end  func() error // after the last one
 }
 
-func (a *app) show(stream agentv1.AgentService_ObserveFlowsClient, p printer) error {
-	for {
-		msg, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return p.end()
-		}
-		if err != nil {
-			if endErr := p.end(); endErr != nil {
-				return endErr
-			}
-			return err
-		}
-		if f := msg.GetFlow(); f != nil {
-			err = p.flow(f)
-		} else {
-			err = p.lost(msg)
-		}
-		if err != nil {
-			return err
-		}
+func (p printer) event(e *event) error {
+	if f := e.msg.GetFlow(); f != nil {
+		return p.flow(f)
 	}
+	return p.lost(e.msg)
 }
 
-func (a *app) printer(f *observeFlags) printer {
+func (a *app) printer(f *observeFlags, agents []*client.Agent) printer {
 	out := a.env.Stdout
 	style := render.Style{Location: a.env.Location, Color: f.color == "always" ||
 		f.color == "auto" && a.env.Terminal && a.env.Getenv("NO_COLOR") == ""}
+	if len(agents) > 1 {
+		for _, agent := range agents {
+			style.NodeWidth = max(style.NodeWidth, len(agent.Node))
+		}
+	}
 	p := printer{
 		flow: func(f *agentv1.Flow) error { _, err := fmt.Fprintln(out, style.Compact(f)); return err },
 		lost: func(m *agentv1.ObserveFlowsResponse) error {
-			_, err := fmt.Fprintf(a.env.Stderr, "weft: %d flows were lost: they came faster than they could be read\n", m.GetLost())
+			at := ""
+			if m.GetNode() != "" {
+				at = " on node " + m.GetNode()
+			}
+			_, err := fmt.Fprintf(a.env.Stderr, "weft: %d flows were lost%s: they came faster than they could be read\n", m.GetLost(), at)
 			return err
 		},
 		end: func() error { return nil },
@@ -167,7 +163,7 @@ func (a *app) printer(f *observeFlags) printer {
 		p.flow = func(f *agentv1.Flow) error { return render.JSONLine(out, f) }
 	case "jsonpb":
 		p.flow = func(f *agentv1.Flow) error {
-			return render.JSONLine(out, &agentv1.ObserveFlowsResponse{Response: &agentv1.ObserveFlowsResponse_Flow{Flow: f}})
+			return render.JSONLine(out, &agentv1.ObserveFlowsResponse{Response: &agentv1.ObserveFlowsResponse_Flow{Flow: f}, Node: f.GetNode()})
 		}
 		p.lost = func(m *agentv1.ObserveFlowsResponse) error { return render.JSONLine(out, m) }
 	case "table":
@@ -182,16 +178,16 @@ func tablePrinter(out io.Writer, style render.Style, follow bool) (flow func(*ag
 	if !follow {
 		var rows [][]string
 		return func(f *agentv1.Flow) error { rows = append(rows, style.FlowCells(f)); return nil },
-			func() error { return render.Table(out, render.FlowHeader(), rows) }
+			func() error { return render.Table(out, style.FlowHeader(), rows) }
 	}
 	headed := false
 	return func(f *agentv1.Flow) error {
 		if !headed {
 			headed = true
-			if err := render.GrowingRow(out, render.FlowHeader()); err != nil {
+			if err := style.GrowingRow(out, style.FlowHeader()); err != nil {
 				return err
 			}
 		}
-		return render.GrowingRow(out, style.FlowCells(f))
+		return style.GrowingRow(out, style.FlowCells(f))
 	}, func() error { return nil }
 }

@@ -19,20 +19,30 @@ func (a *app) statusCommand() *cobra.Command {
 	var output string
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show the agent's health, policy revisions, counts and drops by reason",
+		Short: "Show the health of agents and operator, policy revisions, counts and drops by reason",
 		Long: `Shows the health of every part of the agent, which revision of the intent is in
-the kernel, what is known, and what was dropped and why. It exits with 1 when the
-agent is failing; a degraded agent still does its work and exits with 0.
+the kernel, what is known, and what was dropped and why. Of a cluster it shows a
+line for each node, with what is wrong there, and the operator. It exits with 1
+when an agent is failing; a degraded agent still does its work and exits with 0.
 
 With --wait it first waits until the agent can be reached and all intent that it
-knows is in the kernel, for as long as --timeout. When it gives up it shows how
-things stand and exits with 4, or with 3 if the agent was never reached.`,
+knows is in the kernel, for as long as --timeout. Of a cluster it waits until the
+DaemonSet and the operator are rolled out, an operator leads, every WeftNode is
+Ready, and every agent has all intent in the kernel; standard error tells what it
+waits for. When it gives up it shows how things stand and exits with 4, or with 3
+if no agent was ever reached.`,
+		Example: `  weft status
+  weft status --wait --timeout 3m
+  weft status --node worker-1 -o json`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
-			s, err := a.status(c.Context(), wait)
+			if a.target.remote {
+				return a.clusterStatus(c.Context(), wait, output)
+			}
+			s, err := a.status(c.Context(), client.Local(a.target.socket), wait)
 			if wait && a.exitCode(c.Context(), err) == ExitTimeout {
 				return errors.Join(err, errNotRealized, a.showWaiting(c.Context(), output))
 			}
@@ -42,18 +52,18 @@ things stand and exits with 4, or with 3 if the agent was never reached.`,
 			return a.showStatus(s, output)
 		},
 	}
-	c.Flags().BoolVar(&wait, "wait", false, "wait until all intent is in the kernel")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until all intent is in the kernel, of a cluster on every node")
 	outputFlag(c, &output, "text", "json")
 	return c
 }
 
-func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusResponse, err error) {
+func (a *app) status(ctx context.Context, agent *client.Agent, wait bool) (s *agentv1.GetStatusResponse, err error) {
 	ask := func(ctx context.Context, c *client.Client) (err error) {
 		s, err = c.GetStatus(ctx, &agentv1.GetStatusRequest{WaitRealized: wait})
 		return err
 	}
 	if !wait {
-		return s, a.call(ctx, ask)
+		return s, a.call(ctx, agent, ask)
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -61,7 +71,7 @@ func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusRespon
 	defer retry.Stop()
 	var missed *client.UnreachableError // why it is not reached, not that time ran out
 	for {
-		err := a.stream(ctx, ask)
+		err := stream(ctx, agent, ask)
 		var unreachable *client.UnreachableError
 		switch {
 		case err == nil || !errors.As(err, &unreachable):
@@ -82,11 +92,7 @@ func (a *app) status(ctx context.Context, wait bool) (s *agentv1.GetStatusRespon
 func (a *app) showWaiting(ctx context.Context, output string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	var s *agentv1.GetStatusResponse
-	err := a.stream(ctx, func(ctx context.Context, c *client.Client) (err error) {
-		s, err = c.GetStatus(ctx, &agentv1.GetStatusRequest{})
-		return err
-	})
+	s, err := a.status(ctx, client.Local(a.target.socket), false)
 	if err != nil {
 		return nil
 	}

@@ -18,6 +18,8 @@ import (
 type Style struct {
 	Color    bool
 	Location *time.Location // of the times; never nil
+	// NodeWidth is the width of the column of nodes; 0: there is none.
+	NodeWidth int
 }
 
 // ANSI colours, by what they mark.
@@ -43,8 +45,12 @@ func (s Style) Compact(f *agentv1.Flow) string {
 	if asked != "" {
 		asked += " -> "
 	}
-	return fmt.Sprintf("%s %s %s -> %s%s %s  %s",
-		s.paint(dim, s.clock(f)), s.paint(color, fmt.Sprintf("%-9s", word)),
+	node := ""
+	if s.NodeWidth > 0 {
+		node = s.paint(dim, fmt.Sprintf("%-*s ", s.NodeWidth, f.GetNode()))
+	}
+	return fmt.Sprintf("%s %s%s %s -> %s%s %s  %s",
+		s.paint(dim, s.clock(f)), node, s.paint(color, fmt.Sprintf("%-9s", word)),
 		Peer(f.GetSource(), f.GetProtocol()), asked, Peer(f.GetDestination(), f.GetProtocol()),
 		Protocol(f), s.paint(color, Why(f)))
 }

@@ -69,15 +69,24 @@ func (n Names) peer(id uint32) string {
 	return strings.TrimSpace(number(id) + " " + n.identities[id])
 }
 
-// pods names endpoints, those of the namespace without it.
-func (n Names) pods(ids []uint32, namespace string) string {
+// Pods names endpoints.
+func (n Names) Pods(ids []uint32) []string {
 	var out []string
 	for _, id := range ids {
 		name := number(id)
 		if e := n.endpoints[id]; e != nil {
-			name = strings.TrimPrefix(e.GetNamespace()+"/"+e.GetPod(), namespace+"/")
+			name = e.GetNamespace() + "/" + e.GetPod()
 		}
 		out = append(out, name)
+	}
+	return out
+}
+
+// podsCell names the first few, those of the namespace without it.
+func podsCell(pods []string, namespace string) string {
+	var out []string
+	for _, pod := range pods {
+		out = append(out, strings.TrimPrefix(pod, namespace+"/"))
 	}
 	slices.Sort(out)
 	if more := len(out) - shownPods; more > 0 {
@@ -86,32 +95,45 @@ func (n Names) pods(ids []uint32, namespace string) string {
 	return strings.Join(out, ", ")
 }
 
-// Policies writes the policies and, where the answer has them, the compiled
-// entries of every endpoint.
-func Policies(w io.Writer, r *agentv1.ListPoliciesResponse, n Names) error {
+// Policies writes policies with the pods that each selects. Nodes are as for
+// Endpoints; revisions are each node's own and shown of one only.
+func Policies(w io.Writer, all []*agentv1.Policy, pods [][]string, nodes []string) error {
 	var rows [][]string
-	for _, p := range r.GetPolicies() {
+	header := []string{"KIND", "NAME", "RULES", "PODS", "REVISION", "SOURCE", "MESSAGE"}
+	const revision = 4
+	for i, p := range all {
 		name := p.GetName()
 		if p.GetNamespace() != "" {
 			name = p.GetNamespace() + "/" + name
 		}
-		rows = append(rows, []string{p.GetKind(), name, number(p.GetRules()), n.pods(p.GetEndpoints(), p.GetNamespace()),
-			number(p.GetRevision()), p.GetSource(), p.GetMessage()})
+		row := []string{p.GetKind(), name, number(p.GetRules()), podsCell(pods[i], p.GetNamespace()),
+			number(p.GetRevision()), p.GetSource(), p.GetMessage()}
+		if nodes != nil {
+			row = slices.Delete(row, revision, revision+1)
+		}
+		rows = append(rows, row)
 	}
-	err := Table(w, []string{"KIND", "NAME", "RULES", "PODS", "REVISION", "SOURCE", "MESSAGE"}, rows)
-	if err != nil {
-		return err
+	if nodes != nil {
+		header = slices.Delete(header, revision, revision+1)
 	}
-	for _, e := range r.GetEndpoints() {
-		if err := n.entries(w, e); err != nil {
+	return nodeTable(w, header, rows, nodes)
+}
+
+// Entries writes the compiled entries of endpoints; node may be empty.
+func (n Names) Entries(w io.Writer, all []*agentv1.EndpointPolicy, node string) error {
+	for _, e := range all {
+		if err := n.entries(w, e, node); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n Names) entries(w io.Writer, e *agentv1.EndpointPolicy) error {
+func (n Names) entries(w io.Writer, e *agentv1.EndpointPolicy, node string) error {
 	title := fmt.Sprintf("endpoint %d", e.GetEndpoint())
+	if node != "" {
+		title = "node " + node + ", " + title
+	}
 	if known := n.endpoints[e.GetEndpoint()]; known != nil {
 		title += fmt.Sprintf(" %s/%s, isolated: %s", known.GetNamespace(), known.GetPod(), isolation(known))
 	}

@@ -12,10 +12,16 @@ import (
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 )
 
-// Services writes one line for each front end.
-func Services(w io.Writer, all []*agentv1.Service) error {
+// Services writes one line for each front end; nodes as for Endpoints, by service.
+func Services(w io.Writer, all []*agentv1.Service, nodes []string) error {
 	var rows [][]string
-	for _, s := range all {
+	var cells []string
+	for i, s := range all {
+		if nodes != nil {
+			for range max(1, len(s.GetFrontends())) {
+				cells = append(cells, nodes[i])
+			}
+		}
 		name := s.GetNamespace() + "/" + s.GetName()
 		for _, f := range s.GetFrontends() {
 			hits := uint64(0)
@@ -33,7 +39,7 @@ func Services(w io.Writer, all []*agentv1.Service) error {
 			rows = append(rows, []string{name, "", "", "", "", "", s.GetMessage()})
 		}
 	}
-	return Table(w, []string{"SERVICE", "FRONT END", "PROTOCOL", "CHOICE", "READY", "CHOSEN", "NOT SERVED BECAUSE"}, rows)
+	return nodeTable(w, []string{"SERVICE", "FRONT END", "PROTOCOL", "CHOICE", "READY", "CHOSEN", "NOT SERVED BECAUSE"}, rows, cells)
 }
 
 // Service writes all that is known of a service.
@@ -60,7 +66,10 @@ func Service(w io.Writer, s *agentv1.Service) error {
 }
 
 func frontend(w io.Writer, f *agentv1.Frontend) error {
-	about := []string{f.GetAddress(), f.GetProtocol(), "choice " + f.GetAlgorithm(), "number " + strconv.Itoa(int(f.GetNumber()))}
+	about := []string{f.GetAddress(), f.GetProtocol(), "choice " + f.GetAlgorithm()}
+	if f.GetNumber() != 0 {
+		about = append(about, "number "+strconv.Itoa(int(f.GetNumber())))
+	}
 	if f.GetPortName() != "" {
 		about = slices.Insert(about, 2, "port "+f.GetPortName())
 	}

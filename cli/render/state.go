@@ -23,12 +23,13 @@ revision    %d in the kernel, %d wanted%s
 pods        %d
 identities  %d
 policies    %d
+services    %d
 pod ranges  %s
 flows       %d seen, %d lost, %d stored, %d tracked
 
 `, s.GetVersion(), orDash(s.GetNode()), orDash(s.GetSource()), up,
 		health(s.GetHealth()), s.GetRealizedRevision(), s.GetDesiredRevision(), pending(s),
-		s.GetEndpoints(), s.GetIdentities(), s.GetPolicies(), orDash(strings.Join(s.GetPodCidrs(), ", ")),
+		s.GetEndpoints(), s.GetIdentities(), s.GetPolicies(), s.GetServices(), orDash(strings.Join(s.GetPodCidrs(), ", ")),
 		f.GetSeen(), f.GetLost(), f.GetStored(), f.GetTracked())
 	if err != nil {
 		return err
@@ -94,16 +95,17 @@ func meaning(reason string) string {
 
 func number[N uint32 | uint64](n N) string { return strconv.FormatUint(uint64(n), 10) }
 
-// Endpoints writes the local endpoints.
-func Endpoints(w io.Writer, all []*agentv1.Endpoint) error {
+// Endpoints writes the endpoints of a node, or of those that nodes names line by
+// line.
+func Endpoints(w io.Writer, all []*agentv1.Endpoint, nodes []string) error {
 	var rows [][]string
 	for _, e := range all {
 		rows = append(rows, []string{number(e.GetId()), e.GetNamespace() + "/" + e.GetPod(), number(e.GetIdentity()),
 			e.GetIpv4(), e.GetIpv6(), e.GetDevice(), e.GetState(), isolation(e), number(e.GetPolicyEntries()),
 			number(e.GetPolicyRevision()), e.GetMessage()})
 	}
-	return Table(w, []string{"ID", "POD", "IDENTITY", "IPV4", "IPV6", "DEVICE", "STATE", "ISOLATED",
-		"ENTRIES", "REVISION", "MESSAGE"}, rows)
+	return nodeTable(w, []string{"ID", "POD", "IDENTITY", "IPV4", "IPV6", "DEVICE", "STATE", "ISOLATED",
+		"ENTRIES", "REVISION", "MESSAGE"}, rows, nodes)
 }
 
 func isolation(e *agentv1.Endpoint) string {
@@ -118,11 +120,11 @@ func isolation(e *agentv1.Endpoint) string {
 	return "no"
 }
 
-// Identities writes the known identities.
-func Identities(w io.Writer, all []*agentv1.Identity) error {
+// Identities writes the known identities; nodes as for Endpoints.
+func Identities(w io.Writer, all []*agentv1.Identity, nodes []string) error {
 	var rows [][]string
 	for _, i := range all {
 		rows = append(rows, []string{number(i.GetId()), i.GetKind(), number(i.GetEndpoints()), strings.Join(i.GetLabels(), " ")})
 	}
-	return Table(w, []string{"ID", "KIND", "ENDPOINTS", "LABELS"}, rows)
+	return nodeTable(w, []string{"ID", "KIND", "ENDPOINTS", "LABELS"}, rows, nodes)
 }

@@ -5,6 +5,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -46,24 +47,39 @@ func printable(s string) string {
 }
 
 // FlowHeader is the head of a table of flows.
-func FlowHeader() []string {
-	return []string{"TIME", "VERDICT", "SOURCE", "SERVICE", "DESTINATION", "PROTOCOL", "WHY"}
+func (s Style) FlowHeader() []string {
+	header := []string{"TIME", "VERDICT", "SOURCE", "SERVICE", "DESTINATION", "PROTOCOL", "WHY"}
+	if s.NodeWidth > 0 {
+		header = slices.Insert(header, 1, "NODE")
+	}
+	return header
 }
 
 // FlowCells is a flow's row.
 func (s Style) FlowCells(f *agentv1.Flow) []string {
 	word, _ := verdict(f)
-	return []string{s.clock(f), word, Peer(f.GetSource(), f.GetProtocol()),
+	cells := []string{s.clock(f), word, Peer(f.GetSource(), f.GetProtocol()),
 		orDash(serviceName(f.GetService())), Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), Why(f)}
+	if s.NodeWidth > 0 {
+		cells = slices.Insert(cells, 1, f.GetNode())
+	}
+	return cells
 }
 
 // GrowingRow writes a row of a table of flows that goes on: columns have a fixed
 // width, since what comes next is not known.
-func GrowingRow(w io.Writer, cells []string) error {
-	row := make([]any, len(cells))
-	for i, c := range cells {
-		row[i] = c
+func (s Style) GrowingRow(w io.Writer, cells []string) error {
+	widths := []int{12, 9, 36, 20, 36, 18, 0}
+	if s.NodeWidth > 0 {
+		widths = slices.Insert(widths, 1, max(s.NodeWidth, len("NODE")))
 	}
-	_, err := fmt.Fprintf(w, "%-12s   %-9s   %-36s   %-20s   %-36s   %-18s   %s\n", row...)
+	var line strings.Builder
+	for i, c := range cells {
+		if i > 0 {
+			line.WriteString("   ")
+		}
+		fmt.Fprintf(&line, "%-*s", widths[i], c)
+	}
+	_, err := fmt.Fprintln(w, line.String())
 	return err
 }

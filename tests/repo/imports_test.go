@@ -27,7 +27,7 @@ func layers() map[string]layer {
 	return map[string]layer{
 		".": layerSupport, "pkg/model": layerModel,
 		"pkg/strictyaml": layerSupport, "pkg/logging": layerSupport, "pkg/metrics": layerSupport,
-		"pkg/attachment": layerSupport, "pkg/cgroup": layerSupport, "pkg/version": layerSupport,
+		"pkg/attachment": layerSupport, "pkg/cgroup": layerSupport, "pkg/version": layerSupport, "pkg/agentsock": layerSupport,
 		"pkg/datapath/weftbpf": layerSupport,
 		"pkg/policy":           layerLogic, "pkg/identity": layerLogic, "pkg/ipam": layerLogic, "pkg/lb": layerLogic,
 		"pkg/state": layerState,

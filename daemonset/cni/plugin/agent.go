@@ -11,9 +11,9 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/pkg/agentsock"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/attachment"
 )
@@ -35,17 +35,7 @@ type agent struct {
 
 // dial connects, so that an agent that is away is told from one that fails.
 func dial(ctx context.Context, socket string) (*agent, error) {
-	var d net.Dialer
-	probe, err := d.DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, away(socket, err)
-	}
-	probe.Close()
-	conn, err := grpc.NewClient("passthrough:///weft-agent",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return d.DialContext(ctx, "unix", socket)
-		}))
+	conn, err := agentsock.Dial(ctx, socket)
 	if err != nil {
 		return nil, away(socket, err)
 	}

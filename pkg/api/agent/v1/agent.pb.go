@@ -403,6 +403,7 @@ type GetStatusResponse struct {
 	Flows            *FlowCounters  `protobuf:"bytes,12,opt,name=flows,proto3" json:"flows,omitempty"`
 	PodCidrs         []string       `protobuf:"bytes,13,rep,name=pod_cidrs,json=podCidrs,proto3" json:"pod_cidrs,omitempty"`
 	Drops            []*DropCounter `protobuf:"bytes,14,rep,name=drops,proto3" json:"drops,omitempty"`
+	Services         uint32         `protobuf:"varint,15,opt,name=services,proto3" json:"services,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -533,6 +534,13 @@ func (x *GetStatusResponse) GetDrops() []*DropCounter {
 		return x.Drops
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetServices() uint32 {
+	if x != nil {
+		return x.Services
+	}
+	return 0
 }
 
 type ComponentStatus struct {
@@ -2037,7 +2045,9 @@ type ObserveFlowsResponse struct {
 	//
 	//	*ObserveFlowsResponse_Flow
 	//	*ObserveFlowsResponse_Lost
-	Response      isObserveFlowsResponse_Response `protobuf_oneof:"response"`
+	Response isObserveFlowsResponse_Response `protobuf_oneof:"response"`
+	// Node whose agent sent it; set by whoever merges the answers of several.
+	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2097,6 +2107,13 @@ func (x *ObserveFlowsResponse) GetLost() uint64 {
 	return 0
 }
 
+func (x *ObserveFlowsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type isObserveFlowsResponse_Response interface {
 	isObserveFlowsResponse_Response()
 }
@@ -2138,7 +2155,9 @@ type Flow struct {
 	Count   uint32               `protobuf:"varint,17,opt,name=count,proto3" json:"count,omitempty"` // packets that a drop stands for
 	// What the initiator asked for; the destination is then the backend. Absent:
 	// no service, or one that is not known.
-	Service       *FlowService `protobuf:"bytes,18,opt,name=service,proto3" json:"service,omitempty"`
+	Service *FlowService `protobuf:"bytes,18,opt,name=service,proto3" json:"service,omitempty"`
+	// Node whose agent saw it; set by whoever merges the flows of several.
+	Node          string `protobuf:"bytes,19,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2297,6 +2316,13 @@ func (x *Flow) GetService() *FlowService {
 		return x.Service
 	}
 	return nil
+}
+
+func (x *Flow) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type FlowService struct {
@@ -3285,7 +3311,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/v1/agent.proto\x12\rweft.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n" +
 	"\x10GetStatusRequest\x12#\n" +
-	"\rwait_realized\x18\x01 \x01(\bR\fwaitRealized\"\xb2\x04\n" +
+	"\rwait_realized\x18\x01 \x01(\bR\fwaitRealized\"\xce\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -3305,7 +3331,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\bpolicies\x18\v \x01(\rR\bpolicies\x121\n" +
 	"\x05flows\x18\f \x01(\v2\x1b.weft.agent.v1.FlowCountersR\x05flows\x12\x1b\n" +
 	"\tpod_cidrs\x18\r \x03(\tR\bpodCidrs\x120\n" +
-	"\x05drops\x18\x0e \x03(\v2\x1a.weft.agent.v1.DropCounterR\x05drops\"n\n" +
+	"\x05drops\x18\x0e \x03(\v2\x1a.weft.agent.v1.DropCounterR\x05drops\x12\x1a\n" +
+	"\bservices\x18\x0f \x01(\rR\bservices\"n\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x06health\x18\x02 \x01(\x0e2\x15.weft.agent.v1.HealthR\x06health\x12\x18\n" +
@@ -3423,12 +3450,13 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\averdict\x18\n" +
 	" \x03(\x0e2\x16.weft.agent.v1.VerdictR\averdict\x12+\n" +
 	"\x04type\x18\v \x03(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x12\x18\n" +
-	"\aservice\x18\f \x03(\tR\aservice\"c\n" +
+	"\aservice\x18\f \x03(\tR\aservice\"w\n" +
 	"\x14ObserveFlowsResponse\x12)\n" +
 	"\x04flow\x18\x01 \x01(\v2\x13.weft.agent.v1.FlowH\x00R\x04flow\x12\x14\n" +
-	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lostB\n" +
+	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lost\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04nodeB\n" +
 	"\n" +
-	"\bresponse\"\xa1\x06\n" +
+	"\bresponse\"\xb5\x06\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x120\n" +
@@ -3449,7 +3477,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\areverse\x18\x0f \x01(\v2\x17.weft.agent.v1.CountersR\areverse\x12+\n" +
 	"\x03age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
 	"\x05count\x18\x11 \x01(\rR\x05count\x124\n" +
-	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\"S\n" +
+	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\x12\x12\n" +
+	"\x04node\x18\x13 \x01(\tR\x04node\"S\n" +
 	"\vFlowService\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/cli/cluster"
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+)
+
+// ClusterStatus writes what the API server knows of Weft, a line for each node, and
+// what was dropped on all of them.
+func ClusterStatus(w io.Writer, s *cluster.State, answers []OfNode, now time.Time) error {
+	ready := 0
+	for _, n := range s.Nodes {
+		if n.Ready {
+			ready++
+		}
+	}
+	_, err := fmt.Fprintf(w, `weft in cluster %s, namespace %s
+agents      %s
+operator    %s
+identities  %d
+nodes       %d of %d ready
+
+`, printable(s.Cluster), s.Namespace, workload(s.Agents, "DaemonSet "+cluster.AgentName),
+		workload(s.Operator, "Deployment "+cluster.OperatorName)+leader(s, now), s.Identities, ready, len(s.Nodes))
+	if err != nil {
+		return err
+	}
+	if err := nodeLines(w, s, answers); err != nil {
+		return err
+	}
+	return drops(w, sumDrops(answers))
+}
+
+func workload(w *cluster.Workload, name string) string {
+	if w == nil {
+		return name + " is not there"
+	}
+	text := fmt.Sprintf("%d of %d ready", w.Ready, w.Desired)
+	if w.Updated < w.Desired {
+		text += fmt.Sprintf(", %d of the newest template", w.Updated)
+	}
+	return text
+}
+
+func leader(s *cluster.State, now time.Time) string {
+	switch {
+	case s.Operator == nil:
+		return ""
+	case s.Leader == nil:
+		return ", nobody leads"
+	case s.Leader.Expired:
+		return fmt.Sprintf(", nobody leads (%s did, until %s ago)", s.Leader.Name, now.Sub(s.Leader.Renewed).Round(time.Second))
+	}
+	return ", leader " + s.Leader.Name
+}
+
+// nodeLines has a line for every node that is known or answered.
+func nodeLines(w io.Writer, s *cluster.State, answers []OfNode) error {
+	known := make(map[string]cluster.Node)
+	of := make(map[string]OfNode)
+	var names []string
+	for _, n := range s.Nodes {
+		known[n.Name] = n
+		names = append(names, n.Name)
+	}
+	for _, a := range answers {
+		of[a.Node] = a
+		names = append(names, a.Node)
+	}
+	slices.Sort(names)
+	var rows [][]string
+	for _, name := range slices.Compact(names) {
+		a, ok := of[name]
+		if !ok {
+			a.Err = fmt.Errorf("it has no pod of the agent")
+		}
+		rows = append(rows, nodeLine(name, known[name], a))
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return Table(w, []string{"NODE", "VERSION", "READY", "HEALTH", "REVISION", "PODS", "SERVICES", "POLICIES", "FLOWS", "LOST", "PROBLEM"}, rows)
+}
+
+func nodeLine(name string, n cluster.Node, a OfNode) []string {
+	ready, problems := "yes", []string{}
+	if !n.Ready {
+		ready = "no"
+		problems = append(problems, n.Message)
+	}
+	status, ok := a.Message.(*agentv1.GetStatusResponse)
+	if !ok || a.Err != nil {
+		if a.Err != nil {
+			problems = append(problems, a.Err.Error())
+		}
+		return []string{name, n.AgentVersion, ready, "unknown", "", "", "", "", "", "", strings.Join(problems, "; ")}
+	}
+	if p := Problem(status); p != "" {
+		problems = append(problems, p)
+	}
+	revision := number(status.GetRealizedRevision())
+	if status.GetRealizedRevision() < status.GetDesiredRevision() {
+		revision += " of " + number(status.GetDesiredRevision())
+	}
+	return []string{name, status.GetVersion(), ready, health(status.GetHealth()), revision, number(status.GetEndpoints()),
+		number(status.GetServices()), number(status.GetPolicies()), number(status.GetFlows().GetSeen()), number(status.GetFlows().GetLost()),
+		strings.Join(problems, "; ")}
+}
+
+// Problem is what the agent says of its parts that are not well.
+func Problem(s *agentv1.GetStatusResponse) string {
+	var out []string
+	for _, c := range s.GetComponents() {
+		if c.GetHealth() != agentv1.Health_HEALTH_OK {
+			out = append(out, c.GetName()+": "+c.GetMessage())
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func sumDrops(answers []OfNode) []*agentv1.DropCounter {
+	var out []*agentv1.DropCounter
+	sums := make(map[string]*agentv1.DropCounter)
+	for _, a := range answers {
+		s, ok := a.Message.(*agentv1.GetStatusResponse)
+		if !ok {
+			continue
+		}
+		for _, d := range s.GetDrops() {
+			key := d.GetReason() + " " + d.GetDirection()
+			if sums[key] == nil {
+				sums[key] = &agentv1.DropCounter{Reason: d.GetReason(), Direction: d.GetDirection()}
+				out = append(out, sums[key])
+			}
+			sums[key].Packets += d.GetPackets()
+			sums[key].Bytes += d.GetBytes()
+		}
+	}
+	return out
+}
