@@ -141,8 +141,12 @@ func layer(dir, aside string) error {
 
 func writeFiles(files map[string]string) error {
 	for _, path := range slices.Sorted(maps.Keys(files)) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		dir, name := filepath.Split(path)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
+		}
+		if name == "" {
+			continue
 		}
 		if err := os.WriteFile(path, []byte(files[path]), 0o644); err != nil {
 			return err
