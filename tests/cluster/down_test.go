@@ -37,7 +37,7 @@ func tracesOf(t *testing.T, c *Cluster) traces {
 			t.Fatal(err)
 		}
 		tr.processes = append(tr.processes, processes...)
-		tr.maps = append(tr.maps, pinnedMaps(t, fmt.Sprintf("/proc/%d/root/sys/fs/bpf/weft", processes[0].PID))...)
+		tr.maps = append(tr.maps, pinnedMaps(t, filepath.Join("/proc", fmt.Sprint(processes[0].PID), "root", "sys/fs/bpf/weft"))...)
 	}
 	return tr
 }

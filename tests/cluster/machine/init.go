@@ -112,7 +112,7 @@ func enterGroups(spec *Spec) error {
 	if err := join(spec.Groups, Group.leaf); err != nil {
 		return err
 	}
-	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), inGroups+"=yes"))
+	return syscall.Exec(os.Args[0], os.Args, append(os.Environ(), inGroups+"=yes"))
 }
 
 // proxy connects who comes to the listener, which is in the network namespace of

@@ -19,7 +19,7 @@ import (
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
 // Start makes the machine in dir and starts it. binary is a program that calls
-// Main for the argument "machine". When network has given the machine its links
+// Main for the arguments "machine" and dir, by an absolute path. When network has given the machine its links
 // and returned, the services start; network is called with PID 1. A caller that
 // dies before leaves nothing running. listener, if any, is what Spec.Proxy serves.
 func Start(dir, binary string, spec Spec, listener *os.File, network func(pid int) error) error {
