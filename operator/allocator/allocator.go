@@ -28,6 +28,13 @@ var ErrExhausted = errors.New("no identity is free")
 // ErrNotLoaded is returned before Load has succeeded.
 var ErrNotLoaded = errors.New("identities have not been loaded")
 
+// ErrTaken is what a store returns that others write to as well, if the number
+// of a new identity is there already. The allocator then loads again.
+var ErrTaken = errors.New("the number is taken")
+
+// maxTaken bounds how often one allocation loads again.
+const maxTaken = 5
+
 // DefaultGrace is how long an identity stays after its last use.
 const DefaultGrace = 15 * time.Minute
 
@@ -59,6 +66,13 @@ type Config struct {
 	Grace time.Duration    // 0: DefaultGrace
 	First model.IdentityID // 0: the first cluster-wide one
 	Last  model.IdentityID // 0: the last cluster-wide one
+
+	// Named tells whether someone may still speak of a number that is not
+	// allocated: it is not handed out then. Nil: no one does.
+	Named func(model.IdentityID) bool
+	// Batch is how many identities one Change deletes at most, for a store that
+	// deletes them one by one; others may allocate between two. 0: all of them.
+	Batch int
 }
 
 // Allocator is safe for concurrent use.
@@ -89,31 +103,55 @@ func New(cfg Config) *Allocator {
 // interrupted change of leader can leave behind, the lowest is used; the others
 // count as unused.
 func (a *Allocator) Load(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.load(ctx)
+}
+
+// LoadOnce is Load until that has succeeded, and then nothing.
+func (a *Allocator) LoadOnce(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.loaded {
+		return nil
+	}
+	return a.load(ctx)
+}
+
+// load keeps, of what was known, since when it is unused.
+func (a *Allocator) load(ctx context.Context) error {
 	snap, err := a.cfg.Store.Load(ctx)
 	if err != nil {
 		return fmt.Errorf("loading identities: %w", err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	before := a.byID
 	a.byID = make(map[model.IdentityID]*record, len(snap.Identities))
 	a.byLabels = make(map[string]*record, len(snap.Identities))
-	ids := slices.Clone(snap.Identities)
-	slices.SortFunc(ids, func(x, y model.Identity) int { return cmp.Compare(x.ID, y.ID) })
 	highest := a.cfg.First - 1
-	for _, id := range ids {
+	for _, id := range snap.Identities {
 		if id.ID < a.cfg.First || id.ID > a.cfg.Last {
 			continue // of a wider range once; it cannot be handed out any more
 		}
 		r := &record{identity: id}
-		a.byID[id.ID] = r
-		if key := id.Labels.Key(); a.byLabels[key] == nil {
-			a.byLabels[key] = r
+		if old := before[id.ID]; old != nil && old.identity.Labels.Key() == id.Labels.Key() {
+			r.unused = old.unused
 		}
-		highest = id.ID
+		a.remember(r)
+		highest = max(highest, id.ID)
 	}
-	a.next = a.inRange(cmp.Or(snap.Next, highest+1))
+	if !a.loaded {
+		a.next = a.inRange(cmp.Or(snap.Next, highest+1))
+	}
 	a.loaded = true
 	return nil
+}
+
+func (a *Allocator) remember(r *record) {
+	a.byID[r.identity.ID] = r
+	key := r.identity.Labels.Key()
+	if other := a.byLabels[key]; other == nil || other.identity.ID > r.identity.ID {
+		a.byLabels[key] = r
+	}
 }
 
 // inRange wraps a number that has run over the end.
@@ -136,6 +174,22 @@ func (a *Allocator) Allocate(ctx context.Context, labels model.Labels) (model.Id
 		r.unused = time.Time{}
 		return r.identity, nil
 	}
+	for try := 0; ; try++ {
+		identity, err := a.create(ctx, labels)
+		if err == nil || try == maxTaken || !errors.Is(err, ErrTaken) {
+			return identity, err
+		}
+		if err := a.load(ctx); err != nil {
+			return model.Identity{}, err
+		}
+		if r := a.byLabels[labels.Key()]; r != nil {
+			r.unused = time.Time{}
+			return r.identity, nil
+		}
+	}
+}
+
+func (a *Allocator) create(ctx context.Context, labels model.Labels) (model.Identity, error) {
 	id, err := a.free()
 	if err != nil {
 		return model.Identity{}, err
@@ -144,8 +198,8 @@ func (a *Allocator) Allocate(ctx context.Context, labels model.Labels) (model.Id
 	if err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{identity}, Next: next}); err != nil {
 		return model.Identity{}, fmt.Errorf("storing identity %d: %w", id, err)
 	}
-	r := &record{identity: identity}
-	a.byID[id], a.byLabels[labels.Key()], a.next = r, r, next
+	a.remember(&record{identity: identity})
+	a.next = next
 	return identity, nil
 }
 
@@ -157,53 +211,13 @@ func (a *Allocator) free() (model.IdentityID, error) {
 			"(identityLabels.exclude in the configuration)", ErrExhausted, total)
 	}
 	id := a.next
-	for a.byID[id] != nil {
+	for range total {
+		if a.byID[id] == nil && (a.cfg.Named == nil || !a.cfg.Named(id)) {
+			return id, nil
+		}
 		id = a.inRange(id + 1)
 	}
-	return id, nil
-}
-
-// Sweep frees identities that have been unused for the grace period, and
-// returns their numbers. An identity is used while inUse says so; Allocate
-// counts as a use at that moment, so that the grace period also covers the
-// time until an allocated identity shows in inUse. Call it from time to time.
-func (a *Allocator) Sweep(ctx context.Context, inUse func(model.IdentityID) bool) ([]model.IdentityID, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.loaded {
-		return nil, ErrNotLoaded
-	}
-	now := a.cfg.Now()
-	var gone []model.IdentityID
-	for id, r := range a.byID {
-		switch {
-		case inUse(id):
-			r.unused = time.Time{}
-		case r.unused.IsZero():
-			r.unused = now
-		case now.Sub(r.unused) >= a.cfg.Grace:
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) == 0 {
-		return nil, nil
-	}
-	slices.Sort(gone)
-	if err := a.cfg.Store.Save(ctx, Change{Delete: gone, Next: a.next}); err != nil {
-		return nil, fmt.Errorf("removing %d unused identities: %w", len(gone), err)
-	}
-	for _, id := range gone {
-		a.forget(id)
-	}
-	return gone, nil
-}
-
-func (a *Allocator) forget(id model.IdentityID) {
-	r := a.byID[id]
-	delete(a.byID, id)
-	if key := r.identity.Labels.Key(); a.byLabels[key] == r {
-		delete(a.byLabels, key)
-	}
+	return 0, fmt.Errorf("%w: the few numbers that no WeftIdentity has are still named by endpoints", ErrExhausted)
 }
 
 // Get finds an identity by its number.
@@ -214,6 +228,23 @@ func (a *Allocator) Get(id model.IdentityID) (model.Identity, bool) {
 		return r.identity, true
 	}
 	return model.Identity{}, false
+}
+
+// Find tells which identity a label set has, if it has one.
+func (a *Allocator) Find(labels model.Labels) (model.Identity, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r := a.byLabels[labels.Key()]; r != nil {
+		return r.identity, true
+	}
+	return model.Identity{}, false
+}
+
+// Len counts the identities.
+func (a *Allocator) Len() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.byID)
 }
 
 // List returns all identities, sorted by number.

@@ -44,6 +44,8 @@ conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTime
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
 cni: {install: true, binDir: /o, confDir: /e}
+kubernetes: {enabled: true, kubeconfig: /k}
+operator: {metricsAddress: ":1", identityGrace: 3m}
 `), "host")
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +62,8 @@ cni: {install: true, binDir: /o, confDir: /e}
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
+		Kubernetes: Kubernetes{Enabled: true, Kubeconfig: "/k"},
+		Operator:   Operator{MetricsAddress: ":1", IdentityGrace: Duration(3 * time.Minute)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -64,7 +64,7 @@ func (c *Config) validate() []strictyaml.Error {
 	for i, p := range c.ClusterCIDRs {
 		k.masked(fmt.Sprintf("clusterCIDRs[%d]", i), p)
 	}
-	if c.ClusterCIDRs != nil {
+	if c.ClusterCIDRs != nil && !c.Kubernetes.Enabled { // there, podCIDRs are not used
 		k.inside("clusterCIDRs", c.PodCIDRs, c.ClusterCIDRs)
 	}
 	if c.MTU != 0 && c.MTU < minMTU {
@@ -82,6 +82,11 @@ func (c *Config) validate() []strictyaml.Error {
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
 	k.path("cni.binDir", c.CNI.BinDir)
 	k.path("cni.confDir", c.CNI.ConfDir)
+	if c.Kubernetes.Kubeconfig != "" {
+		k.path("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
+	}
+	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
+	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
 	return k.faults
 }
 
