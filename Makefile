@@ -12,10 +12,11 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu proxies need-linux need-go need-root
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu proxies need-linux need-go need-root \
+	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 build: need-go ## the binaries, into build/bin
 	$(call say,build: binaries of Weft $(VERSION) into build/bin (the first time downloads modules))
@@ -49,6 +50,39 @@ bench: need-linux need-root build proxies ## measure, into build/bench.jsonl (15
 	@go test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 14m ./tests/... >>build/bench.txt || { cat build/bench.txt; exit 1; }
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
+
+ARCH ?=
+images: need-go ## the container images, as archives, into build/images [ARCH='amd64 arm64']
+	$(call say,images: Weft $(VERSION) into build/images)
+	@cd daemonset/images && go build $(GOFLAGS_) -o ../../build/bin/images .
+	@exec build/bin/images $(if $(ARCH),-arch '$(ARCH)')
+
+# As it was typed: make would take a $ in it for its own.
+override CMD := $(value CMD)
+export CMD
+
+cluster-build: need-linux need-root need-go
+	@cd tests/cluster && go build $(GOFLAGS_) -o ../../build/bin/cluster ./ctl
+
+cluster-up: cluster-build build images ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
+	@exec build/bin/cluster up
+
+cluster-shell: cluster-build ## a shell with kubectl and weft for the cluster [CMD='…']
+	@exec build/bin/cluster shell "$$CMD"
+
+cluster-node: cluster-build ## a shell on a node: N=1 [CMD='…']
+	@exec build/bin/cluster node "$(N)" "$$CMD"
+
+cluster-load: cluster-build ## images into every node: IMAGE=archive, or a name in build/images; all of those if none
+	@exec build/bin/cluster load "$(IMAGE)"
+
+cluster-down: cluster-build ## take the cluster away
+	@exec build/bin/cluster down
+
+test-cluster: cluster-build build images ## the tests that need a real Kubernetes; each cluster is made and taken away
+	$(call say,test-cluster: a real Kubernetes)
+	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
+	@cd tests/cluster && exec ../../build/bin/testrun ./...
 
 generate: need-go tools clang ## everything that is generated and committed
 	$(call say,generate: kernel objects; API; CRDs)

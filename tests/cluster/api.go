@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	_ "embed" // the manifest of CoreDNS
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+//go:embed coredns.yaml
+var coreDNS string
+
+// api asks the API server without a kubectl, which is slow to ask often.
+type api struct {
+	client *http.Client
+	server string
+}
+
+func newAPI(p *pki, port int) (*api, error) {
+	id, err := p.ca.issue(holder{user: "harness", groups: []string{"system:masters"}})
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(id.cert, id.key)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(p.ca.cert)
+	return &api{server: fmt.Sprintf("https://127.0.0.1:%d", port), client: &http.Client{Timeout: 10 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}}}, nil
+}
+
+// get asks for an object or list, by its path, and decodes it.
+func (a *api) get(ctx context.Context, path string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := a.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking the API server: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return fmt.Errorf("asking the API server for %s: %w", path, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("asking the API server for %s: %s: %s", path, answer.Status, body)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(body, into)
+}
+
+func (a *api) ready(ctx context.Context) error {
+	return within(ctx, 2*time.Minute, "API server ready", func() error { return a.get(ctx, "/readyz", nil) })
+}
+
+// NodeStatus is what the API server says of a node.
+type NodeStatus struct {
+	Metadata struct{ Name string }
+	Spec     struct {
+		PodCIDRs []string
+		Taints   []struct{ Key, Effect string }
+	}
+	Status struct {
+		Conditions []struct{ Type, Status, Reason, Message string }
+	}
+}
+
+// Ready gives the node's condition and what kubelet says of it.
+func (n NodeStatus) Ready() (ready bool, message string) {
+	for _, c := range n.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True", c.Message
+		}
+	}
+	return false, "kubelet has not said"
+}
+
+// NodeStatuses asks for all nodes.
+func (c *Cluster) NodeStatuses(ctx context.Context) ([]NodeStatus, error) {
+	var list struct{ Items []NodeStatus }
+	err := c.api.get(ctx, "/api/v1/nodes", &list)
+	return list.Items, err
+}
+
+func (c *Cluster) waitRegistered(ctx context.Context) error {
+	return within(ctx, 2*time.Minute, "nodes registered", func() error {
+		nodes, err := c.NodeStatuses(ctx)
+		if err != nil {
+			return err
+		}
+		with := 0
+		for _, n := range nodes {
+			if len(n.Spec.PodCIDRs) > 0 {
+				with++
+			}
+		}
+		if with != c.nodes {
+			return fmt.Errorf("%d of %d have registered and have pod ranges", with, c.nodes)
+		}
+		return nil
+	})
+}
+
+// WaitReady waits until every node is Ready: Weft works there.
+func (c *Cluster) WaitReady(ctx context.Context, atMost time.Duration) error {
+	return within(ctx, atMost, "every node Ready", func() error {
+		nodes, err := c.NodeStatuses(ctx)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			if ok, why := n.Ready(); !ok {
+				err = errors.Join(err, fmt.Errorf("%s: %s", n.Metadata.Name, why))
+			}
+		}
+		if len(nodes) != c.nodes {
+			err = errors.Join(err, fmt.Errorf("%d of %d nodes", len(nodes), c.nodes))
+		}
+		return err
+	})
+}
+
+// Kubectl runs kubectl as the administrator and gives what it printed.
+func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
+	return c.kubectl(ctx, "", args...)
+}
+
+// Apply applies manifests, given as YAML.
+func (c *Cluster) Apply(ctx context.Context, yaml string) error {
+	_, err := c.kubectl(ctx, yaml, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	return err
+}
+
+func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.tools.path("kubectl"), args...)
+	cmd.Env = c.Env()
+	cmd.Stdin = strings.NewReader(stdin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.String(), nil
+}
+
+// Env is the environment of who works with the cluster: KUBECONFIG, and weft,
+// kubectl and the other programs on PATH.
+func (c *Cluster) Env() []string {
+	path := c.tools.searchPath(c.at.bin()) + ":" + os.Getenv("PATH")
+	return append(os.Environ(), path, "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(c.at.dir(), "kubectl"))
+}
+
+// within repeats a look at something until it gives no error.
+func within(ctx context.Context, atMost time.Duration, what string, look func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
+	defer cancel()
+	for {
+		err := look()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting %s for %s: %w", atMost, what, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
