@@ -13,7 +13,7 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 )
 
-//go:generate go run ./gendocs -config config.go -doc ../../docs/CONFIGURATION.md
+//go:generate go run ./gendocs -config config.go -values ../../daemonset/chart/values.yaml -doc ../../docs/CONFIGURATION.md
 
 // DefaultPath is where the agent looks for its configuration.
 const DefaultPath = "/etc/weft/config.yaml"

@@ -30,7 +30,7 @@ const odd = `
 image: {registry: "registry.example:5000/mesh", tag: v9.9.9-rc.1, pullPolicy: Always, pullSecrets: [one, two]}
 apiServer: {host: "2001:db8::1", port: 8443}
 clusterName: eu.west-1
-clusterCIDRs: ["10.0.0.0/8"]
+clusterCIDRs: ["10.0.0.0/8", "fd00:1::/48"]
 mtu: 9000
 logLevel: debug
 masquerade: {ipv4: false, ipv6: true, devices: [eth1]}

@@ -16,7 +16,7 @@ import (
 
 const intro = `# Configuration
 
-<!-- Generated from pkg/config/config.go by "go generate ./pkg/config". Do not edit. -->
+<!-- Generated from pkg/config/config.go and daemonset/chart/values.yaml by "go generate ./pkg/config". Do not edit. -->
 
 The agent reads ` + "`/etc/weft/config.yaml`" + ` (` + "`weft-agent --config FILE`" + ` names another one). Everything has a
 default; without a file the agent runs with the defaults. The file is read strictly: an unknown field, a value of another
