@@ -24,7 +24,9 @@ type far struct {
 var farAddrs = map[string]netip.Addr{"friend": netip.MustParseAddr("10.244.7.1"), "foe": netip.MustParseAddr("10.244.7.2")}
 
 func farIdentity(id model.IdentityID, role string) model.Identity {
-	label := func(key, value string) model.Label { return model.Label{Source: model.SourceK8s, Key: key, Value: value} }
+	label := func(key, value string) model.Label {
+		return model.Label{Source: model.SourceK8s, Key: key, Value: value}
+	}
 	return model.Identity{ID: id, Labels: model.NewLabels(label("role", role), label("version", fmt.Sprint(id)), label(model.LabelNamespace, "demo"))}
 }
 

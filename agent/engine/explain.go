@@ -32,6 +32,7 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, other
 		using[e.identity.ID]++
 		v.Endpoints = append(v.Endpoints, EndpointView{
 			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: r.Set.Entries,
+			Ports: e.pod.Ports, Owner: e.pod.Workload,
 		})
 		for _, key := range r.Policies {
 			selected[key] = append(selected[key], e.ID)

@@ -26,3 +26,25 @@ func newNodeSlices(db *statedb.DB) (statedb.RWTable[model.NodeSlice], error) {
 }
 
 func nodeSliceKey(s model.NodeSlice) string { return s.Name }
+
+// Nodes lists the cluster's nodes; known tells whether the source has delivered its
+// first whole state. changed closes when there are others.
+func (t *Tables) Nodes() (all []model.ClusterNode, known bool, changed <-chan struct{}) {
+	txn := t.db.ReadTxn()
+	rows, changed := t.nodes.AllWatch(txn)
+	for n := range rows {
+		all = append(all, n)
+	}
+	return all, t.intentOf(txn).Synced, changed
+}
+
+// NodeSlicesOf lists the slices of one node.
+func (t *Tables) NodeSlicesOf(node string) []model.NodeSlice {
+	var out []model.NodeSlice
+	for s := range t.nodeSlices.All(t.db.ReadTxn()) {
+		if s.Node == node {
+			out = append(out, s)
+		}
+	}
+	return out
+}
