@@ -53,26 +53,6 @@ type Config struct {
 	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
-	// The API server that says what pods, services and policies there are.
-	Kubernetes Kubernetes `json:"kubernetes"`
-	// The operator of a cluster.
-	Operator Operator `json:"operator"`
-}
-
-// Kubernetes configures the access to the API server.
-type Kubernetes struct {
-	// Whether the API server takes the place of the folder of manifests.
-	Enabled bool `json:"enabled"`
-	// File that tells how to reach the API server.
-	Kubeconfig string `json:"kubeconfig" default:"the pod's service account"`
-}
-
-// Operator configures weft-operator.
-type Operator struct {
-	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none.
-	MetricsAddress string `json:"metricsAddress"`
-	// Time that an identity stays after the last pod with its labels, and the last endpoint that has its number.
-	IdentityGrace Duration `json:"identityGrace"`
 }
 
 // IdentityLabels configures the filter of package identity.
@@ -143,6 +123,5 @@ func Default(hostname string) Config {
 		},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
-		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},
 	}
 }

@@ -64,7 +64,7 @@ func (c *Config) validate() []strictyaml.Error {
 	for i, p := range c.ClusterCIDRs {
 		k.masked(fmt.Sprintf("clusterCIDRs[%d]", i), p)
 	}
-	if c.ClusterCIDRs != nil && !c.Kubernetes.Enabled { // there, podCIDRs are not used
+	if c.ClusterCIDRs != nil {
 		k.inside("clusterCIDRs", c.PodCIDRs, c.ClusterCIDRs)
 	}
 	if c.MTU != 0 && c.MTU < minMTU {
@@ -80,11 +80,6 @@ func (c *Config) validate() []strictyaml.Error {
 	k.masquerade(c.Masquerade)
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
-	if c.Kubernetes.Kubeconfig != "" {
-		k.path("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
-	}
-	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
-	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
 	return k.faults
 }
 
