@@ -21,10 +21,12 @@ const DefaultPath = "/etc/weft/config.yaml"
 // Config is the whole configuration of an agent. docs/CONFIGURATION.md is made
 // from it: the comments of its fields are the reference that users read.
 type Config struct {
-	// Name of this node in flows, status and the API.
-	NodeName string `json:"nodeName" default:"the host name"`
+	// Name of this node in flows, status and the API; in Kubernetes that of its Node.
+	NodeName string `json:"nodeName" default:"$NODE_NAME, or the host name"`
 	// Name of the cluster; part of every identity.
 	ClusterName string `json:"clusterName"`
+	// Kubernetes as the source of pods, services and policies.
+	Kubernetes Kubernetes `json:"kubernetes"`
 	// Folder of the manifests that take the place of Kubernetes on a plain host. It may be created later.
 	Manifests string `json:"manifests"`
 	// Folder for what survives a restart of the machine: endpoints, addresses, identities.
@@ -35,9 +37,9 @@ type Config struct {
 	BPFFS string `json:"bpffs"`
 	// Folder on cgroup2 of the processes that reach services; empty: all of the host, at the mount point of cgroup2. Pods reach them in any case.
 	Cgroup string `json:"cgroup" default:"the cgroup2 mount"`
-	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two.
+	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two. In Kubernetes each node's come from its WeftNode.
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
-	// All ranges of the cluster's own addresses. One that is in them but not known has the identity `unknown`, never `world`.
+	// All ranges of the cluster's own addresses; in Kubernetes those of its pods, of which each node gets a part. One that is in them but not known has the identity `unknown`, never `world`.
 	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs" default:"podCIDRs"`
 	// Largest packet of a pod, in bytes; 0 takes that of the device with the default route, or 1500.
 	MTU uint16 `json:"mtu"`
@@ -53,6 +55,14 @@ type Config struct {
 	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
+}
+
+// Kubernetes configures how the agent is part of a cluster.
+type Kubernetes struct {
+	// Whether the agent follows an API server instead of a folder of manifests.
+	Enabled bool `json:"enabled"`
+	// File that tells how to reach the API server; empty: with the service account of the pod, at $KUBERNETES_SERVICE_HOST.
+	Kubeconfig string `json:"kubeconfig"`
 }
 
 // IdentityLabels configures the filter of package identity.
