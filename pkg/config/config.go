@@ -55,6 +55,16 @@ type Config struct {
 	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
+	// The operator of a cluster; the agent does not look at it.
+	Operator Operator `json:"operator"`
+}
+
+// Operator configures weft-operator.
+type Operator struct {
+	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none.
+	MetricsAddress string `json:"metricsAddress"`
+	// Time that an identity stays after the last pod with its labels went, and the last endpoint with its number.
+	IdentityGrace Duration `json:"identityGrace"`
 }
 
 // Kubernetes configures how the agent is part of a cluster.
@@ -133,5 +143,6 @@ func Default(hostname string) Config {
 		},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
+		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},
 	}
 }

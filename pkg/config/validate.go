@@ -83,6 +83,8 @@ func (c *Config) validate() []strictyaml.Error {
 	k.masquerade(c.Masquerade)
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
+	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
+	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
 	return k.faults
 }
 

@@ -32,7 +32,7 @@ func TestOperatorTableAndRegistryAgree(t *testing.T) {
 			t.Errorf("%s is exported as %v", d.Name, f)
 		}
 	}
-	_, body := get(t, Handler(reg, nil, quiet()), "/metrics")
+	_, body := get(t, Handler(reg, Health{}, quiet()), "/metrics")
 	for _, want := range []string{
 		`weft_operator_build_info{version="1.2.3"} 1`, `weft_operator_leader 1`, `weft_operator_identities 7`,
 		`weft_operator_identity_allocations_total{result="created"} 1`, `weft_operator_identity_allocations_total{result="exhausted"} 0`,
@@ -44,7 +44,7 @@ func TestOperatorTableAndRegistryAgree(t *testing.T) {
 		}
 	}
 	o.SetLeader(false)
-	if _, body := get(t, Handler(reg, nil, quiet()), "/metrics"); !strings.Contains(body, "weft_operator_leader 0\n") {
+	if _, body := get(t, Handler(reg, Health{}, quiet()), "/metrics"); !strings.Contains(body, "weft_operator_leader 0\n") {
 		t.Error("it still leads")
 	}
 }
