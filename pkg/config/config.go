@@ -57,7 +57,7 @@ type Config struct {
 	Flows Flows `json:"flows"`
 	// The CNI plugin.
 	CNI CNI `json:"cni"`
-	// The operator of a cluster.
+	// The operator of a cluster; the agent does not look at it.
 	Operator Operator `json:"operator"`
 }
 
@@ -65,7 +65,7 @@ type Config struct {
 type Operator struct {
 	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none.
 	MetricsAddress string `json:"metricsAddress"`
-	// Time that an identity stays after the last pod with its labels, and the last endpoint that has its number.
+	// Time that an identity stays after the last pod with its labels went, and the last endpoint with its number.
 	IdentityGrace Duration `json:"identityGrace"`
 }
 

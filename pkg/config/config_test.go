@@ -45,7 +45,7 @@ conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTime
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
 cni: {install: true, binDir: /o, confDir: /e}
-operator: {metricsAddress: ":1", identityGrace: 3m}
+operator: {metricsAddress: "", identityGrace: 1h}
 `), "host")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ operator: {metricsAddress: ":1", identityGrace: 3m}
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
-		Operator:   Operator{MetricsAddress: ":1", IdentityGrace: Duration(3 * time.Minute)},
+		Operator:   Operator{IdentityGrace: Duration(time.Hour)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -97,6 +97,8 @@ func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 		{"clusterCIDRs: [10.0.0.0/8]", "c.yaml:1: clusterCIDRs: leaves out fd00:10:244::/64 of podCIDRs"},
 		{"runDir: run", `c.yaml:1: runDir: "run" is not an absolute path; begin it with /`},
 		{"runDir: /" + strings.Repeat("x", 100), "c.yaml:1: runDir: too long for a socket's path; use at most 96 bytes"},
+		{"operator: {metricsAddress: localhost}", `c.yaml:1: operator.metricsAddress: "localhost" is not an address with a port`},
+		{"operator: {identityGrace: 10ms}", `c.yaml:1: operator.identityGrace: must be whole seconds`},
 		{"metricsAddress: localhost", `c.yaml:1: metricsAddress: "localhost" is not an address with a port`},
 		{"clusterName: A_b", `c.yaml:1: clusterName: "A_b" is not a name`},
 		{"identityLabels:\n  exclude:\n  - ok\n  - ^bad$", `c.yaml:4: identityLabels.exclude[1]: "^bad$" is not a pattern of label keys; write a key`},

@@ -67,7 +67,7 @@ func (c *Config) validate() []strictyaml.Error {
 	for i, p := range c.ClusterCIDRs {
 		k.masked(fmt.Sprintf("clusterCIDRs[%d]", i), p)
 	}
-	if c.ClusterCIDRs != nil && !c.Kubernetes.Enabled { // there, podCIDRs are not used
+	if c.ClusterCIDRs != nil {
 		k.inside("clusterCIDRs", c.PodCIDRs, c.ClusterCIDRs)
 	}
 	if c.MTU != 0 && c.MTU < minMTU {

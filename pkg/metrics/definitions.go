@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics defines what the agent exports to Prometheus, from one table
+// Package metrics defines what the programs export to Prometheus, from tables
 // that docs/METRICS.md is written from. Every label has few values.
 package metrics
 

@@ -146,6 +146,11 @@ func document(t *testing.T, file string) {
 	for _, d := range Definitions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)
 	}
+	b.WriteString("\n## Operator\n\nweft-operator serves these at `operator.metricsAddress`, with `/healthz` and `/readyz`.\n\n" +
+		"| name | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, d := range OperatorDefinitions() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)
+	}
 	b.WriteString("\n## Reasons of drops\n\nThe values of the label `reason`, also in `weft status`, in flows and in the API.\n\n| reason | meaning |\n|---|---|\n")
 	for _, r := range model.ReasonTexts()[1:] {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Name, r.Sentence)

@@ -169,6 +169,9 @@ type process struct {
 func operate(t *testing.T, settings string) *process {
 	t.Helper()
 	w := theWorld
+	if !strings.Contains(settings, "clusterCIDRs") {
+		settings += pools
+	}
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	address := "127.0.0.1:" + freePort(t)
 	text := fmt.Sprintf("kubernetes:\n  enabled: true\n  kubeconfig: %s\noperator:\n  metricsAddress: %s\n%s", w.kubeconfig, address, settings)

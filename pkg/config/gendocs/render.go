@@ -28,6 +28,9 @@ A field with a mark under *live* changes without a restart when the agent gets t
 (` + "`systemctl reload weft-agent`" + `). The agent names the other fields that changed; they wait for a restart. A file with
 a fault changes nothing.
 
+In a cluster weft-operator reads the same file, of which it uses ` + "`clusterName`, `clusterCIDRs`, `identityLabels`, `logLevel`, `kubernetes` and `operator`" + `.
+Agents and operator must have the same ` + "`clusterName` and `identityLabels`" + `: both make the labels of identities by them.
+
 Times are written with their unit: ` + "`30s`, `5m`, `2h`" + `. In patterns of label keys ` + "`*`" + ` stands for any text.
 
 | field | default | live | meaning |
