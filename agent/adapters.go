@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/pkg/manifest"
@@ -22,7 +21,14 @@ type manifestSink struct {
 
 // Apply implements manifest.Consumer.
 func (s manifestSink) Apply(m manifest.State) error {
-	s.problems.set(m.Problems)
+	faults := make([]fault, len(m.Problems))
+	for i, p := range m.Problems {
+		faults[i] = fault{text: p.String(), effect: "nothing of the file is in force"}
+		if p.Kept {
+			faults[i].effect = "the file's last good content stays in force"
+		}
+	}
+	s.problems.set(faults)
 	_, err := s.tables.ReplaceSource(state.Source{
 		Pods: m.Pods, Namespaces: m.Namespaces, Services: m.Services,
 		EndpointSlices: m.EndpointSlices, Policies: m.Policies,
@@ -54,14 +60,4 @@ type realizer struct {
 // WaitEndpoint implements cniserver.Realizer.
 func (r realizer) WaitEndpoint(ctx context.Context, id uint32) (model.Revision, error) {
 	return r.realized.WaitEndpoint(ctx, id, r.tables.Revision())
-}
-
-// ready tells why the agent cannot attach pods yet.
-func ready(tables *state.Tables) func() error {
-	return func() error {
-		if !tables.Synced() {
-			return errors.New("the manifest folder has not been read yet; try again in a moment")
-		}
-		return nil
-	}
 }

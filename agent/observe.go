@@ -86,11 +86,19 @@ func (a *agent) stateForMetrics() metrics.State {
 	return s
 }
 
-// health is what /healthz answers: the agent works once its source has been
-// read and the kernel has followed.
+// alive is what /healthz answers. In a cluster it is that the agent answers: to start
+// it anew mends neither an API server that is away nor rows that fail.
+func (a *agent) alive() error {
+	if a.cfg.Kubernetes.Enabled {
+		return nil
+	}
+	return a.health()
+}
+
+// health tells whether the source has been read and the kernel has followed.
 func (a *agent) health() error {
-	if !a.tables.Synced() {
-		return errors.New("the manifest folder has not been read yet")
+	if w := a.input.waiting(); w != "" {
+		return errors.New(w)
 	}
 	if failing := a.engine.Realized().Failing(); len(failing) > 0 {
 		return fmt.Errorf("rows are not in the kernel: %v", failing)
@@ -98,7 +106,7 @@ func (a *agent) health() error {
 	return nil
 }
 
-// serveMetrics serves /metrics and /healthz until ctx ends.
+// serveMetrics serves /metrics, /healthz and /readyz until ctx ends.
 func (a *agent) serveMetrics(ctx context.Context) error {
 	if a.cfg.MetricsAddress == "" {
 		return nil
@@ -108,7 +116,7 @@ func (a *agent) serveMetrics(ctx context.Context) error {
 		return fmt.Errorf("listening on metricsAddress: %w", err)
 	}
 	srv := &http.Server{
-		Handler:           metrics.Handler(a.registry, a.health, a.log.With("part", "metrics")),
+		Handler:           metrics.Handler(a.registry, metrics.Health{Alive: a.alive, Ready: a.input.ready}, a.log.With("part", "metrics")),
 		ReadHeaderTimeout: headerTimeout,
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })

@@ -8,16 +8,18 @@ import (
 	"sync"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
-	"github.com/weftmesh/weft/pkg/manifest"
 )
 
-// problems holds what is wrong with the manifests now.
+// fault is one thing that is wrong with what the source says, and what follows.
+type fault struct{ text, effect string }
+
+// problems holds what is wrong with what the source says now.
 type problems struct {
 	mu   sync.Mutex
-	list []manifest.Problem
+	list []fault
 }
 
-func (p *problems) set(list []manifest.Problem) {
+func (p *problems) set(list []fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.list = list
@@ -29,33 +31,30 @@ func (p *problems) count() int {
 	return len(p.list)
 }
 
-// status is the source's line in weft status.
-func (p *problems) status(dir string) func() *agentv1.ComponentStatus {
+// status is the source's line in weft status: its name, what it is, and why it does
+// not work.
+func (p *problems) status(source func() (name, message string, err error)) func() *agentv1.ComponentStatus {
 	return func() *agentv1.ComponentStatus {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		out := &agentv1.ComponentStatus{Name: "manifests", Health: agentv1.Health_HEALTH_OK, Message: dir}
+		name, message, err := source()
+		out := &agentv1.ComponentStatus{Name: name, Health: agentv1.Health_HEALTH_OK, Message: message}
+		if err != nil {
+			out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, err.Error()
+		}
 		if len(p.list) > 0 {
 			out.Health = agentv1.Health_HEALTH_DEGRADED
-			out.Message = fmt.Sprintf("%s in %s; %s: %s", faults(len(p.list)), dir, effect(p.list[0]), p.list[0])
+			out.Message = fmt.Sprintf("%s in %s; %s: %s", countOf(len(p.list), "fault"), out.Message, p.list[0].effect, p.list[0].text)
 		}
 		return out
 	}
 }
 
-func faults(n int) string {
+func countOf(n int, what string) string {
 	if n == 1 {
-		return "a fault"
+		return "a " + what
 	}
-	return fmt.Sprintf("%d faults", n)
-}
-
-// effect is what a fault does to what its file says.
-func effect(p manifest.Problem) string {
-	if p.Kept {
-		return "the file's last good content stays in force"
-	}
-	return "nothing of the file is in force"
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // uplinkStatus is the line of the way out in weft status.

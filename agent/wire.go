@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,14 +25,13 @@ import (
 	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/agent/nodenet"
 	"github.com/weftmesh/weft/daemonset/cni/install"
-	"github.com/weftmesh/weft/operator/allocator"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/config"
 	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/ipam"
+	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/logging"
-	"github.com/weftmesh/weft/pkg/manifest"
 	"github.com/weftmesh/weft/pkg/metrics"
 	"github.com/weftmesh/weft/pkg/state"
 )
@@ -42,10 +43,12 @@ type agent struct {
 	level *slog.LevelVar
 	start time.Time
 
+	client   *k8s.Client    // nil outside of Kubernetes
+	ranges   []netip.Prefix // of this node's pods
 	tables   *state.Tables
 	problems *problems
-	source   *manifest.Source
-	ids      *identityLoop
+	input    input
+	proof    *proof // nil outside of Kubernetes
 	addrs    *nodenet.Addresses
 	uplinks  *nodenet.Uplinks
 	cni      *cniserver.Server
@@ -74,6 +77,14 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return fmt.Errorf("making stateDir: %w", err)
 	}
+	if cfg.Kubernetes.Enabled {
+		if a.client, err = newClient(cfg.Kubernetes); err != nil {
+			return err
+		}
+	}
+	if a.ranges, err = a.podRanges(ctx); err != nil {
+		return err
+	}
 	if err := a.build(); err != nil {
 		return err
 	}
@@ -86,7 +97,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	if err := a.restore(ctx); err != nil {
 		return err
 	}
-	a.log.Info("weft-agent is running", "version", weft.Version(), "node", cfg.NodeName, "manifests", cfg.Manifests)
+	a.log.Info("weft-agent is running", "version", weft.Version(), "node", cfg.NodeName, "source", a.input.name, "podCIDRs", a.ranges)
 	return a.serve(ctx, path)
 }
 
@@ -106,12 +117,6 @@ func (a *agent) build() error {
 	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
 
 	a.problems = &problems{}
-	a.source = manifest.New(manifest.Config{Dir: a.cfg.Manifests, Copies: filepath.Join(a.cfg.StateDir, "manifests")},
-		manifestSink{tables: a.tables, problems: a.problems}, a.log.With("part", "manifests"))
-
-	store := allocator.NewFileStore(filepath.Join(a.cfg.StateDir, "identities.json"))
-	a.ids = &identityLoop{log: a.log.With("part", "identities"), node: node, tables: a.tables,
-		allocator: allocator.New(allocator.Config{Store: store, Now: time.Now})}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
 	had, err := a.dp.Uplinks()
 	if err != nil {
@@ -127,6 +132,7 @@ func (a *agent) build() error {
 		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
 		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
 	})
+	a.input = a.chooseInput(node)
 	a.gone = &goneLoop{log: a.log.With("part", "sockets"), sockets: a.dp, first: a.engine.Realized().WaitFirst}
 	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
@@ -141,14 +147,7 @@ func (a *agent) build() error {
 }
 
 func (a *agent) buildCNI() error {
-	var v4, v6 netip.Prefix
-	for _, p := range a.cfg.PodCIDRs {
-		if p.Addr().Is4() {
-			v4 = p
-		} else {
-			v6 = p
-		}
-	}
+	v4, v6 := familyRanges(a.ranges)
 	addrs, err := ipam.NewAllocator(v4, v6)
 	if err != nil {
 		return fmt.Errorf("reading podCIDRs: %w", err)
@@ -166,7 +165,7 @@ func (a *agent) buildCNI() error {
 	a.cni = cniserver.New(cniserver.Config{
 		Store: records, Workloads: a.tables, Endpoints: endpointTable{a.tables},
 		Realizer: realizer{tables: a.tables, realized: a.engine.Realized()},
-		Devices:  nodenet.Devices{}, Ready: ready(a.tables), Log: log, MTU: mtu,
+		Devices:  nodenet.Devices{}, Ready: a.readyToAttach, WatchPod: a.input.watchPod, Log: log, MTU: mtu,
 	})
 	if a.cfg.CNI.Install {
 		a.cniFiles = install.NewKeeper(install.KeeperConfig{
@@ -204,10 +203,10 @@ func (a *agent) setHostAddrs(addrs []netip.Addr) {
 
 // restore takes up what a former agent left, before anything new is let in.
 func (a *agent) restore(ctx context.Context) error {
-	if err := nodenet.SetUp(a.cfg.PodCIDRs); err != nil {
+	if err := nodenet.SetUp(a.ranges); err != nil {
 		return err
 	}
-	if err := a.ids.allocator.Load(ctx); err != nil {
+	if err := a.input.restore(ctx); err != nil {
 		return err
 	}
 	addrs, err := nodenet.HostAddresses()
@@ -220,18 +219,13 @@ func (a *agent) restore(ctx context.Context) error {
 	if err := errors.Join(a.dp.SetHome(addrs), a.uplinks.Refresh()); err != nil {
 		return err
 	}
-	if _, err := a.tables.ReplaceIdentities(a.ids.allocator.List()); err != nil {
-		return err
-	}
 	return a.cni.Restore()
 }
 
 // serve runs every part until ctx ends or one of them fails.
 func (a *agent) serve(ctx context.Context, path string) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for name, part := range map[string]func(context.Context) error{
-		"manifests":     a.source.Run,
-		"identities":    a.ids.Run,
+	parts := map[string]func(context.Context) error{
 		"addresses":     a.addrs.Run,
 		"uplinks":       a.uplinks.Run,
 		"engine":        a.engine.Run,
@@ -253,7 +247,9 @@ func (a *agent) serve(ctx context.Context, path string) error {
 			})
 		},
 		"metrics": a.serveMetrics,
-	} {
+	}
+	maps.Copy(parts, a.input.parts)
+	for name, part := range parts {
 		g.Go(func() error {
 			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
 				return fmt.Errorf("%s: %w", name, err)
@@ -266,15 +262,15 @@ func (a *agent) serve(ctx context.Context, path string) error {
 
 func (a *agent) api() *api.Server {
 	var podRanges []string
-	for _, p := range a.cfg.PodCIDRs {
+	for _, p := range a.ranges {
 		podRanges = append(podRanges, p.String())
 	}
-	components := []func() *agentv1.ComponentStatus{a.problems.status(a.cfg.Manifests), a.gone.status, a.uplinkStatus}
+	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus)
 	if a.cniFiles != nil {
 		components = append(components, a.cniFilesStatus)
 	}
 	return api.New(api.Config{
-		Version: weft.Version(), Node: a.cfg.NodeName, Source: "manifest",
+		Version: weft.Version(), Node: a.cfg.NodeName, Source: a.input.name,
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,

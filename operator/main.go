@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftmesh/weft"
+	"github.com/weftmesh/weft/operator/uninstall"
 	"github.com/weftmesh/weft/pkg/config"
 )
 
@@ -75,7 +76,7 @@ Lease; HUP makes it read logLevel again.`,
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
 	root.PersistentFlags().StringVar(&path, "config", config.DefaultPath, "configuration file")
-	root.AddCommand(&cobra.Command{
+	root.AddCommand(uninstall.Command(), &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,

@@ -50,10 +50,8 @@ func (s *server) Start(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	mux := http.NewServeMux()
-	mux.Handle("/", metrics.Handler(s.gatherer, func() error { return nil }, s.log))
-	mux.HandleFunc("GET /readyz", s.ready)
-	web := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
+	health := metrics.Health{Alive: func() error { return nil }, Ready: func() error { return s.ready(ctx) }}
+	web := &http.Server{Handler: metrics.Handler(s.gatherer, health, s.log), ReadHeaderTimeout: headerTimeout}
 	stop := context.AfterFunc(ctx, func() { _ = web.Close() })
 	defer stop()
 	if err := web.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -65,14 +63,8 @@ func (s *server) Start(ctx context.Context) error {
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (*server) NeedLeaderElection() bool { return false }
 
-func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+func (s *server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.synced(ctx); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, err)
-		return
-	}
-	fmt.Fprintln(w, "ok")
+	return s.synced(ctx)
 }

@@ -57,6 +57,9 @@ type operator struct {
 
 // run works until the context ends, or the lease is lost.
 func run(ctx context.Context, cfg config.Config, path string) error {
+	if !cfg.Kubernetes.Enabled {
+		return fmt.Errorf("%s: kubernetes.enabled: is false; the operator works with an API server only: set it to true", path)
+	}
 	o := &operator{cfg: cfg, level: &slog.LevelVar{}, clock: lease.NewClock(time.Now)}
 	o.level.Set(cfg.LogLevel.Level())
 	o.log = logging.New(o.level, os.Stderr)

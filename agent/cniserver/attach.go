@@ -38,7 +38,7 @@ func (s *Server) Prepare(ctx context.Context, req *agentv1.PrepareRequest) (*age
 		return nil, status.FromContextError(err).Err()
 	}
 	defer letGo()
-	pod, err := s.workload(req)
+	pod, err := s.awaitWorkload(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +63,28 @@ func (s *Server) Prepare(ctx context.Context, req *agentv1.PrepareRequest) (*age
 		return nil, status.Errorf(codes.Internal, "adding endpoint %d of pod %s: %v", r.ID, pod.PodKey, errors.Join(err, s.release(key)))
 	}
 	return response(r), nil
+}
+
+// awaitWorkload is workload, with some patience: the runtime and this agent are told
+// of a pod by two watches.
+func (s *Server) awaitWorkload(ctx context.Context, req *agentv1.PrepareRequest) (model.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, podTimeout)
+	defer cancel()
+	for {
+		var changed <-chan struct{}
+		if s.cfg.WatchPod != nil {
+			_, _, changed = s.cfg.WatchPod(model.PodKey{Namespace: req.GetPodNamespace(), Name: req.GetPodName()})
+		}
+		pod, err := s.workload(req)
+		if changed == nil || status.Code(err) != codes.NotFound {
+			return pod, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return pod, err
+		}
+	}
 }
 
 // workload finds the pod of a request and refuses one that must not be attached.

@@ -25,6 +25,9 @@ const (
 	DefaultMTU           = 1500
 )
 
+// podTimeout bounds the wait for a pod of which the runtime has heard before us.
+const podTimeout = 5 * time.Second
+
 // Workloads are the pods that this node is to run.
 type Workloads interface {
 	Pod(key model.PodKey) (model.Pod, bool)
@@ -73,8 +76,11 @@ type Config struct {
 	Devices   Devices
 	// Ready tells why an ADD cannot be served now; nil: it can always.
 	Ready func() error
-	Log   *slog.Logger
-	MTU   uint16 // of the pods' devices; 0: DefaultMTU
+	// WatchPod finds a pod, and gives a channel that closes when it has come, changed
+	// or gone: Prepare waits a while for a pod that is not there. nil: it does not.
+	WatchPod func(model.PodKey) (model.Pod, bool, <-chan struct{})
+	Log      *slog.Logger
+	MTU      uint16 // of the pods' devices; 0: DefaultMTU
 	// How long Commit waits for the kernel, Check for a row that should be there,
 	// and how often tombstones are looked for; 0: the defaults.
 	CommitTimeout, CheckTimeout, SweepEvery time.Duration

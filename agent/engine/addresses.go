@@ -8,22 +8,33 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/state"
 )
 
 // prefixIDs are the node-local identities of prefixes.
 type prefixIDs = map[netip.Prefix]model.IdentityID
 
 // addressRows says what each address is. Where several say something of the
-// same prefix, a local endpoint comes first, then the host, then what policies
-// and the cluster's ranges say of it (policy.IPRows).
-func addressRows(node Node, hostAddrs []netip.Addr, endpoints []boundEndpoint, prefixes prefixIDs) []model.IPRow {
+// same prefix, a local endpoint comes first, then the host, pods of other nodes, API
+// servers, other nodes, and then what policies and the cluster's ranges say of it
+// (policy.IPRows).
+func addressRows(node Node, s state.Snapshot, endpoints []boundEndpoint, others []remote, prefixes prefixIDs) []model.IPRow {
 	rows := make(map[netip.Prefix]model.IPRow)
-	for _, r := range policy.IPRows(prefixes, node.ClusterCIDRs) {
+	for _, r := range policy.IPRows(prefixes, clusterRanges(node, s)) {
 		rows[r.Prefix] = r
 	}
-	for _, a := range hostAddrs {
+	set := func(a netip.Addr, id model.IdentityID) {
 		p := netip.PrefixFrom(a, a.BitLen())
-		rows[p] = model.IPRow{Prefix: p, Identity: model.IdentityHost}
+		rows[p] = model.IPRow{Prefix: p, Identity: id}
+	}
+	nodeRows(node.Name, s, set)
+	for _, r := range others {
+		for _, a := range r.addrs {
+			set(a, r.identity)
+		}
+	}
+	for _, a := range s.HostAddrs {
+		set(a, model.IdentityHost)
 	}
 	for _, e := range endpoints {
 		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {

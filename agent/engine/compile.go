@@ -5,6 +5,7 @@ package engine
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/lb"
@@ -24,10 +25,11 @@ type Result struct {
 func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (Result, error) {
 	identityOf := identitiesOf(node, s)
 	bound, waiting := bind(identityOf, st.running, s)
+	others := remotes(node.Name, s, st.identities, st.applied)
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
-		Identities: s.Identities,
-		Ports:      portsByIdentity(identityOf, s.Pods),
+		Identities: slices.SortedFunc(maps.Values(st.identities), func(a, b model.Identity) int { return cmp.Compare(a.ID, b.ID) }),
+		Ports:      portsByIdentity(identityOf, s.Pods, others),
 		Prefixes:   st.universe,
 	}
 	for _, e := range bound {
@@ -54,8 +56,8 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	}
 	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
-	r.Desired.IPs = addressRows(node, s.HostAddrs, bound, st.reachable)
-	r.View = makeView(node, s, st, bound, out)
+	r.Desired.IPs = addressRows(node, s, bound, others, st.reachable)
+	r.View = makeView(node, s, st, bound, others, out)
 	return r, nil
 }
 
@@ -100,10 +102,15 @@ func endpointRow(e boundEndpoint, r policy.Result) model.EndpointRow {
 	}
 }
 
-// portsByIdentity gathers the named ports of all pods by their identity, each
-// once and sorted.
-func portsByIdentity(identityOf identityFinder, pods []model.Pod) map[model.IdentityID][]model.NamedPort {
+// portsByIdentity gathers the named ports of all pods, also of other nodes, by their
+// identity, each once and sorted.
+func portsByIdentity(identityOf identityFinder, pods []model.Pod, others []remote) map[model.IdentityID][]model.NamedPort {
 	out := make(map[model.IdentityID][]model.NamedPort)
+	for _, r := range others {
+		if len(r.Ports) > 0 {
+			out[r.identity] = append(out[r.identity], r.Ports...)
+		}
+	}
 	for _, p := range pods {
 		if len(p.Ports) == 0 || p.HostNetwork {
 			continue

@@ -5,6 +5,7 @@ package engine
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func stories(t *testing.T) [][]events.Event {
 // node is the world as events of every kind see it.
 func (w *world) node() *events.Node {
 	return &events.Node{Tables: w.tables,
-		Identify: func() error { w.identities(); return nil },
+		Identify: func(more []model.Identity) error { w.identities(more...); return nil },
 		Device:   func(i int) (uint32, string) { return uint32(100 + i), fmt.Sprintf("wf%010d", i) },
 	}
 }
@@ -122,6 +123,12 @@ func TestEventsOfEveryKindInAnyOrderGiveTheSameMaps(t *testing.T) {
 			if len(got.rows) != 4 || len(got.on) != 4 || len(got.sets) < 3 || len(got.services.Frontends) != 3 {
 				t.Fatalf("the kernel holds %d rows, %d devices, %d sets, %d front ends: not the life that was told",
 					len(got.rows), len(got.on), len(got.sets), len(got.services.Frontends))
+			}
+			for prefix, id := range map[string]model.IdentityID{"10.244.8.1/32": 1 << 20, "10.244.8.5/32": 1<<20 + 1, "10.244.8.0/24": model.IdentityUnknown,
+				"192.0.2.77/32": model.IdentityRemoteNode, "192.0.2.1/32": model.IdentityRemoteNode, "10.244.7.1/32": 0, "10.244.7.0/24": 0, "192.0.2.79/32": 0} {
+				if row := got.ips[netip.MustParsePrefix(prefix)]; row.Identity != id {
+					t.Fatalf("%s has identity %d, want %d", prefix, row.Identity, id)
+				}
 			}
 			continue
 		}

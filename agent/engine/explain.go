@@ -18,7 +18,7 @@ import (
 
 // makeView tells a compilation, its sets as the kernel gets them, in the terms of
 // those who ask.
-func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out policy.Output) View {
+func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, others []remote, out policy.Output) View {
 	v := View{Revision: s.Revision, Names: &flow.Maps{
 		Workloads:  make(map[netip.Addr]flow.Workload),
 		Endpoints:  make(map[uint16]flow.Endpoint),
@@ -32,11 +32,12 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out p
 		using[e.identity.ID]++
 		v.Endpoints = append(v.Endpoints, EndpointView{
 			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: r.Set.Entries,
+			Ports: e.pod.Ports, Owner: e.pod.Workload,
 		})
 		for _, key := range r.Policies {
 			selected[key] = append(selected[key], e.ID)
 		}
-		w := flow.Workload{Pod: e.Pod, Identity: e.identity.ID, Slot: e.Slot, Endpoint: e.ID}
+		w := flow.Workload{Pod: e.Pod, Identity: e.identity.ID, Slot: e.Slot, Endpoint: e.ID, Owner: e.pod.Workload}
 		v.Names.Endpoints[e.Slot] = flow.Endpoint{Workload: w, Isolated: r.Isolated}
 		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
 			if a.IsValid() {
@@ -44,9 +45,16 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, out p
 			}
 		}
 	}
+	for _, r := range others {
+		for _, a := range r.addrs {
+			if _, local := v.Names.Workloads[a]; !local {
+				v.Names.Workloads[a] = flow.Workload{Pod: r.Pod, Identity: r.identity, Owner: r.Workload}
+			}
+		}
+	}
 	v.Endpoints = withUnbound(v.Endpoints, s.Endpoints)
 	v.Policies = policyViews(node.Filter, st.policies, selected)
-	v.Identities = identityViews(s, st, using)
+	v.Identities = identityViews(st, using)
 	for _, id := range v.Identities {
 		v.Names.Identities[id.ID] = id.Labels
 	}
@@ -119,13 +127,13 @@ func absentMessage(keys []string) string {
 		"select by another one, or change identityLabels", strings.Join(slices.Compact(keys), ", "))
 }
 
-func identityViews(s state.Snapshot, st step, using map[model.IdentityID]int) []IdentityView {
+func identityViews(st step, using map[model.IdentityID]int) []IdentityView {
 	var out []IdentityView
 	for id, name := range model.ReservedNames() {
 		labels := model.NewLabels(model.Label{Source: model.SourceReserved, Key: name})
 		out = append(out, IdentityView{Identity: model.Identity{ID: id, Labels: labels}, Kind: "reserved"})
 	}
-	for _, id := range s.Identities {
+	for _, id := range st.identities {
 		out = append(out, IdentityView{Identity: id, Kind: "cluster", Endpoints: using[id.ID]})
 	}
 	for prefix, id := range st.universe {

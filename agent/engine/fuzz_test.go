@@ -39,7 +39,7 @@ func FuzzManifestsBecomeRows(f *testing.F) {
 			return
 		}
 		snap := snapshotOf(objects)
-		steps, err := plan(memory{}, snap)
+		steps, err := plan(memory{}, snap, inForce{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,17 +6,28 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
-// memory is what one compilation leaves for the next: the rules in force, and
-// the numbers that prefixes have. The zero value is a start from nothing.
+// memory is what one compilation leaves for the next: the rules in force, the
+// numbers that prefixes have, and the identities that sets know. The zero value is a
+// start from nothing.
 type memory struct {
-	policies []model.Policy
-	prefixes prefixIDs
+	policies   []model.Policy
+	prefixes   prefixIDs
+	identities known
+}
+
+// inForce is what a plan needs to know of what is in the kernel.
+type inForce struct {
+	// held are the cluster's identities that addresses lead to.
+	held map[model.IdentityID]bool
+	// moving tells that an address of another node's pod is to lead elsewhere.
+	moving bool
 }
 
 // step is one state that the kernel is brought to on the way to a revision.
@@ -24,15 +35,17 @@ type step struct {
 	policies []model.Policy
 	// universe are the prefixes that policy sets know of; reachable those that
 	// addresses lead to. reachable is a part of universe.
-	universe  prefixIDs
-	reachable prefixIDs
-	running   running
+	universe   prefixIDs
+	reachable  prefixIDs
+	identities known // that policy sets know of
+	running    running
+	applied    func(netip.Prefix) (model.IPRow, bool)
 }
 
 // plan lists the steps from what is in force to the snapshot's rules, so that
 // no packet meets a mixture of rules and identities that neither the old nor
 // the new state means. The last step is the snapshot's own state.
-func plan(before memory, s state.Snapshot) ([]step, error) {
+func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 	wanted := policy.Prefixes(s.Policies)
 	locals, err := policy.NewLocals(before.prefixes).Update(append(keys(before.prefixes), wanted...))
 	if err != nil {
@@ -43,17 +56,50 @@ func plan(before memory, s state.Snapshot) ([]step, error) {
 	for _, p := range wanted {
 		final[p] = all[p]
 	}
+	ids, more := identities(before, s, in.held)
 
 	var steps []step
-	if before.policies != nil && len(all) > len(before.prefixes) {
-		steps = append(steps, step{policies: before.policies, universe: all, reachable: all})
+	if before.policies != nil && (len(all) > len(before.prefixes) || in.moving && !reflect.DeepEqual(before.policies, s.Policies)) {
+		steps = append(steps, step{policies: before.policies, universe: all, reachable: all, identities: more})
 	}
 	if !maps.Equal(all, final) {
 		steps = append(steps,
-			step{policies: s.Policies, universe: all, reachable: all},
-			step{policies: s.Policies, universe: all, reachable: final})
+			step{policies: s.Policies, universe: all, reachable: all, identities: more},
+			step{policies: s.Policies, universe: all, reachable: final, identities: more})
 	}
-	return append(steps, step{policies: s.Policies, universe: final, reachable: final}), nil
+	if len(more) > len(ids) {
+		steps = append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: more})
+	}
+	return append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: ids}), nil
+}
+
+// identities are those that sets are to know: the snapshot's, and those that went
+// while pods of other nodes are still said to have them. more are also those that
+// addresses in the kernel still lead to: sets forget a number only when no address
+// has it.
+func identities(before memory, s state.Snapshot, held map[model.IdentityID]bool) (ids, more known) {
+	ids = make(known, len(s.Identities))
+	for _, id := range s.Identities {
+		ids[id.ID] = id
+	}
+	keep := func(to known, id model.IdentityID) {
+		if _, ok := to[id]; ok {
+			return
+		}
+		if old, ok := before.identities[id]; ok {
+			to[id] = old
+		}
+	}
+	for i := range s.NodeSlices {
+		for _, e := range s.NodeSlices[i].Endpoints {
+			keep(ids, e.Identity)
+		}
+	}
+	more = maps.Clone(ids)
+	for id := range held {
+		keep(more, id)
+	}
+	return ids, more
 }
 
 func keys(m prefixIDs) []netip.Prefix {

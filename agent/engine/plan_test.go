@@ -23,7 +23,7 @@ func policyFor(name, cidr string) model.Policy {
 
 func mustPlan(t *testing.T, before memory, rules []model.Policy) []step {
 	t.Helper()
-	steps, err := plan(before, state.Snapshot{Policies: rules})
+	steps, err := plan(before, state.Snapshot{Policies: rules}, inForce{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,13 @@ func (r *Realized) Revisions() (desired, realized model.Revision) {
 	return r.desired, r.realized
 }
 
+// Changed closes when any of this has moved on.
+func (r *Realized) Changed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changed
+}
+
 // Endpoint is the status of one endpoint.
 func (r *Realized) Endpoint(id uint32) (EndpointStatus, bool) {
 	r.mu.Lock()

@@ -7,12 +7,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
@@ -114,7 +116,7 @@ func (e *Engine) compare() {
 
 // realize brings the kernel to the snapshot, step by step.
 func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
-	steps, err := plan(e.before, snap)
+	steps, err := plan(e.before, snap, e.inKernel(snap))
 	if err != nil {
 		e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 		return
@@ -122,7 +124,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 	services := e.services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices, Node: e.cfg.Node.Name})
 	var last Result
 	for i, st := range steps {
-		st.running = e.rec.Running()
+		st.running, st.applied = e.rec.Running(), e.rec.AppliedIP
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}
@@ -141,20 +143,57 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		if err := e.rec.Pass(ctx, want); err != nil {
 			e.cfg.Log.Warn("some rows are not in the kernel yet, trying again", "error", err)
 		}
-		e.before = memory{policies: st.policies, prefixes: st.universe}
+		e.before = memory{policies: st.policies, prefixes: st.universe, identities: st.identities}
 	}
 	e.publish(snap, last)
 }
 
-// knowsAll tells whether the sets of a step know every number of a prefix that an
-// address may have in the kernel: one they do not know would slip past their denies.
+// knowsAll tells whether the sets of a step know every number that an address may
+// have in the kernel and that the sets before knew: one they do not know would slip
+// past their denies.
 func (e *Engine) knowsAll(st step) bool {
-	for prefix, id := range adoptedPrefixes(e.rec) {
-		if st.universe[prefix] != id {
+	for _, row := range e.rec.AppliedIPs() {
+		if row.Identity.IsLocal() && st.universe[row.Prefix] != row.Identity {
+			return false
+		}
+		_, before := e.before.identities[row.Identity]
+		if _, now := st.identities[row.Identity]; before && !now {
 			return false
 		}
 	}
 	return true
+}
+
+// inKernel reads what a plan needs to know.
+func (e *Engine) inKernel(snap state.Snapshot) inForce {
+	want := make(map[netip.Prefix]model.IdentityID)
+	for i := range snap.NodeSlices {
+		if snap.NodeSlices[i].Node == e.cfg.Node.Name {
+			continue
+		}
+		for _, ep := range snap.NodeSlices[i].Endpoints {
+			for _, a := range []netip.Addr{ep.IPv4, ep.IPv6} {
+				if a.IsValid() {
+					want[netip.PrefixFrom(a, a.BitLen())] = ep.Identity
+				}
+			}
+		}
+	}
+	out := inForce{held: make(map[model.IdentityID]bool)}
+	same := 0
+	for _, row := range e.rec.AppliedIPs() {
+		if !row.Identity.IsCluster() {
+			continue
+		}
+		out.held[row.Identity] = true
+		if id := want[row.Prefix]; row.Slot == 0 && id != row.Identity {
+			out.moving = true
+		} else if id == row.Identity {
+			same++
+		}
+	}
+	out.moving = out.moving || same < len(want)
+	return out
 }
 
 // warn logs what cannot work about a policy when it first does not.

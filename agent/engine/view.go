@@ -25,6 +25,8 @@ type EndpointView struct {
 	Identity model.Identity
 	Isolated [2]bool // by model.Direction
 	Entries  []model.PolicyEntry
+	Ports    []model.NamedPort // of the pod
+	Owner    model.Workload    // that the pod belongs to
 }
 
 // PolicyView is a policy and the local endpoints that it selects.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,12 +106,13 @@ func testEndpoint(i int) model.Endpoint {
 	}
 }
 
-// identities gives every pod of the source an identity, by its labels.
-func (w *world) identities() {
+// identities gives every pod of the source an identity, by its labels, and enters
+// more.
+func (w *world) identities(more ...model.Identity) {
 	snap, _ := w.tables.Snapshot()
 	labelsOf := LabelsOf(testNode(), snap)
 	seen := map[string]bool{}
-	var ids []model.Identity
+	ids := slices.Clone(more)
 	for _, p := range snap.Pods {
 		if labels := labelsOf(p); !seen[labels.Key()] {
 			seen[labels.Key()] = true

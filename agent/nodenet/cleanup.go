@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/attachment"
@@ -26,7 +25,7 @@ type CleanupConfig struct {
 // reports all of them; what is gone already is no error. Forwarding stays on, as
 // others may count on it.
 func Cleanup(c CleanupConfig) error {
-	errs := []error{removeDevices(), removeRoutes(func(netlink.Route) bool { return true })}
+	errs := []error{removeDevices(), removeAllRoutes()}
 	for _, f := range c.Files {
 		errs = append(errs, attachment.RemoveFile(f))
 	}

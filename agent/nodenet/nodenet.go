@@ -37,7 +37,7 @@ func SetUp(podRanges []netip.Prefix) error {
 			return fmt.Errorf("setting the unreachable route for pod range %s: %w", p, err)
 		}
 	}
-	return removeRoutes(func(r netlink.Route) bool {
+	return removeRoutes(podnet.RouteProtocol, func(r netlink.Route) bool {
 		if r.Type != unix.RTN_UNREACHABLE {
 			return false
 		}
@@ -111,13 +111,13 @@ func unreachable(p netip.Prefix) *netlink.Route {
 	}
 }
 
-// removeRoutes removes those of our routes that doomed says.
-func removeRoutes(doomed func(netlink.Route) bool) error {
+// removeRoutes removes those of our routes of a protocol that doomed says.
+func removeRoutes(protocol netlink.RouteProtocol, doomed func(netlink.Route) bool) error {
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := podnet.Dump(func() ([]netlink.Route, error) {
 			return netlink.RouteListFiltered(family,
-				&netlink.Route{Protocol: podnet.RouteProtocol, Table: unix.RT_TABLE_UNSPEC},
+				&netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_UNSPEC},
 				netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {

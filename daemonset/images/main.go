@@ -93,10 +93,10 @@ func (i image) build(ctx context.Context, root, path, name, version string, arch
 			if err := compile(ctx, root, arch, pkg, filepath.Join(bin, binary)); err != nil {
 				return err
 			}
-			files = append(files, oci.File{Path: "/usr/local/bin/" + binary, From: filepath.Join(bin, binary)})
+			files = append(files, oci.File{Path: place(binary), From: filepath.Join(bin, binary)})
 		}
 		variants = append(variants, oci.Image{
-			Architecture: arch, Layers: [][]oci.File{files}, Entrypoint: []string{"/usr/local/bin/" + i.main}, User: i.user,
+			Architecture: arch, Layers: [][]oci.File{files}, Entrypoint: []string{place(i.main)}, User: i.user,
 			Labels: map[string]string{
 				"org.opencontainers.image.title":    i.name,
 				"org.opencontainers.image.version":  version,
@@ -106,6 +106,15 @@ func (i image) build(ctx context.Context, root, path, name, version string, arch
 		})
 	}
 	return oci.Write(path, []string{name}, variants)
+}
+
+// place is where a binary lies in its image. The plugin is no command there: the
+// agent copies it to the node.
+func place(binary string) string {
+	if binary == "weft-cni" {
+		return "/opt/weft/weft-cni"
+	}
+	return "/usr/bin/" + binary
 }
 
 func compile(ctx context.Context, root, arch, pkg, to string) error {

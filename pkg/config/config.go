@@ -13,7 +13,7 @@ import (
 	"github.com/weftmesh/weft/pkg/identity"
 )
 
-//go:generate go run ./gendocs -config config.go -doc ../../docs/CONFIGURATION.md
+//go:generate go run ./gendocs -config config.go -values ../../daemonset/chart/values.yaml -doc ../../docs/CONFIGURATION.md
 
 // DefaultPath is where the agent looks for its configuration.
 const DefaultPath = "/etc/weft/config.yaml"
@@ -21,10 +21,12 @@ const DefaultPath = "/etc/weft/config.yaml"
 // Config is the whole configuration of an agent. docs/CONFIGURATION.md is made
 // from it: the comments of its fields are the reference that users read.
 type Config struct {
-	// Name of this node in flows, status and the API.
-	NodeName string `json:"nodeName" default:"the host name"`
+	// Name of this node in flows, status and the API; in Kubernetes that of its Node.
+	NodeName string `json:"nodeName" default:"$NODE_NAME, or the host name"`
 	// Name of the cluster; part of every identity.
 	ClusterName string `json:"clusterName"`
+	// Kubernetes as the source of pods, services and policies.
+	Kubernetes Kubernetes `json:"kubernetes"`
 	// Folder of the manifests that take the place of Kubernetes on a plain host. It may be created later.
 	Manifests string `json:"manifests"`
 	// Folder for what survives a restart of the machine: endpoints, addresses, identities.
@@ -35,9 +37,9 @@ type Config struct {
 	BPFFS string `json:"bpffs"`
 	// Folder on cgroup2 of the processes that reach services; empty: all of the host, at the mount point of cgroup2. Pods reach them in any case.
 	Cgroup string `json:"cgroup" default:"the cgroup2 mount"`
-	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two.
+	// Ranges that pods get their addresses from: one of IPv4, one of IPv6, or only one of the two. In Kubernetes each node's come from its WeftNode.
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
-	// All ranges of the cluster's own addresses. One that is in them but not known has the identity `unknown`, never `world`.
+	// All ranges of the cluster's own addresses; in Kubernetes those of its pods, of which each node gets a part. One that is in them but not known has the identity `unknown`, never `world`.
 	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs" default:"podCIDRs"`
 	// Largest packet of a pod, in bytes; 0 takes that of the device with the default route, or 1500.
 	MTU uint16 `json:"mtu"`
@@ -53,28 +55,26 @@ type Config struct {
 	Masquerade Masquerade `json:"masquerade"`
 	// Flow events.
 	Flows Flows `json:"flows"`
-	// The API server that says what pods, services and policies there are.
-	Kubernetes Kubernetes `json:"kubernetes"`
-	// The operator of a cluster.
-	Operator Operator `json:"operator"`
 	// The CNI plugin.
 	CNI CNI `json:"cni"`
-}
-
-// Kubernetes configures the access to the API server.
-type Kubernetes struct {
-	// Whether the API server takes the place of the folder of manifests.
-	Enabled bool `json:"enabled"`
-	// File that tells how to reach the API server.
-	Kubeconfig string `json:"kubeconfig" default:"the pod's service account"`
+	// The operator of a cluster; the agent does not look at it.
+	Operator Operator `json:"operator"`
 }
 
 // Operator configures weft-operator.
 type Operator struct {
 	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none.
 	MetricsAddress string `json:"metricsAddress"`
-	// Time that an identity stays after the last pod with its labels, and the last endpoint that has its number.
+	// Time that an identity stays after the last pod with its labels went, and the last endpoint with its number.
 	IdentityGrace Duration `json:"identityGrace"`
+}
+
+// Kubernetes configures how the agent is part of a cluster.
+type Kubernetes struct {
+	// Whether the agent follows an API server instead of a folder of manifests.
+	Enabled bool `json:"enabled"`
+	// File that tells how to reach the API server; empty: with the service account of the pod, at $KUBERNETES_SERVICE_HOST.
+	Kubeconfig string `json:"kubeconfig"`
 }
 
 // IdentityLabels configures the filter of package identity.
@@ -155,7 +155,7 @@ func Default(hostname string) Config {
 		},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
-		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},
 		CNI:        CNI{BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},
+		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},
 	}
 }

@@ -29,6 +29,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	got, err := Parse("config.yaml", []byte(`
 nodeName: a
 clusterName: b
+kubernetes: {enabled: false, kubeconfig: /k}
 manifests: /m
 stateDir: /s
 runDir: /r
@@ -44,12 +45,13 @@ conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTime
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
 cni: {install: true, binDir: /o, confDir: /e}
+operator: {metricsAddress: "", identityGrace: 1h}
 `), "host")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		NodeName: "a", ClusterName: "b", Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b", Cgroup: "/c",
+		NodeName: "a", ClusterName: "b", Kubernetes: Kubernetes{Kubeconfig: "/k"}, Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b", Cgroup: "/c",
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		MTU:          9000, LogLevel: Level(slog.LevelDebug),
@@ -60,11 +62,15 @@ cni: {install: true, binDir: /o, confDir: /e}
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
+		Operator:   Operator{IdentityGrace: Duration(time.Hour)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	visit(reflect.TypeOf(want), "", nil, func(field string, _ reflect.StructField, index []int) {
+		if field == "kubernetes.enabled" { // others depend on it: below
+			return
+		}
 		def := reflect.ValueOf(Default("host")).FieldByIndex(index).Interface()
 		if reflect.DeepEqual(def, reflect.ValueOf(got).FieldByIndex(index).Interface()) {
 			t.Errorf("%s: the test leaves it at its default", field)
@@ -91,6 +97,8 @@ func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 		{"clusterCIDRs: [10.0.0.0/8]", "c.yaml:1: clusterCIDRs: leaves out fd00:10:244::/64 of podCIDRs"},
 		{"runDir: run", `c.yaml:1: runDir: "run" is not an absolute path; begin it with /`},
 		{"runDir: /" + strings.Repeat("x", 100), "c.yaml:1: runDir: too long for a socket's path; use at most 96 bytes"},
+		{"operator: {metricsAddress: localhost}", `c.yaml:1: operator.metricsAddress: "localhost" is not an address with a port`},
+		{"operator: {identityGrace: 10ms}", `c.yaml:1: operator.identityGrace: must be whole seconds`},
 		{"metricsAddress: localhost", `c.yaml:1: metricsAddress: "localhost" is not an address with a port`},
 		{"clusterName: A_b", `c.yaml:1: clusterName: "A_b" is not a name`},
 		{"identityLabels:\n  exclude:\n  - ok\n  - ^bad$", `c.yaml:4: identityLabels.exclude[1]: "^bad$" is not a pattern of label keys; write a key`},
@@ -137,5 +145,32 @@ func TestReloadTakesOnlyWhatNeedsNoRestart(t *testing.T) {
 	if !reflect.DeepEqual(next, want) || !reflect.DeepEqual(changed, []string{"logLevel"}) ||
 		!reflect.DeepEqual(waiting, []string{"mtu", "conntrack.tcpTimeout"}) {
 		t.Errorf("got %+v, changed %v, waiting %v", next, changed, waiting)
+	}
+}
+
+func TestInKubernetesPodRangesComeFromTheNode(t *testing.T) {
+	c, err := Parse("c", []byte("kubernetes: {enabled: true}\nclusterCIDRs: [10.244.0.0/16]\n"), "n")
+	if err != nil || c.PodCIDRs != nil || len(c.ClusterCIDRs) != 1 {
+		t.Errorf("got %v, %v, %v", c.PodCIDRs, c.ClusterCIDRs, err)
+	}
+	for text, want := range map[string]string{
+		"kubernetes: {enabled: true}\n": "clusterCIDRs: is missing",
+		"kubernetes: {enabled: true}\nclusterCIDRs: [10.244.0.0/16]\npodCIDRs: [10.244.0.0/24]\n": "c:3: podCIDRs: in Kubernetes",
+		"kubernetes: {kubeconfig: here}\n": "kubernetes.kubeconfig: ",
+	} {
+		if _, err := Parse("c", []byte(text), "n"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestTheNodeIsNamedByItsPod(t *testing.T) {
+	t.Setenv("NODE_NAME", "node-7")
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(path); err != nil || c.NodeName != "node-7" {
+		t.Errorf("got %q, %v", c.NodeName, err)
 	}
 }

@@ -16,9 +16,9 @@ import (
 // then everything has its default. The error names all that is wrong, one
 // fault a line.
 func Load(path string) (Config, error) {
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "" // then the file has to name the node
+	name := os.Getenv("NODE_NAME") // of a pod, by the downward API
+	if name == "" {
+		name, _ = os.Hostname() // without one the file has to name the node
 	}
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) && path == DefaultPath {
@@ -27,12 +27,14 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(path, data, strings.ToLower(hostname))
+	return Parse(path, data, strings.ToLower(name))
 }
 
 // Parse is Load for the content of a file; path is for messages.
 func Parse(path string, data []byte, hostname string) (Config, error) {
 	c := Default(hostname)
+	podCIDRs := c.PodCIDRs
+	c.PodCIDRs = nil
 	docs, err := strictyaml.Parse(data)
 	if err != nil {
 		return Config{}, join(path, err)
@@ -48,6 +50,9 @@ func Parse(path string, data []byte, hostname string) (Config, error) {
 		}
 		lineOf = docs[0].LineOf
 	}
+	if c.PodCIDRs == nil && !c.Kubernetes.Enabled {
+		c.PodCIDRs = podCIDRs
+	}
 	faults := c.validate()
 	for i := range faults {
 		faults[i].Line = lineOf(faults[i].Field)
@@ -55,7 +60,7 @@ func Parse(path string, data []byte, hostname string) (Config, error) {
 	if len(faults) > 0 {
 		return Config{}, join(path, asErrors(faults)...)
 	}
-	if c.ClusterCIDRs == nil {
+	if c.ClusterCIDRs == nil { // only outside of Kubernetes
 		c.ClusterCIDRs = c.PodCIDRs
 	}
 	return c, nil

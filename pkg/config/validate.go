@@ -50,6 +50,7 @@ func (c *Config) validate() []strictyaml.Error {
 	k := &checker{}
 	k.name("nodeName", c.NodeName)
 	k.name("clusterName", c.ClusterName)
+	k.kubernetes(c)
 	k.path("manifests", c.Manifests)
 	k.path("stateDir", c.StateDir)
 	k.path("runDir", c.RunDir)
@@ -60,11 +61,13 @@ func (c *Config) validate() []strictyaml.Error {
 	if c.Cgroup != "" {
 		k.path("cgroup", c.Cgroup)
 	}
-	k.podCIDRs(c.PodCIDRs)
+	if !c.Kubernetes.Enabled {
+		k.podCIDRs(c.PodCIDRs)
+	}
 	for i, p := range c.ClusterCIDRs {
 		k.masked(fmt.Sprintf("clusterCIDRs[%d]", i), p)
 	}
-	if c.ClusterCIDRs != nil && !c.Kubernetes.Enabled { // there, podCIDRs are not used
+	if c.ClusterCIDRs != nil {
 		k.inside("clusterCIDRs", c.PodCIDRs, c.ClusterCIDRs)
 	}
 	if c.MTU != 0 && c.MTU < minMTU {
@@ -80,19 +83,32 @@ func (c *Config) validate() []strictyaml.Error {
 	k.masquerade(c.Masquerade)
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
-	if c.Kubernetes.Kubeconfig != "" {
-		k.path("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
-	}
-	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
-	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
 	k.path("cni.binDir", c.CNI.BinDir)
 	k.path("cni.confDir", c.CNI.ConfDir)
+	k.metrics("operator.metricsAddress", c.Operator.MetricsAddress)
+	k.duration("operator.identityGrace", c.Operator.IdentityGrace)
 	return k.faults
 }
 
 // Filter is the filter that the settings stand for.
 func (l IdentityLabels) Filter() (identity.Filter, error) {
 	return identity.NewFilter(l.Include, l.Exclude)
+}
+
+// kubernetes checks what is otherwise in a cluster.
+func (k *checker) kubernetes(c *Config) {
+	if c.Kubernetes.Kubeconfig != "" {
+		k.path("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
+	}
+	if !c.Kubernetes.Enabled {
+		return
+	}
+	if c.PodCIDRs != nil {
+		k.fail("podCIDRs", "in Kubernetes a node's ranges come from its WeftNode; remove the setting")
+	}
+	if len(c.ClusterCIDRs) == 0 {
+		k.fail("clusterCIDRs", "is missing; in Kubernetes give the ranges of all pods, such as 10.244.0.0/16")
+	}
 }
 
 func (k *checker) conntrack(c Conntrack) {

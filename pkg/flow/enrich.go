@@ -47,7 +47,7 @@ func service(e *Event, names Names) (s model.ServicePortKey) {
 func peer(e *Event, side int, names Names) model.FlowPeer {
 	p := model.FlowPeer{Addr: e.Addrs[side], Port: e.Ports[side], Identity: e.Identities[side]}
 	if w, ok := workload(e, side, names); ok {
-		p.Pod, p.Endpoint = w.Pod, w.Endpoint
+		p.Pod, p.Endpoint, p.Workload = w.Pod, w.Endpoint, w.Owner
 	}
 	p.Labels, _ = names.Labels(p.Identity)
 	return p

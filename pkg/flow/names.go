@@ -32,6 +32,7 @@ type Workload struct {
 	Identity model.IdentityID
 	Slot     uint16 // of the local endpoint, or 0
 	Endpoint uint32 // number of the local endpoint, or 0
+	Owner    model.Workload
 }
 
 // Endpoint is a local workload.

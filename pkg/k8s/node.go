@@ -48,6 +48,7 @@ func NodeFrom(obj *v1alpha1.WeftNode) (model.ClusterNode, field.ErrorList) {
 	if len(errs) > 0 {
 		return model.ClusterNode{}, errs
 	}
+	slices.SortFunc(out.PodCIDRs, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	return out, nil
 }
 

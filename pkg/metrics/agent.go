@@ -27,6 +27,7 @@ type Agent struct {
 	registry *prometheus.Registry
 	errors   *prometheus.CounterVec
 	drift    *prometheus.CounterVec
+	api      *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 }
@@ -36,6 +37,7 @@ func NewAgent(reg *prometheus.Registry, version string) *Agent {
 	a := &Agent{
 		registry: reg,
 		errors:   counterVec(reconcileErrors), drift: counterVec(reconcileDrift), requests: counterVec(requests),
+		api: counterVec(kubernetesFailures),
 	}
 	d := definition(requestSeconds)
 	a.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -44,7 +46,7 @@ func NewAgent(reg *prometheus.Registry, version string) *Agent {
 	build := definition(buildInfo)
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: build.Name, Help: build.Help}, build.Labels)
 	info.WithLabelValues(version).Set(1)
-	reg.MustRegister(a.errors, a.drift, a.requests, a.seconds, info)
+	reg.MustRegister(a.errors, a.drift, a.api, a.requests, a.seconds, info)
 	return a
 }
 
@@ -63,6 +65,9 @@ func (a *Agent) ReconcileErrors(kind string, n int) { a.errors.WithLabelValues(k
 
 // Drift counts n rows of a kind that the kernel held otherwise than written.
 func (a *Agent) Drift(kind string, n int) { a.drift.WithLabelValues(kind).Add(float64(n)) }
+
+// KubernetesFailure counts a list or watch of a kind that failed.
+func (a *Agent) KubernetesFailure(kind string) { a.api.WithLabelValues(kind).Inc() }
 
 // CountRequests is a gRPC interceptor for the agent's sockets.
 func (a *Agent) CountRequests(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {

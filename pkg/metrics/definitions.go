@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package metrics defines what the agent exports to Prometheus, from one table
+// Package metrics defines what the programs export to Prometheus, from tables
 // that docs/METRICS.md is written from. Every label has few values.
 package metrics
 
@@ -23,6 +23,7 @@ const (
 	identities         = "weft_agent_identities"
 	policies           = "weft_agent_policies"
 	manifestProblems   = "weft_agent_manifest_problems"
+	kubernetesFailures = "weft_agent_kubernetes_failures_total"
 	reconcileErrors    = "weft_agent_reconcile_errors_total"
 	reconcileFailing   = "weft_agent_reconcile_failing_rows"
 	reconcileDrift     = "weft_agent_reconcile_drift_rows_total"
@@ -57,7 +58,8 @@ func Definitions() []Definition {
 		{endpoints, gauge, []string{"state"}, "Pods attached on this node, by state: creating, ready, failed."},
 		{identities, gauge, []string{"kind"}, "Identities known on this node, by kind: reserved, cluster, cidr."},
 		{policies, gauge, []string{"kind"}, "Policies in force, by kind of object."},
-		{manifestProblems, gauge, nil, "Faults in the manifests at present; the last good content of a file with a fault stays in force."},
+		{manifestProblems, gauge, nil, "Faults in manifests, or in objects of the API server, at present; what a file or an object said when it was last right stays in force."},
+		{kubernetesFailures, counter, []string{"kind"}, "Lists and watches of the API server that failed, by kind of object; what it said last stays in force."},
 		{reconcileErrors, counter, []string{"kind"}, "Rows that could not be written to the kernel, by kind of row; each try counts."},
 		{reconcileFailing, gauge, []string{"kind"}, "Rows that are not in the kernel at present and are tried again, by kind of row."},
 		{reconcileDrift, counter, []string{"kind"}, "Rows that the kernel held otherwise than they were written, and that were mended."},

@@ -11,15 +11,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Handler serves /metrics, and /healthz: 200 while health returns nil, else 503
-// with the reason.
-func Handler(gatherer prometheus.Gatherer, health func() error, log *slog.Logger) http.Handler {
+// Health is what /healthz and /readyz answer: 200 while it is nil, else 503 with the
+// reason.
+type Health struct{ Alive, Ready func() error }
+
+// Handler serves /metrics, /healthz and /readyz.
+func Handler(gatherer prometheus.Gatherer, health Health, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
 		ErrorHandling: promhttp.ContinueOnError, // one source that fails must not blind the others
 		ErrorLog:      errorLog{log},
 	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", answer(health.Alive))
+	mux.HandleFunc("GET /readyz", answer(health.Ready))
+	return mux
+}
+
+func answer(health func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if err := health(); err != nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -27,8 +36,7 @@ func Handler(gatherer prometheus.Gatherer, health func() error, log *slog.Logger
 			return
 		}
 		fmt.Fprintln(w, "ok")
-	})
-	return mux
+	}
 }
 
 // errorLog gives promhttp's errors to slog.

@@ -53,6 +53,7 @@ func newTestAgent() (*Agent, *prometheus.Registry) {
 	a := NewAgent(reg, "1.2.3")
 	a.ReconcileErrors("address", 2)
 	a.Drift("kernel", 1)
+	a.KubernetesFailure("Pod")
 	_, _ = a.CountRequests(context.Background(), nil, &grpc.UnaryServerInfo{FullMethod: "/weft.agent.v1.CNIService/Commit"},
 		func(context.Context, any) (any, error) { return nil, status.Error(codes.Unavailable, "later") })
 	return a, reg
@@ -70,7 +71,7 @@ func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)
 func TestMetricsAreExported(t *testing.T) {
 	a, reg := newTestAgent()
 	a.Watch(wellFed())
-	code, body := get(t, Handler(reg, nil, quiet()), "/metrics")
+	code, body := get(t, Handler(reg, Health{}, quiet()), "/metrics")
 	if code != http.StatusOK {
 		t.Fatalf("status %d: %s", code, body)
 	}
@@ -145,6 +146,11 @@ func document(t *testing.T, file string) {
 	for _, d := range Definitions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)
 	}
+	b.WriteString("\n## Operator\n\nweft-operator serves these at `operator.metricsAddress`, with `/healthz` and `/readyz`.\n\n" +
+		"| name | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, d := range OperatorDefinitions() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)
+	}
 	b.WriteString("\n## Reasons of drops\n\nThe values of the label `reason`, also in `weft status`, in flows and in the API.\n\n| reason | meaning |\n|---|---|\n")
 	for _, r := range model.ReasonTexts()[1:] {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Name, r.Sentence)
@@ -168,7 +174,7 @@ func TestOneBrokenSourceDoesNotBlindTheOthers(t *testing.T) {
 	sources := wellFed()
 	sources.Packets = func() ([]Packets, error) { return nil, errors.New("map is gone") }
 	a.Watch(sources)
-	code, body := get(t, Handler(reg, nil, quiet()), "/metrics")
+	code, body := get(t, Handler(reg, Health{}, quiet()), "/metrics")
 	if code != http.StatusOK || !strings.Contains(body, "weft_flow_lost_total 5") || strings.Contains(body, "weft_datapath_drop") {
 		t.Errorf("status %d:\n%s", code, body)
 	}
@@ -177,18 +183,27 @@ func TestOneBrokenSourceDoesNotBlindTheOthers(t *testing.T) {
 func TestNoSources(t *testing.T) {
 	a, reg := newTestAgent()
 	a.Watch(Sources{})
-	if code, _ := get(t, Handler(reg, nil, quiet()), "/metrics"); code != http.StatusOK {
+	if code, _ := get(t, Handler(reg, Health{}, quiet()), "/metrics"); code != http.StatusOK {
 		t.Errorf("status %d", code)
 	}
 }
 
-func TestHealthz(t *testing.T) {
-	var sick error
-	h := Handler(NewRegistry(), func() error { return sick }, quiet())
-	if code, body := get(t, h, "/healthz"); code != http.StatusOK || body != "ok\n" {
-		t.Errorf("well: %d %s", code, body)
+func TestHealthzAndReadyz(t *testing.T) {
+	var sick, unready error
+	h := Handler(NewRegistry(), Health{Alive: func() error { return sick }, Ready: func() error { return unready }}, quiet())
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if code, body := get(t, h, path); code != http.StatusOK || body != "ok\n" {
+			t.Errorf("well: %s %d %s", path, code, body)
+		}
 	}
-	sick = errors.New("the datapath is not loaded")
+	unready = errors.New("the datapath is not loaded")
+	if code, body := get(t, h, "/readyz"); code != http.StatusServiceUnavailable || body != unready.Error()+"\n" {
+		t.Errorf("not ready: %d %s", code, body)
+	}
+	if code, _ := get(t, h, "/healthz"); code != http.StatusOK {
+		t.Errorf("not ready, yet alive: %d", code)
+	}
+	sick = errors.New("stuck")
 	if code, body := get(t, h, "/healthz"); code != http.StatusServiceUnavailable || body != sick.Error()+"\n" {
 		t.Errorf("sick: %d %s", code, body)
 	}

@@ -48,4 +48,5 @@ type FlowPeer struct {
 	Labels   Labels
 	Pod      PodKey // zero: not a known pod
 	Endpoint uint32 // local endpoint, or 0
+	Workload Workload
 }

@@ -10,7 +10,7 @@ type ClusterNode struct {
 	// Addrs are the node's own addresses; the first of each family is the one that
 	// routes lead to.
 	Addrs    []netip.Addr
-	PodCIDRs []netip.Prefix // at most one of each family
+	PodCIDRs []netip.Prefix // at most one of each family, IPv4 first
 	Source   string
 }
 

@@ -132,16 +132,17 @@ func (r *Reconciler) detach(slot uint16) error {
 
 // applyIPs writes all addresses in one batch, so that flows are looked at once.
 // If the batch fails, each row of it is tried alone to find the culprit. While an
-// endpoint is behind, the prefixes of policies stay as they are: its set would not
-// know the new number of an address that it denies by the old one.
+// endpoint is behind, the prefixes of policies and the pods of other nodes stay as
+// they are: its set would not know the new number of an address that it denies by the
+// old one.
 func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool, behind bool) (errs []error) {
 	now := r.now()
 	add := slices.DeleteFunc(r.ips.missing(want, now), func(p netip.Prefix) bool {
-		return behind && want[p].Identity.IsLocal()
+		return behind && elsewhere(want[p])
 	})
 	remove := slices.DeleteFunc(r.ips.surplus(want, now), func(p netip.Prefix) bool {
 		have := r.ips.applied[p]
-		return hold[have.Slot] || behind && have.Identity.IsLocal()
+		return hold[have.Slot] || behind && elsewhere(have)
 	})
 	if len(add) == 0 && len(remove) == 0 {
 		return nil
@@ -172,6 +173,11 @@ func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16
 		}
 	}
 	return errs
+}
+
+// elsewhere tells whether a row's number comes from a policy or from another node.
+func elsewhere(r model.IPRow) bool {
+	return r.Identity.IsLocal() || r.Identity.IsCluster() && r.Slot == 0
 }
 
 func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map[uint16]bool) (errs []error) {

@@ -226,9 +226,20 @@ func (r *Reconciler) behind(want map[uint16]model.EndpointRow) bool {
 	return false
 }
 
-// AppliedIPs lists the addresses that the kernel holds, or may hold.
+// AppliedIPs lists the addresses that the kernel holds, or may hold: of one whose
+// write failed, every row that it may have.
 func (r *Reconciler) AppliedIPs() []model.IPRow {
-	return slices.Collect(maps.Values(r.ips.applied))
+	out := slices.AppendSeq(make([]model.IPRow, 0, len(r.ips.applied)), maps.Values(r.ips.applied))
+	for _, tried := range r.ips.unsure {
+		out = append(out, tried...)
+	}
+	return out
+}
+
+// AppliedIP is what the kernel has for an address, or may have.
+func (r *Reconciler) AppliedIP(p netip.Prefix) (model.IPRow, bool) {
+	row, ok := r.ips.applied[p]
+	return row, ok
 }
 
 // AppliedBackends lists the backends that the kernel holds, or may hold.

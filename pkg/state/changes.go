@@ -16,9 +16,13 @@ type Changes struct {
 	// Put are objects that are new or have changed, each whole: of a policy every
 	// spec, in its order.
 	Put Source
+	// Identities are new ones, where the source says which there are.
+	Identities []model.Identity
 	// Gone are objects that are there no more; of one that never was, nothing
 	// becomes.
 	Gone Gone
+	// Synced tells that with this the source has delivered its first whole state.
+	Synced bool
 }
 
 // Gone names objects.
@@ -28,12 +32,16 @@ type Gone struct {
 	Services       []model.ServiceKey
 	EndpointSlices []model.EndpointSliceKey
 	Policies       []model.PolicyKey
+	Nodes          []string
+	NodeSlices     []string
+	Identities     []model.IdentityID
 }
 
 // Apply enters what changed in one transaction; all else the source said
 // stays. The outcome is that of ReplaceSource with all that is there now, also
-// for pods that are gone but attached. The first whole state of a source, and
-// each after a watch that may have missed something, is for ReplaceSource.
+// for pods that are gone but attached. A source that keeps no account of what it
+// said hands on its first whole state, and each after a watch that may have missed
+// something, by ReplaceSource.
 func (t *Tables) Apply(c Changes) (model.Revision, error) {
 	return t.edit(t.sourceTables(), func(txn statedb.WriteTxn) (changed bool, err error) {
 		for _, step := range []func() (bool, error){
@@ -49,6 +57,18 @@ func (t *Tables) Apply(c Changes) (model.Revision, error) {
 					func(k model.EndpointSliceKey) model.EndpointSlice { return model.EndpointSlice{EndpointSliceKey: k} })
 			},
 			func() (bool, error) { return t.removeSpecs(txn, c.Gone.Policies, nil) },
+			func() (bool, error) {
+				return removeAll(txn, t.nodes, c.Gone.Nodes, func(k string) model.ClusterNode { return model.ClusterNode{Name: k} })
+			},
+			func() (bool, error) {
+				return removeAll(txn, t.nodeSlices, c.Gone.NodeSlices, func(k string) model.NodeSlice { return model.NodeSlice{Name: k} })
+			},
+			func() (bool, error) {
+				return removeAll(txn, t.identities, c.Gone.Identities, func(k model.IdentityID) model.Identity { return model.Identity{ID: k} })
+			},
+			func() (bool, error) { return putAll(txn, t.nodes, c.Put.Nodes, nodeKey) },
+			func() (bool, error) { return putAll(txn, t.nodeSlices, c.Put.NodeSlices, nodeSliceKey) },
+			func() (bool, error) { return putAll(txn, t.identities, c.Identities, identityKey) },
 			func() (bool, error) { return putAll(txn, t.pods, c.Put.Pods, podKey) },
 			func() (bool, error) { return putAll(txn, t.namespaces, c.Put.Namespaces, namespaceKey) },
 			func() (bool, error) { return putAll(txn, t.services, c.Put.Services, serviceKey) },
@@ -61,7 +81,11 @@ func (t *Tables) Apply(c Changes) (model.Revision, error) {
 			}
 			changed = changed || did
 		}
-		return changed, nil
+		if !c.Synced {
+			return changed, nil
+		}
+		first, err := t.markSynced(txn)
+		return changed || first, err
 	})
 }
 

@@ -30,3 +30,12 @@ func (t *Tables) ReplaceHostAddrs(addrs []netip.Addr) (model.Revision, error) {
 		return replaceAll(txn, t.hostAddrs, rows, hostAddrKey)
 	})
 }
+
+// HostAddrs lists the node's own addresses.
+func (t *Tables) HostAddrs() []netip.Addr {
+	var out []netip.Addr
+	for a := range t.hostAddrs.All(t.db.ReadTxn()) {
+		out = append(out, a.Addr)
+	}
+	return out
+}

@@ -24,6 +24,13 @@ func (t *Tables) Pod(key model.PodKey) (model.Pod, bool) {
 	return pod, ok
 }
 
+// WatchPod finds a pod; changed closes when it has come, changed or gone.
+func (t *Tables) WatchPod(key model.PodKey) (pod model.Pod, known bool, changed <-chan struct{}) {
+	same := primary(podKey).QueryFromObject(model.Pod{PodKey: key})
+	pod, _, changed, known = t.pods.GetWatch(t.db.ReadTxn(), same)
+	return pod, known, changed
+}
+
 // AddOrphan adds a pod that is attached, and that the source does not declare or
 // has not declared yet. A pod that is declared stays as it is; among orphans of
 // one name, the one added last counts.

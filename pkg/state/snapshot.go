@@ -21,6 +21,8 @@ type Snapshot struct {
 	HostAddrs  []netip.Addr
 	Services   []model.Service
 	Slices     []model.EndpointSlice
+	Nodes      []model.ClusterNode // this one, too
+	NodeSlices []model.NodeSlice   // those of this node, too
 }
 
 // Snapshot reads every input table at once, and gives a channel that closes
@@ -39,6 +41,8 @@ func (t *Tables) Snapshot() (Snapshot, <-chan struct{}) {
 		Identities: collect(txn, t.identities.ToTable()),
 		Services:   collect(txn, t.services.ToTable()),
 		Slices:     collect(txn, t.slices.ToTable()),
+		Nodes:      collect(txn, t.nodes.ToTable()),
+		NodeSlices: collect(txn, t.nodeSlices.ToTable()),
 	}
 	for a := range t.hostAddrs.All(txn) {
 		s.HostAddrs = append(s.HostAddrs, a.Addr)

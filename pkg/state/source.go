@@ -15,6 +15,8 @@ type Source struct {
 	Services       []model.Service
 	EndpointSlices []model.EndpointSlice
 	Policies       []model.Policy
+	Nodes          []model.ClusterNode
+	NodeSlices     []model.NodeSlice
 }
 
 // ReplaceSource makes the source's tables hold exactly what it says now. A pod
@@ -42,6 +44,12 @@ func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
 		if err := note(replaceAll(txn, t.policies, numbered(s.Policies), policyKey)); err != nil {
 			return false, err
 		}
+		if err := note(replaceAll(txn, t.nodes, s.Nodes, nodeKey)); err != nil {
+			return false, err
+		}
+		if err := note(replaceAll(txn, t.nodeSlices, s.NodeSlices, nodeSliceKey)); err != nil {
+			return false, err
+		}
 		if err := note(t.markSynced(txn)); err != nil {
 			return false, err
 		}
@@ -56,7 +64,7 @@ func (t *Tables) ReplaceSource(s Source) (model.Revision, error) {
 
 // sourceTables are those that a source fills, and what they depend on.
 func (t *Tables) sourceTables() []statedb.TableMeta {
-	return []statedb.TableMeta{t.pods, t.namespaces, t.services, t.slices, t.policies, t.endpoints}
+	return []statedb.TableMeta{t.pods, t.namespaces, t.services, t.slices, t.policies, t.nodes, t.nodeSlices, t.identities, t.endpoints}
 }
 
 func (t *Tables) replacePods(txn statedb.WriteTxn, want []model.Pod) (bool, error) {

@@ -25,6 +25,8 @@ type Tables struct {
 	policies   statedb.RWTable[model.Policy]
 	endpoints  statedb.RWTable[model.Endpoint]
 	identities statedb.RWTable[model.Identity]
+	nodes      statedb.RWTable[model.ClusterNode]
+	nodeSlices statedb.RWTable[model.NodeSlice]
 	hostAddrs  statedb.RWTable[hostAddr]
 
 	rows statedb.RWTable[DesiredEndpoint]
@@ -73,6 +75,10 @@ func New() (*Tables, error) {
 	t.endpoints, e = newEndpoints(t.db)
 	add(e)
 	t.identities, e = newIdentities(t.db)
+	add(e)
+	t.nodes, e = newNodes(t.db)
+	add(e)
+	t.nodeSlices, e = newNodeSlices(t.db)
 	add(e)
 	t.hostAddrs, e = newHostAddrs(t.db)
 	add(e)

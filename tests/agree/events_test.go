@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -81,7 +82,7 @@ func startAgent(t *testing.T, k *kernel) *agent {
 	a := &agent{engine: engine.New(engine.Config{Log: slog.New(slog.DiscardHandler), Node: node, Tables: tables,
 		Datapath: k.dp, Errors: none, Drift: none})}
 	a.node = &events.Node{Tables: tables,
-		Identify: func() error { return identify(tables, node) },
+		Identify: func(more []model.Identity) error { return identify(tables, node, more) },
 		Device:   func(i int) (uint32, string) { return k.devices[i], fmt.Sprint("wf", i) },
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -96,8 +97,8 @@ func startAgent(t *testing.T, k *kernel) *agent {
 	return a
 }
 
-// identify gives each pod's labels an identity that only they determine.
-func identify(tables *state.Tables, node engine.Node) error {
+// identify adds to identities those of pods: it gives each pod's labels an identity that only they determine.
+func identify(tables *state.Tables, node engine.Node, all []model.Identity) error {
 	snap, _ := tables.Snapshot()
 	labelsOf := engine.LabelsOf(node, snap)
 	ids := map[string]model.Identity{}
@@ -108,7 +109,7 @@ func identify(tables *state.Tables, node engine.Node) error {
 		}
 		ids[labels.Key()] = model.Identity{ID: model.MinClusterIdentity + model.IdentityID(hash), Labels: labels}
 	}
-	var all []model.Identity
+	all = slices.Clone(all)
 	for _, id := range ids {
 		all = append(all, id)
 	}

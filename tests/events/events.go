@@ -27,12 +27,13 @@ var manifests string
 // Node is the node that events happen to.
 type Node struct {
 	Tables *state.Tables
-	// Identify writes the identities that the pods of the tables need.
-	Identify func() error
+	// Identify writes the identities that the pods of the tables need, and more.
+	Identify func(more []model.Identity) error
 	// Device is the host-side device of the i'th attachment.
 	Device func(i int) (index uint32, name string)
 
 	objects map[string]manifest.Object
+	cluster cluster
 }
 
 // Event is one thing that happens.
@@ -53,6 +54,7 @@ func Stories() ([][]Event, error) {
 		out = append(out, story)
 	}
 	out = append(out, attachments()...)
+	out = append(out, clusterStories()...)
 	return append(out, hostAddresses()), nil
 }
 
@@ -103,7 +105,7 @@ func (n *Node) set(name string, o *manifest.Object) error {
 	if o != nil {
 		n.objects[name] = *o
 	}
-	var s state.Source
+	s := n.cluster.source()
 	for _, o := range n.objects {
 		switch v := o.Value.(type) {
 		case model.Pod:
@@ -123,7 +125,7 @@ func (n *Node) set(name string, o *manifest.Object) error {
 	if _, err := n.Tables.ReplaceSource(s); err != nil {
 		return err
 	}
-	return n.Identify()
+	return n.Identify(n.cluster.identities)
 }
 
 // attach is a CNI ADD of a pod, the number'th in all, to an address; slot and

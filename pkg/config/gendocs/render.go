@@ -16,7 +16,7 @@ import (
 
 const intro = `# Configuration
 
-<!-- Generated from pkg/config/config.go by "go generate ./pkg/config". Do not edit. -->
+<!-- Generated from pkg/config/config.go and daemonset/chart/values.yaml by "go generate ./pkg/config". Do not edit. -->
 
 The agent reads ` + "`/etc/weft/config.yaml`" + ` (` + "`weft-agent --config FILE`" + ` names another one). Everything has a
 default; without a file the agent runs with the defaults. The file is read strictly: an unknown field, a value of another
@@ -27,6 +27,9 @@ type or one out of bounds keeps the agent from starting, with a message that nam
 A field with a mark under *live* changes without a restart when the agent gets the signal HUP
 (` + "`systemctl reload weft-agent`" + `). The agent names the other fields that changed; they wait for a restart. A file with
 a fault changes nothing.
+
+In a cluster weft-operator reads the same file, of which it uses ` + "`clusterName`, `clusterCIDRs`, `identityLabels`, `logLevel`, `kubernetes` and `operator`" + `.
+Agents and operator must have the same ` + "`clusterName` and `identityLabels`" + `: both make the labels of identities by them.
 
 Times are written with their unit: ` + "`30s`, `5m`, `2h`" + `. In patterns of label keys ` + "`*`" + ` stands for any text.
 

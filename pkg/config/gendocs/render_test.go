@@ -12,6 +12,11 @@ func TestReferenceIsCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	values, err := renderValues("../../../daemonset/chart/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want += values
 	got, err := os.ReadFile("../../../docs/CONFIGURATION.md")
 	if err != nil {
 		t.Fatal(err)

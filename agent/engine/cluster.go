@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
+)
+
+// known are the identities that policy sets are compiled over, by number.
+type known = map[model.IdentityID]model.Identity
+
+// remote is a pod of another node, and the identity that its addresses lead to.
+type remote struct {
+	model.NodeEndpoint
+	identity model.IdentityID
+	addrs    []netip.Addr // those that nobody else has a better claim to
+}
+
+// remotes lists the pods of other nodes, by node, slice and pod. One whose identity
+// is not known to the sets keeps the one that the kernel has for its address; where
+// there is none, its address is not known: to lead it to a number that sets do not
+// know would let it slip past their denies.
+func remotes(self string, s state.Snapshot, ids known, applied func(netip.Prefix) (model.IPRow, bool)) []remote {
+	owners := owners(self, s)
+	var out []remote
+	for i := range s.NodeSlices {
+		slice := &s.NodeSlices[i]
+		if slice.Node == self {
+			continue
+		}
+		for j, e := range slice.Endpoints {
+			r := remote{NodeEndpoint: e, identity: e.Identity}
+			if _, ok := ids[e.Identity]; !ok {
+				r.identity = lastIdentity(e, ids, applied)
+			}
+			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+				if a.IsValid() && owners[a] == (place{i, j}) {
+					r.addrs = append(r.addrs, a)
+				}
+			}
+			if r.identity != model.IdentityNone && len(r.addrs) > 0 {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// lastIdentity is what the kernel has for a pod's address, if sets still know it.
+func lastIdentity(e model.NodeEndpoint, ids known, applied func(netip.Prefix) (model.IPRow, bool)) model.IdentityID {
+	for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+		if !a.IsValid() || applied == nil {
+			continue
+		}
+		row, ok := applied(netip.PrefixFrom(a, a.BitLen()))
+		if _, still := ids[row.Identity]; ok && still && row.Slot == 0 {
+			return row.Identity
+		}
+	}
+	return model.IdentityNone
+}
+
+// place is an endpoint in a snapshot's slices.
+type place struct{ slice, endpoint int }
+
+// owners says whose each address is. Of several pods that claim one, as while a
+// range passes from a node that went to another one, it is that of the node that
+// has the range, or else the first by node and slice.
+func owners(self string, s state.Snapshot) map[netip.Addr]place {
+	ranges := make(map[string][]netip.Prefix, len(s.Nodes))
+	for _, n := range s.Nodes {
+		ranges[n.Name] = n.PodCIDRs
+	}
+	out := make(map[netip.Addr]place)
+	for i := range s.NodeSlices {
+		slice := &s.NodeSlices[i]
+		if slice.Node == self {
+			continue
+		}
+		for j, e := range slice.Endpoints {
+			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
+				if !a.IsValid() {
+					continue
+				}
+				had, taken := out[a]
+				if taken && !better(a, slice, &s.NodeSlices[had.slice], ranges) {
+					continue
+				}
+				out[a] = place{i, j}
+			}
+		}
+	}
+	return out
+}
+
+// better tells whether slice a's claim to an address beats b's.
+func better(addr netip.Addr, a, b *model.NodeSlice, ranges map[string][]netip.Prefix) bool {
+	has := func(s *model.NodeSlice) bool {
+		return slices.ContainsFunc(ranges[s.Node], func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+	if has(a) != has(b) {
+		return has(a)
+	}
+	return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Name, b.Name)) < 0
+}
+
+// clusterRanges are the ranges of the cluster's own addresses: those configured, and
+// every node's.
+func clusterRanges(node Node, s state.Snapshot) []netip.Prefix {
+	out := slices.Clone(node.ClusterCIDRs)
+	for _, n := range s.Nodes {
+		out = append(out, n.PodCIDRs...)
+	}
+	return out
+}
+
+// nodeRows say what the addresses of other nodes and of the API servers are; the
+// latter win.
+func nodeRows(self string, s state.Snapshot, add func(netip.Addr, model.IdentityID)) {
+	for _, n := range s.Nodes {
+		if n.Name == self {
+			continue
+		}
+		for _, a := range n.Addrs {
+			add(a, model.IdentityRemoteNode)
+		}
+	}
+	apiserver := model.ServiceKey{Namespace: "default", Name: "kubernetes"}
+	for i := range s.Slices {
+		if s.Slices[i].Service != apiserver {
+			continue
+		}
+		for _, b := range s.Slices[i].Backends {
+			add(b.Addr, model.IdentityKubeAPIServer)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package publish
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/weftmesh/weft/pkg/api/v1alpha1"
+)
+
+// Reasons of the condition Ready.
+const (
+	reasonProven = "DatapathProven"
+	reasonFaulty = "NotProven"
+)
+
+// NodeConfig is what Node works with.
+type NodeConfig struct {
+	Node    string
+	Nodes   NodeClient
+	Version string
+	Log     *slog.Logger
+	// Ready tells why the node's datapath does not work, or nil.
+	Ready func() error
+	// Changed closes when Ready may answer otherwise.
+	Changed func() <-chan struct{}
+}
+
+// Node keeps the status of the node's WeftNode.
+type Node struct {
+	cfg  NodeConfig
+	last error // told, if told
+	told bool
+	at   time.Time
+}
+
+// NewNode makes one; Run does the work.
+func NewNode(cfg NodeConfig) *Node { return &Node{cfg: cfg} }
+
+// Run writes the status when it changes, and again now and then, until ctx ends.
+// What was written stays then: the datapath works on without the agent.
+func (n *Node) Run(ctx context.Context) error {
+	failing, retry := false, time.Duration(0)
+	for {
+		changed, wait := n.cfg.Changed(), checkEvery
+		ready := n.cfg.Ready()
+		if n.told && same(ready, n.last) && time.Since(n.at) < checkEvery {
+			wait = checkEvery - time.Since(n.at)
+		} else if err := n.tell(ctx, ready); err != nil && ctx.Err() == nil {
+			if !failing {
+				n.cfg.Log.Warn("the node's status cannot be told, trying again", "error", err)
+			}
+			failing, retry = true, min(max(2*retry, firstRetry), lastRetry)
+			changed, wait = nil, retry
+		} else {
+			failing, retry = false, 0
+		}
+		if pause(ctx, changed, wait); ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+func same(a, b error) bool {
+	return (a == nil) == (b == nil) && (a == nil || a.Error() == b.Error())
+}
+
+func (n *Node) tell(ctx context.Context, ready error) error {
+	node, err := n.cfg.Nodes.Get(ctx, n.cfg.Node, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("reading WeftNode %s: %w", n.cfg.Node, err)
+	}
+	before := slices.Clone(node.Status.Conditions)
+	cond := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reasonProven,
+		Message: "the datapath works", ObservedGeneration: node.Generation}
+	if ready != nil {
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, reasonFaulty, ready.Error()
+	}
+	meta.SetStatusCondition(&node.Status.Conditions, cond)
+	if node.Status.AgentVersion != n.cfg.Version || !slices.Equal(before, node.Status.Conditions) {
+		node.Status.AgentVersion = n.cfg.Version
+		if _, err := n.cfg.Nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("writing the status of WeftNode %s: %w", n.cfg.Node, err)
+		}
+		n.cfg.Log.Info("the node's status is told", "ready", cond.Status, "message", cond.Message)
+	}
+	n.last, n.told, n.at = ready, true, time.Now()
+	return nil
+}
