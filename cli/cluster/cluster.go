@@ -31,7 +31,7 @@ const (
 	DefaultNamespace = "weft-system"
 	AgentName        = "weft-agent"
 	OperatorName     = "weft-operator"
-	agentContainer   = "agent"
+	AgentContainer   = "agent"
 	agentSelector    = "app.kubernetes.io/name=" + AgentName
 )
 
@@ -206,7 +206,7 @@ func (c *Cluster) dial(node string, pod *corev1.Pod) (*client.Client, error) {
 	var mu sync.Mutex
 	var last *stream
 	conn, err := agentsock.Over(func(context.Context) (net.Conn, error) {
-		s := connect(c.Executor, Pod{Namespace: pod.Namespace, Name: pod.Name, Container: agentContainer}, "weft", "dial-stdio")
+		s := connect(c.Executor, Pod{Namespace: pod.Namespace, Name: pod.Name, Container: AgentContainer}, "weft", "dial-stdio")
 		mu.Lock()
 		last = s
 		mu.Unlock()
@@ -233,7 +233,7 @@ func (c *Cluster) unreachable(at string, cause error) error {
 // notRunning says why nothing can be run in the agent's container, or "".
 func notRunning(pod *corev1.Pod) string {
 	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name != agentContainer {
+		if s.Name != AgentContainer {
 			continue
 		}
 		switch {
