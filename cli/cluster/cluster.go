@@ -81,6 +81,7 @@ func Open(o Options) (*Cluster, error) {
 func New(config *rest.Config, namespace, name string) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 100, 200 // one command for a person, not a controller
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("using the kubeconfig: %w", err)

@@ -189,7 +189,10 @@ func (a *app) report(err error) {
 		message = a.late(err)
 		advice = "Give it longer with --timeout, or look at its log: journalctl -u weft-agent, or kubectl -n weft-system logs."
 	case errors.As(err, &unreachable):
-		message, advice = unreachable.Error(), unreachable.Advice()
+		advice = unreachable.Advice()
+		if missed := new(missedError); !errors.As(err, &missed) {
+			message = unreachable.Error()
+		}
 	case code == ExitUsage:
 		advice = "See " + a.asked + " --help."
 	}
