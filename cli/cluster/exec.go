@@ -74,7 +74,7 @@ func withStderr(err error, stderr string) error {
 	if err == nil || lines[0] == "" {
 		return err
 	}
-	return fmt.Errorf("%s (%w)", lines[0], err)
+	return fmt.Errorf("%s (%w)", strings.TrimPrefix(lines[0], "weft: "), err)
 }
 
 // stream is a connection made of the standard input and output of a command that

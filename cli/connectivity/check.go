@@ -24,10 +24,11 @@ const (
 
 // check is one call and what should become of it.
 type check struct {
-	name   string
-	from   caller
-	probe  Probe
-	denied bool // nobody may answer
+	name    string
+	variant string // family and protocol: checks of one name are reported as one
+	from    caller
+	probe   Probe
+	denied  bool // nobody may answer
 	// unresolved: the name may not be resolved, which a resolver tells in its own words.
 	unresolved bool
 	answer     []string // of whom one must; none: anybody
@@ -71,14 +72,18 @@ func family(addr netip.Addr) int {
 	return 6
 }
 
+func variant(family int, protocol string) string {
+	return strings.TrimSpace(fmt.Sprintf("IPv%d %s", family, protocol))
+}
+
 // reach is calls to a pod by TCP and UDP, over each family.
 func reach(from caller, who string, to *Pod) []check {
 	out := []check{}
 	for _, addr := range to.IPs {
 		out = append(out,
-			check{name: fmt.Sprintf("%s to %s, IPv%d TCP", who, to.Name, family(addr)), from: from, answer: []string{to.key()},
+			check{name: who + " to " + to.Name, variant: variant(family(addr), "TCP"), from: from, answer: []string{to.key()},
 				probe: Probe{Kind: KindHTTP, Family: family(addr), Address: hostPort(addr, portTCP), Timeout: answerIn}},
-			check{name: fmt.Sprintf("%s to %s, IPv%d UDP", who, to.Name, family(addr)), from: from, answer: []string{to.key()},
+			check{name: who + " to " + to.Name, variant: variant(family(addr), "UDP"), from: from, answer: []string{to.key()},
 				probe: Probe{Kind: KindUDP, Family: family(addr), Address: hostPort(addr, portUDP), Timeout: answerIn}})
 	}
 	return absent(out, from, who, to)
@@ -113,7 +118,7 @@ func port(checks []check, port int) []check {
 		if host, _, err := net.SplitHostPort(c.probe.Address); err == nil {
 			c.probe.Address = net.JoinHostPort(host, strconv.Itoa(port))
 		}
-		c.name = strings.Replace(c.name, "TCP", "TCP port "+strconv.Itoa(port), 1)
+		c.name += " port " + strconv.Itoa(port)
 		out = append(out, c)
 	}
 	return out

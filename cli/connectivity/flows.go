@@ -83,14 +83,31 @@ func (r *runner) hint(ctx context.Context, checks []check, failed []int, results
 		if checks[i].from.fault != "" {
 			continue
 		}
-		results[i].Hint = hintOf(checks[i], flows)
-		if results[i].Hint == "" {
-			results[i].Hint = fmt.Sprintf("no agent saw a drop of it: weft observe --pod %s/%s --since 1m", checks[i].from.namespace, checks[i].from.pod)
+		c := checks[i]
+		if results[i].unresolved {
+			c.probe.Kind = KindDNS // of what failed, the flows are those of the question
+		}
+		if results[i].Hint = hintOf(c, flows); results[i].Hint == "" {
+			results[i].Hint = c.unseen()
 		}
 		if err != nil {
 			results[i].Hint += "; " + strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
 	}
+}
+
+// unseen is where to look when no agent saw why.
+func (c check) unseen() string {
+	who := c.from.namespace + "/" + c.from.pod
+	switch {
+	case c.denied:
+		return "no agent saw it pass; is the pod one of Weft's? weft endpoint list; weft policy list"
+	case c.probe.Kind == KindDNS:
+		return "no agent saw a drop of it; is the cluster's DNS ready? kubectl -n kube-system get pods -l k8s-app=kube-dns"
+	case c.from.container != container:
+		return "no agent saw a drop of it; weft status, and the node's routes"
+	}
+	return "no agent saw a drop of it; weft observe --pod " + who + " --since 1m, and the node's routes"
 }
 
 // hintOf is the line of a flow that tells why: a drop, or if nobody may answer what

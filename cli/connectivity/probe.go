@@ -74,25 +74,59 @@ func (p Probe) run(ctx context.Context) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	begun := time.Now()
-	var answer string
-	var err error
-	switch p.Kind {
-	case KindHTTP:
-		answer, err = p.http(ctx)
-	case KindTCP:
-		answer, err = p.tcp(ctx)
-	case KindUDP:
-		answer, err = p.udp(ctx)
-	case KindDNS:
-		answer, err = p.dns(ctx)
-	default:
-		err = fmt.Errorf("no kind of probe is called %q", p.Kind)
-	}
+	answer, err := p.call(ctx)
 	o := Outcome{Answer: answer, Took: time.Since(begun)}
 	if err != nil {
 		o.Failure, o.Detail = failure(err), err.Error()
 	}
 	return o
+}
+
+func (p Probe) call(ctx context.Context) (answer string, err error) {
+	if p.Kind == KindDNS {
+		return p.dns(ctx)
+	}
+	if p.Address, err = p.resolved(ctx); err != nil {
+		return "", err
+	}
+	switch p.Kind {
+	case KindHTTP:
+		return p.http(ctx)
+	case KindTCP:
+		return p.tcp(ctx)
+	case KindUDP:
+		return p.udp(ctx)
+	}
+	return "", fmt.Errorf("no kind of probe is called %q", p.Kind)
+}
+
+// nameError is a name that was not resolved, by which one that is slow to resolve
+// is told from a peer that does not answer.
+type nameError struct {
+	name  string
+	cause error
+}
+
+func (e nameError) Error() string {
+	var dns *net.DNSError
+	if errors.As(e.cause, &dns) && dns.IsTimeout || errors.Is(e.cause, context.DeadlineExceeded) {
+		return "the name " + e.name + " was not resolved: no answer from the cluster's DNS"
+	}
+	return fmt.Sprintf("the name %s was not resolved: %v", e.name, e.cause)
+}
+
+// resolved is the address with the first address of its name, of the family.
+func (p Probe) resolved(ctx context.Context) (string, error) {
+	hostPort, path, _ := strings.Cut(p.Address, "/")
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil || net.ParseIP(host) != nil {
+		return p.Address, err
+	}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, p.network("ip"), host)
+	if err != nil {
+		return "", nameError{host, err}
+	}
+	return net.JoinHostPort(addrs[0].Unmap().String(), port) + strings.TrimSuffix("/"+path, "/"), nil
 }
 
 // network is that of package net for a protocol.
@@ -154,24 +188,23 @@ func (p Probe) udp(ctx context.Context) (string, error) {
 }
 
 func (p Probe) dns(ctx context.Context) (string, error) {
-	network := map[int]string{4: "ip4", 6: "ip6"}[p.Family]
-	if network == "" {
-		network = "ip"
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, p.network("ip"), p.Address)
+	if err != nil {
+		return "", nameError{p.Address, err}
 	}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, p.Address)
 	var out []string
 	for _, a := range addrs {
 		out = append(out, a.Unmap().String())
 	}
 	slices.Sort(out)
-	return strings.Join(slices.Compact(out), ","), err
+	return strings.Join(slices.Compact(out), ","), nil
 }
 
 func failure(err error) string {
-	var dns *net.DNSError
+	var name nameError
 	var timeout net.Error
 	switch {
-	case errors.As(err, &dns):
+	case errors.As(err, &name):
 		return FailName
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return FailRefused

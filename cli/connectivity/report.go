@@ -14,7 +14,7 @@ import (
 // Line is a result for people: one line, and below it, if it failed, what was
 // expected, what happened and a hint.
 func (r Result) Line() string {
-	const layout = "%-16s %-64s %s"
+	const layout = "%-16s %-80s %s"
 	switch r.Status {
 	case OK:
 		return fmt.Sprintf(layout, r.Test, r.Check, "ok")
@@ -28,6 +28,50 @@ func (r Result) Line() string {
 		text += "\n" + strings.Repeat(" ", 17) + "hint:     " + oneLine(r.Hint)
 	}
 	return text
+}
+
+// together makes one result of those that differ by family and protocol only. What
+// failed first stands for what failed.
+func together(results []Result) []Result {
+	var order []string
+	by := make(map[string][]Result)
+	for _, r := range results {
+		if by[r.Check] == nil {
+			order = append(order, r.Check)
+		}
+		by[r.Check] = append(by[r.Check], r)
+	}
+	var out []Result
+	for _, name := range order {
+		out = append(out, unite(by[name]))
+	}
+	return out
+}
+
+func unite(of []Result) Result {
+	one := of[0]
+	var all, failed []string
+	for _, r := range of {
+		all = append(all, r.variant)
+		one.Seconds = max(one.Seconds, r.Seconds)
+		if r.Status != Failed {
+			continue
+		}
+		if len(failed) == 0 {
+			seconds := one.Seconds
+			one = r
+			one.Seconds = max(seconds, r.Seconds)
+		}
+		failed = append(failed, r.variant)
+	}
+	which := all
+	if len(failed) > 0 {
+		which = failed
+	}
+	if text := strings.Join(which, ", "); text != "" {
+		one.Check += " (" + text + ")"
+	}
+	return one
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -51,7 +51,10 @@ type Result struct {
 	Expected string  `json:"expected,omitempty"`
 	Happened string  `json:"happened,omitempty"` // or why it was skipped
 	Hint     string  `json:"hint,omitempty"`
-	Seconds  float64 `json:"seconds"` // of the call itself
+	Seconds  float64 `json:"seconds"` // of the slowest call
+
+	variant    string
+	unresolved bool // a name was not
 }
 
 // runner does one run.
@@ -159,7 +162,7 @@ func (r *runner) run(ctx context.Context, test Test) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		for _, result := range results {
+		for _, result := range together(results) {
 			r.Report(result)
 		}
 	}
@@ -171,7 +174,7 @@ func (r *runner) run(ctx context.Context, test Test) error {
 // first, too, and must still be when what is to be denied is.
 func (r *runner) settle(ctx context.Context, t *testRun, s step, begun time.Time) []Result {
 	until := begun.Add(settleIn)
-	together := len(s.objects) > 0 || s.restore
+	allAtOnce := len(s.objects) > 0 || s.restore
 	results := make([]Result, len(s.checks))
 	open := make([]int, len(s.checks))
 	for i := range open {
@@ -179,7 +182,7 @@ func (r *runner) settle(ctx context.Context, t *testRun, s step, begun time.Time
 	}
 	for {
 		trying := open
-		if together {
+		if allAtOnce {
 			trying = trying[:0:0]
 			for i := range s.checks {
 				trying = append(trying, i)
@@ -230,6 +233,7 @@ func (r *runner) try(ctx context.Context, t *testRun, s step, trying []int, resu
 					results[i].Seconds = outcomes[n].Took.Seconds()
 					if results[i].Expected, results[i].Happened = s.checks[i].judge(outcomes[n]); results[i].Expected != "" {
 						results[i].Status = Failed
+						results[i].unresolved = outcomes[n].Failure == FailName
 					}
 				}
 			}
@@ -244,7 +248,7 @@ func (c check) result(test, step string) Result {
 	if step != "" {
 		name += ", " + step
 	}
-	return Result{Test: test, Check: name, Status: OK}
+	return Result{Test: test, Check: name, Status: OK, variant: c.variant}
 }
 
 // probe runs probes in a pod.

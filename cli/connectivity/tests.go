@@ -3,7 +3,6 @@
 package connectivity
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -56,7 +55,7 @@ func podToHost(s *stage) []step {
 	for _, from := range s.servers() {
 		for _, n := range s.nodes {
 			for _, addr := range n.addresses {
-				checks = append(checks, check{name: fmt.Sprintf("%s to node %s, IPv%d", from.Name, n.name, family(addr)), from: from.caller(),
+				checks = append(checks, check{name: from.Name + " to node " + n.name, variant: variant(family(addr), "TCP"), from: from.caller(),
 					probe: Probe{Kind: KindTCP, Family: family(addr), Address: hostPort(addr, int(n.kubelet)), Timeout: answerIn}})
 			}
 		}
@@ -80,7 +79,7 @@ func service(s *stage) []step {
 	var checks []check
 	call := func(from *Pod, how, kind, host string, f int) {
 		protocol := map[string]string{KindHTTP: "TCP", KindUDP: "UDP"}[kind]
-		checks = append(checks, check{name: fmt.Sprintf("%s to %s, IPv%d %s", from.Name, how, f, protocol), from: from.caller(), answer: served,
+		checks = append(checks, check{name: from.Name + " to " + how, variant: variant(f, protocol), from: from.caller(), answer: served,
 			probe: Probe{Kind: kind, Family: f, Address: net.JoinHostPort(host, strconv.Itoa(servicePort)), Timeout: answerIn}})
 	}
 	for _, from := range s.callers() {
@@ -95,13 +94,13 @@ func service(s *stage) []step {
 					continue
 				}
 				for _, kind := range []string{KindHTTP, KindUDP} {
-					call(from, name+" by address", kind, ip, family(addr))
 					call(from, name+" by name", kind, name+"."+namespace, family(addr))
+					call(from, name+" by address", kind, ip, family(addr))
 				}
 			}
 		}
 		for _, f := range s.families {
-			checks = append(checks, check{name: fmt.Sprintf("%s to echo-headless by name, IPv%d TCP", from.Name, f), from: from.caller(), answer: served,
+			checks = append(checks, check{name: from.Name + " to echo-headless by name", variant: variant(f, "TCP"), from: from.caller(), answer: served,
 				probe: Probe{Kind: KindHTTP, Family: f, Address: net.JoinHostPort("echo-headless."+namespace, strconv.Itoa(portTCP)), Timeout: answerIn}})
 		}
 	}
@@ -116,7 +115,7 @@ func names(s *stage) []step {
 			if len(of) == 0 {
 				continue
 			}
-			checks = append(checks, check{name: fmt.Sprintf("%s asks for %s, IPv%d", from.Name, name, f), from: from.caller(),
+			checks = append(checks, check{name: from.Name + " asks for " + name, variant: variant(f, ""), from: from.caller(),
 				probe: Probe{Kind: KindDNS, Family: f, Address: name, Timeout: answerIn}, answer: []string{strings.Join(of, ",")}})
 		}
 	}
@@ -150,7 +149,7 @@ func apiServer(s *stage) []step {
 	var checks []check
 	for _, from := range s.callers() {
 		for _, host := range append([]string{"kubernetes.default.svc"}, s.apiServer...) {
-			checks = append(checks, check{name: from.Name + " to " + host, from: from.caller(),
+			checks = append(checks, check{name: from.Name + " to the API server", variant: host, from: from.caller(),
 				probe: Probe{Kind: KindTCP, Address: net.JoinHostPort(host, "443"), Timeout: answerIn}})
 		}
 	}
