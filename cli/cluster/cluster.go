@@ -31,7 +31,7 @@ const (
 	DefaultNamespace = "weft-system"
 	AgentName        = "weft-agent"
 	OperatorName     = "weft-operator"
-	agentContainer   = "agent"
+	AgentContainer   = "agent"
 	agentSelector    = "app.kubernetes.io/name=" + AgentName
 )
 
@@ -81,6 +81,7 @@ func Open(o Options) (*Cluster, error) {
 func New(config *rest.Config, namespace, name string) (*Cluster, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 100, 200 // one command for a person, not a controller
+	config.WarningHandlerWithContext = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("using the kubeconfig: %w", err)
@@ -206,7 +207,7 @@ func (c *Cluster) dial(node string, pod *corev1.Pod) (*client.Client, error) {
 	var mu sync.Mutex
 	var last *stream
 	conn, err := agentsock.Over(func(context.Context) (net.Conn, error) {
-		s := connect(c.Executor, Pod{Namespace: pod.Namespace, Name: pod.Name, Container: agentContainer}, "weft", "dial-stdio")
+		s := connect(c.Executor, Pod{Namespace: pod.Namespace, Name: pod.Name, Container: AgentContainer}, "weft", "dial-stdio")
 		mu.Lock()
 		last = s
 		mu.Unlock()
@@ -233,7 +234,7 @@ func (c *Cluster) unreachable(at string, cause error) error {
 // notRunning says why nothing can be run in the agent's container, or "".
 func notRunning(pod *corev1.Pod) string {
 	for _, s := range pod.Status.ContainerStatuses {
-		if s.Name != agentContainer {
+		if s.Name != AgentContainer {
 			continue
 		}
 		switch {

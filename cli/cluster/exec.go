@@ -13,11 +13,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/klog/v2"
 )
 
 // Executor runs a command in a container until ctx ends or the command does.
@@ -55,7 +57,8 @@ func (e apiExecutor) Exec(ctx context.Context, pod Pod, command []string, stream
 	if err != nil {
 		return err
 	}
-	return both.StreamWithContext(ctx, streams)
+	// What it would log, it returns, too; or it tells that the other side was closed.
+	return both.StreamWithContext(klog.NewContext(ctx, logr.Discard()), streams)
 }
 
 // Run runs a command in a pod and returns what it wrote to standard output. A
@@ -71,7 +74,7 @@ func withStderr(err error, stderr string) error {
 	if err == nil || lines[0] == "" {
 		return err
 	}
-	return fmt.Errorf("%s (%w)", lines[0], err)
+	return fmt.Errorf("%s (%w)", strings.TrimPrefix(lines[0], "weft: "), err)
 }
 
 // stream is a connection made of the standard input and output of a command that

@@ -152,7 +152,7 @@ func TestAnAgentThatDoesNotAnswerIsNamed(t *testing.T) {
 	}
 	w.sockets["weft-agent-worker-2"] = "/nonexistent/agent.sock" // the agent's container runs, and the agent does not listen
 	got := w.run(t, "endpoint", "list", "--node", "worker-2")
-	if got.code != ExitUnreachable || !strings.Contains(got.stderr, "worker-2: weft: the agent cannot be reached at /nonexistent/agent.sock: no such file") ||
+	if got.code != ExitUnreachable || !strings.Contains(got.stderr, "worker-2: the agent cannot be reached at /nonexistent/agent.sock: no such file") ||
 		!strings.Contains(got.stderr, "kubectl -n weft-system get pods") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}

@@ -119,7 +119,7 @@ that needs the right to create pods/exec in Weft's namespace, and no open port.
 	a.target.addFlags(flags)
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer; observe --follow has no limit")
 	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(), a.serviceCommand(),
-		a.observeCommand(), a.versionCommand(), a.dialStdioCommand())
+		a.observeCommand(), a.connectivityCommand(), a.versionCommand(), a.dialStdioCommand())
 	return root
 }
 
@@ -189,7 +189,10 @@ func (a *app) report(err error) {
 		message = a.late(err)
 		advice = "Give it longer with --timeout, or look at its log: journalctl -u weft-agent, or kubectl -n weft-system logs."
 	case errors.As(err, &unreachable):
-		message, advice = unreachable.Error(), unreachable.Advice()
+		advice = unreachable.Advice()
+		if missed := new(missedError); !errors.As(err, &missed) {
+			message = unreachable.Error()
+		}
 	case code == ExitUsage:
 		advice = "See " + a.asked + " --help."
 	}
