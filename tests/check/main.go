@@ -49,6 +49,7 @@ func checkAll(ctx context.Context) error {
 		{"go vet", command("go", "vet", "./...")},
 		{"staticcheck", command("build/tools/staticcheck", "./...")},
 		{"build for arm64", crossBuild},
+		{"chart", chart},
 		{"rules of the house", command("go", "test", "-count=1", "./tests/repo/...")},
 	}
 	var failed []string
@@ -74,6 +75,14 @@ func checkAll(ctx context.Context) error {
 
 func command(name string, args ...string) func(context.Context) error {
 	return func(ctx context.Context) error { return runIn(ctx, ".", nil, name, args...) }
+}
+
+// chart tries the Helm chart, in the module that has Helm.
+func chart(ctx context.Context) error {
+	const dir = "tools/helm"
+	return errors.Join(
+		runIn(ctx, dir, nil, "go", "vet", "./..."),
+		runIn(ctx, dir, nil, "go", "test", "-count=1", "./..."))
 }
 
 // runIn runs a command whose output is shown only if it fails.
