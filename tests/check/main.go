@@ -46,10 +46,10 @@ func checkAll(ctx context.Context) error {
 		{"generated files are what the sources give", generatedCurrent},
 		{"gofmt", gofmt},
 		{"clang-format", clangFormat},
-		{"go vet", command("go", "vet", "./...")},
-		{"staticcheck", command("build/tools/staticcheck", "./...")},
+		{"go vet", inModules("go", "vet", "./...")},
+		{"staticcheck", inModules("build/tools/staticcheck", "./...")},
 		{"build for arm64", crossBuild},
-		{"chart", chart},
+		{"chart", func(ctx context.Context) error { return runIn(ctx, "tools/helm", nil, "go", "test", "-count=1", "./...") }},
 		{"rules of the house", command("go", "test", "-count=1", "./tests/repo/...")},
 	}
 	var failed []string
@@ -77,12 +77,25 @@ func command(name string, args ...string) func(context.Context) error {
 	return func(ctx context.Context) error { return runIn(ctx, ".", nil, name, args...) }
 }
 
-// chart tries the Helm chart, in the module that has Helm.
-func chart(ctx context.Context) error {
-	const dir = "tools/helm"
-	return errors.Join(
-		runIn(ctx, dir, nil, "go", "vet", "./..."),
-		runIn(ctx, dir, nil, "go", "test", "-count=1", "./..."))
+// modules are those with code of the house: the product's, and what stays out of its go.mod.
+func modules() []string { return []string{".", "daemonset/images", "tests/cluster", "tools/helm"} }
+
+// inModules runs a command, which may be a path from here, in each module.
+func inModules(name string, args ...string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if strings.Contains(name, "/") {
+			path, err := filepath.Abs(name)
+			if err != nil {
+				return err
+			}
+			name = path
+		}
+		var err error
+		for _, dir := range modules() {
+			err = errors.Join(err, runIn(ctx, dir, nil, name, args...))
+		}
+		return err
+	}
 }
 
 // runIn runs a command whose output is shown only if it fails.
@@ -124,9 +137,11 @@ func clangFormat(ctx context.Context) error {
 // crossBuild compiles everything, tests too, for the other architecture.
 func crossBuild(ctx context.Context) error {
 	env := []string{"GOARCH=arm64", "CGO_ENABLED=0"}
-	return errors.Join(
-		runIn(ctx, ".", env, "go", "build", "./..."),
-		runIn(ctx, ".", env, "go", "vet", "./..."))
+	var err error
+	for _, dir := range modules() {
+		err = errors.Join(err, runIn(ctx, dir, env, "go", "build", "./..."), runIn(ctx, dir, env, "go", "vet", "./..."))
+	}
+	return err
 }
 
 // sources lists the repository's files with one of the endings, those not yet

@@ -27,6 +27,7 @@ var coreDNS string
 type api struct {
 	client *http.Client
 	server string
+	port   int
 }
 
 func newAPI(p *pki, port int) (*api, error) {
@@ -40,7 +41,7 @@ func newAPI(p *pki, port int) (*api, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(p.ca.cert)
-	return &api{server: fmt.Sprintf("https://127.0.0.1:%d", port), client: &http.Client{Timeout: 10 * time.Second,
+	return &api{port: port, server: fmt.Sprintf("https://127.0.0.1:%d", port), client: &http.Client{Timeout: 10 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}}}}, nil
 }
 
@@ -113,8 +114,8 @@ func (c *Cluster) waitRegistered(ctx context.Context) error {
 				with++
 			}
 		}
-		if with != c.nodes {
-			return fmt.Errorf("%d of %d have registered and have pod ranges", with, c.nodes)
+		if with != len(c.nodes) {
+			return fmt.Errorf("%d of %d have registered and have pod ranges", with, len(c.nodes))
 		}
 		return nil
 	})
@@ -132,8 +133,8 @@ func (c *Cluster) WaitReady(ctx context.Context, atMost time.Duration) error {
 				err = errors.Join(err, fmt.Errorf("%s: %s", n.Metadata.Name, why))
 			}
 		}
-		if len(nodes) != c.nodes {
-			err = errors.Join(err, fmt.Errorf("%d of %d nodes", len(nodes), c.nodes))
+		if len(nodes) != len(c.nodes) {
+			err = errors.Join(err, fmt.Errorf("%d of %d nodes", len(nodes), len(c.nodes)))
 		}
 		return err
 	})
@@ -165,7 +166,7 @@ func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (st
 // Env is the environment of who works with the cluster: KUBECONFIG, and weft,
 // kubectl and the other programs on PATH.
 func (c *Cluster) Env() []string {
-	path := c.tools.searchPath(c.at.bin()) + ":" + os.Getenv("PATH")
+	path := c.tools.searchPath(c.at.bin(), filepath.Join(c.at.repo, "build/tools")) + ":" + os.Getenv("PATH")
 	return append(os.Environ(), path, "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+filepath.Join(c.at.dir(), "kubectl"))
 }
 

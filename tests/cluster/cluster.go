@@ -23,6 +23,7 @@ const defaultName = "weft"
 type Options struct {
 	Name  string    // empty: weft
 	Nodes int       // 0: 2
+	Bound bool      // it ends with this process, however that ends
 	Log   io.Writer // a line for each step; nil: none
 }
 
@@ -33,14 +34,18 @@ type Cluster struct {
 	tools tools
 	pki   *pki
 	api   *api
-	nodes int
+	bound bool
+	// What a node that is added is given.
+	images []string
+	nodes  []int // numbers
 }
 
 // record is what is written of a cluster that is up.
 type record struct {
-	Nodes int
-	Port  int
-	Tools tools
+	Nodes  []int
+	Port   int
+	Tools  tools
+	Images []string
 }
 
 func newCluster(o Options) (*Cluster, error) {
@@ -48,12 +53,15 @@ func newCluster(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{at: at, log: o.Log, nodes: o.Nodes}
-	if c.nodes == 0 {
-		c.nodes = 2
+	c := &Cluster{at: at, log: o.Log, bound: o.Bound}
+	if o.Nodes == 0 {
+		o.Nodes = 2
 	}
-	if c.nodes < 1 || c.nodes > 100 {
-		return nil, fmt.Errorf("%d nodes: one to 100 are possible", c.nodes)
+	if o.Nodes < 1 || o.Nodes > 100 {
+		return nil, fmt.Errorf("%d nodes: one to 100 are possible", o.Nodes)
+	}
+	for n := 1; n <= o.Nodes; n++ {
+		c.nodes = append(c.nodes, n)
 	}
 	if !isFile(c.binary()) {
 		return nil, fmt.Errorf("no program %s: run 'make cluster-build' first", c.binary())
@@ -78,7 +86,7 @@ func (c *Cluster) Name() string { return c.at.name }
 // Nodes are all nodes.
 func (c *Cluster) Nodes() []*Node {
 	var all []*Node
-	for n := 1; n <= c.nodes; n++ {
+	for _, n := range c.nodes {
 		all = append(all, c.Node(n))
 	}
 	return all
@@ -102,11 +110,11 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	defer release()
 	switch there, err := Open(o); {
-	case err == nil && there.nodes == c.nodes:
+	case err == nil && len(there.nodes) == len(c.nodes):
 		c.say("is up already")
 		return there, nil
 	case err == nil:
-		return nil, fmt.Errorf("cluster %s is up with %d nodes: take it down first, or choose another name (CLUSTER=)", c.at.name, there.nodes)
+		return nil, fmt.Errorf("cluster %s is up with %d nodes: take it down first, or choose another name (CLUSTER=)", c.at.name, len(there.nodes))
 	}
 	if err := c.down(ctx); err != nil {
 		return nil, fmt.Errorf("clearing what is left of an earlier cluster: %w", err)
@@ -137,7 +145,7 @@ func Open(o Options) (*Cluster, error) {
 	if _, err := machine.PID1(c.at.machine(controlPlane)); err != nil {
 		return nil, fmt.Errorf("cluster %s is not up any more (make cluster-down clears it): %w", c.at.name, err)
 	}
-	c.nodes, c.tools = r.Nodes, r.Tools
+	c.nodes, c.tools, c.images = r.Nodes, r.Tools, r.Images
 	if c.pki, err = loadPKI(c.at.pki()); err != nil {
 		return nil, err
 	}
@@ -149,14 +157,14 @@ func (c *Cluster) up(ctx context.Context) (err error) {
 	if c.tools, err = c.makeTools(ctx); err != nil {
 		return err
 	}
-	images, err := c.makeImages(ctx)
-	if err != nil {
+	if c.images, err = c.makeImages(ctx); err != nil {
 		return err
 	}
 	own, err := filepath.Glob(filepath.Join(c.at.weftImages(), "*.tar"))
 	if err != nil {
 		return err
 	}
+	c.images = append(c.images, own...)
 	begin := time.Now()
 	if c.pki, err = makePKI(c.at.pki()); err != nil {
 		return fmt.Errorf("making certificates: %w", err)
@@ -178,13 +186,13 @@ func (c *Cluster) up(ctx context.Context) (err error) {
 	if err := c.startOutside(control.PID); err != nil {
 		return err
 	}
-	if err := c.startNodes(ctx, append(images, own...)); err != nil {
+	if err := c.each(func(n *Node) error { return n.first(ctx) }); err != nil {
 		return err
 	}
 	if err := c.ready(ctx, begin); err != nil {
 		return err
 	}
-	return c.writeRecord(record{Nodes: c.nodes, Port: port, Tools: c.tools})
+	return c.writeRecord()
 }
 
 // ready waits for the control plane and the nodes' registration and asks for CoreDNS.
@@ -199,23 +207,8 @@ func (c *Cluster) ready(ctx context.Context, begin time.Time) error {
 	if err := c.waitRegistered(ctx); err != nil {
 		return err
 	}
-	c.say("%d nodes have registered after %.1f s", c.nodes, time.Since(begin).Seconds())
+	c.say("%d nodes have registered after %.1f s", len(c.nodes), time.Since(begin).Seconds())
 	return nil
-}
-
-// startNodes starts all, and gives them their images, side by side.
-func (c *Cluster) startNodes(ctx context.Context, images []string) error {
-	return c.each(func(n *Node) error {
-		if err := n.Start(); err != nil {
-			return err
-		}
-		for _, archive := range images {
-			if err := n.LoadImage(ctx, archive); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // each does something on every node at once.
@@ -235,8 +228,8 @@ func (c *Cluster) LoadImage(ctx context.Context, archive string) error {
 	return c.each(func(n *Node) error { return n.LoadImage(ctx, archive) })
 }
 
-func (c *Cluster) writeRecord(r record) error {
-	content, err := json.Marshal(r)
+func (c *Cluster) writeRecord() error {
+	content, err := json.Marshal(record{Nodes: c.nodes, Port: c.api.port, Tools: c.tools, Images: c.images})
 	if err == nil {
 		err = os.WriteFile(c.at.record(), content, 0o600)
 	}

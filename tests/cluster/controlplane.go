@@ -30,7 +30,7 @@ func (c *Cluster) startControlPlane() (port int, err error) {
 	}
 	defer func() { _ = file.Close() }()
 	spec := machine.Spec{
-		Hostname: controlPlane, Proxy: "127.0.0.1:6443", Sysctls: routerSysctls(),
+		Hostname: controlPlane, Bound: c.bound, Proxy: "127.0.0.1:6443", Sysctls: routerSysctls(),
 		Services: []machine.Service{c.etcd(), c.apiServer(), c.controllerManager(), c.scheduler()},
 	}
 	return port, machine.Start(c.at.machine(controlPlane), c.binary(), spec, file, makeUnderlay)

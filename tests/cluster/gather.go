@@ -51,8 +51,8 @@ func (c *Cluster) ask(ctx context.Context, dir, name string) error {
 	if name != controlPlane && name != outside {
 		questions["weft-status.txt"] = "weft status"
 		questions["weft-flows.txt"] = "weft observe --last 1000"
-		questions["bpf.txt"] = "ls -lR /sys/fs/bpf; bpftool net; bpftool link"
-		questions["maps.txt"] = `for m in /sys/fs/bpf/weft/*; do echo "== $m"; bpftool map dump pinned "$m"; done`
+		questions["pins.txt"] = "ls -lR /sys/fs/bpf"
+		questions["maps.txt"] = c.binary() + " maps"
 		questions["cni.txt"] = "ls -l /opt/cni/bin /etc/cni/net.d; cat /etc/cni/net.d/*"
 		questions["mounts.txt"] = "cat /proc/self/mountinfo"
 		questions["containers.txt"] = "ctr -n k8s.io containers ls; ctr -n k8s.io images ls"
@@ -69,10 +69,15 @@ func (c *Cluster) ask(ctx context.Context, dir, name string) error {
 }
 
 func (c *Cluster) askAPI(ctx context.Context, dir string) error {
-	if len(c.tools) == 0 {
+	if c.api == nil {
 		return nil // it failed before there was one
 	}
-	var err error
+	soon, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	err := c.api.get(soon, "/readyz", nil)
+	if err != nil {
+		return os.WriteFile(filepath.Join(dir, "no-api-server.txt"), []byte(err.Error()+"\n"), 0o644)
+	}
 	for file, args := range map[string][]string{
 		"all.txt":       {"get", "all,nodes,networkpolicies,endpointslices", "-A", "-o", "wide"},
 		"events.txt":    {"get", "events", "-A", "--sort-by=.lastTimestamp"},

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -81,7 +82,7 @@ func (n *Node) Start() error {
 	}
 	path := c.tools.searchPath(c.at.bin())
 	spec := machine.Spec{
-		Hostname: n.Name(), Node: true, CgroupName: c.at.cgroup(n.Name()), Disk: disk(), Files: files, Sysctls: routerSysctls(),
+		Hostname: n.Name(), Node: true, Bound: c.bound, CgroupName: c.at.cgroup(n.Name()), Disk: disk(), Files: files, Sysctls: routerSysctls(),
 		Pretend: map[string]string{"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10",
 			"kernel/panic_on_oops": "1", "kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000"},
 		Services: []machine.Service{
@@ -93,6 +94,44 @@ func (n *Node) Start() error {
 	}
 	return machine.Start(c.at.machine(n.Name()), c.binary(), spec, nil,
 		func(pid int) error { return nodeCable(n.number).lay(control.PID, pid) })
+}
+
+// first is a new node's first start, with its images.
+func (n *Node) first(ctx context.Context) error {
+	if err := n.Start(); err != nil {
+		return err
+	}
+	for _, archive := range n.cluster.images {
+		if err := n.LoadImage(ctx, archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddNode adds a node and returns when it has registered and has the images.
+func (c *Cluster) AddNode(ctx context.Context) (*Node, error) {
+	n := c.Node(slices.Max(append(c.nodes, 0)) + 1)
+	c.nodes = append(c.nodes, n.number)
+	if err := c.writeRecord(); err != nil {
+		return nil, err
+	}
+	if err := n.first(ctx); err != nil {
+		return nil, fmt.Errorf("adding node %s: %w", n.Name(), err)
+	}
+	return n, c.waitRegistered(ctx)
+}
+
+// RemoveNode takes a node away for good, as a machine that is given back.
+func (c *Cluster) RemoveNode(ctx context.Context, n *Node) error {
+	if err := machine.Remove(ctx, c.at.machine(n.Name())); err != nil {
+		return err
+	}
+	if _, err := c.Kubectl(ctx, "delete", "node", n.Name()); err != nil {
+		return err
+	}
+	c.nodes = slices.DeleteFunc(slices.Clone(c.nodes), func(i int) bool { return i == n.number })
+	return c.writeRecord()
 }
 
 // Reboot is PowerOff and Start.

@@ -31,8 +31,8 @@ func (n *Node) files() (map[string]string, error) {
 		"/etc/kubernetes/ca.crt":       string(n.cluster.pki.ca.pem),
 		"/etc/kubernetes/kubelet.crt":  string(serving.cert),
 		"/etc/kubernetes/kubelet.key":  string(serving.key),
-		"/etc/cni/net.d/.keep":         "",
-		"/opt/cni/bin/.keep":           "",
+		"/etc/cni/net.d/":              "",
+		"/opt/cni/bin/":                "",
 	}, nil
 }
 

@@ -13,7 +13,7 @@ const outside = "outside"
 // startOutside starts the world: a host that is no part of the cluster and knows no
 // way to pods. It answers on ports 8080 (HTTP; /clientip says who asks) and 8081 (UDP).
 func (c *Cluster) startOutside(controlPlanePID int) error {
-	spec := machine.Spec{Hostname: outside, Services: []machine.Service{
+	spec := machine.Spec{Hostname: outside, Bound: c.bound, Services: []machine.Service{
 		{Name: "netexec", Args: []string{c.tools.path("agnhost"), "netexec", "--http-port=8080", "--udp-port=8081"}}}}
 	return machine.Start(c.at.machine(outside), c.binary(), spec, nil,
 		func(pid int) error { return worldCable().lay(controlPlanePID, pid) })

@@ -45,7 +45,7 @@ func list() ([]string, error) {
 	return all, nil
 }
 
-// cgroups are those that a sandbox made.
+// cgroups are those that a sandbox or a cluster made.
 func cgroups() ([]string, error) {
 	mount, err := cgroup.FindMount()
 	if errors.Is(err, cgroup.ErrNone) {
@@ -179,7 +179,7 @@ func processes() ([]string, error) {
 			continue // ended
 		}
 		comm := strings.TrimSpace(string(name))
-		if strings.HasPrefix(comm, "weft") || comm == "demo" || comm == "testrun" {
+		if strings.HasPrefix(comm, "weft") || comm == "demo" || comm == "testrun" || comm == "cluster" {
 			out = append(out, "process "+filepath.Base(filepath.Dir(p))+" "+comm)
 		}
 	}

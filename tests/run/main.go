@@ -99,7 +99,7 @@ type group struct {
 }
 
 // plan sorts packages with tests into groups: quick ones side by side, those
-// with property tests with their seed, and those in a sandbox one by one.
+// with property tests with their seed, and those in a sandbox or cluster one by one.
 func plan(ctx context.Context, o options) ([]group, error) {
 	const form = `{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .TestImports ","}},{{join .XTestImports ","}}{{end}}`
 	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-f", form}, o.patterns...)...)
@@ -113,7 +113,7 @@ func plan(ctx context.Context, o options) ([]group, error) {
 	for line := range strings.Lines(string(out)) {
 		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rapid := strings.Contains(imports, "pgregory.net/rapid")
-		sandboxed := strings.Contains(imports, "weft/tests/sandbox")
+		sandboxed := strings.Contains(imports, "weft/tests/sandbox") || strings.Contains(imports, "weft/tests/cluster")
 		g := &plain
 		switch {
 		case sandboxed && rapid:

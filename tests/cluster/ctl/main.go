@@ -18,10 +18,11 @@ import (
 
 	"github.com/weftmesh/weft/tests/cluster"
 	"github.com/weftmesh/weft/tests/cluster/machine"
+	"github.com/weftmesh/weft/tests/cluster/mapdump"
 )
 
-const usage = `usage: cluster up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down
-COMMAND is one argument, for a shell. CLUSTER=name and NODES=n are read from the environment.`
+const usage = "usage: cluster up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
+	"COMMAND is one argument, for a shell; CLUSTER=name and NODES=n are read from the environment"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -61,6 +62,8 @@ func run(ctx context.Context, args []string) error {
 		if len(rest) == 1 {
 			machine.Main(rest[0])
 		}
+	case "maps": // on a node: package cluster calls this
+		return mapdump.Write(os.Stdout, "/sys/fs/bpf/weft")
 	case "enter": // a command on a machine: package cluster calls this
 		if len(rest) > 2 {
 			return machine.Enter(rest[0], rest[2:], []string{rest[1]})
@@ -112,7 +115,7 @@ func node(o cluster.Options, rest []string) error {
 			return n.Exec(command(rest[1:])...)
 		}
 	}
-	return fmt.Errorf("cluster %s has no node %s: N is 1 to %d", c.Name(), rest[0], len(c.Nodes()))
+	return fmt.Errorf("cluster %s has no node %q: N=1 is the first", c.Name(), rest[0])
 }
 
 // command is a shell, for somebody to type in or with a command.

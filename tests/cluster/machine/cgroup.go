@@ -76,26 +76,28 @@ func mountOptions(shown string) string {
 	return strings.Join(options, ",")
 }
 
-// makeGroups makes a group in every hierarchy, at its root, as container engines do.
-func makeGroups(name string) ([]Group, error) {
+// planGroups names a group in every hierarchy, at its root, as container engines do.
+func planGroups(name string) ([]Group, error) {
 	all, err := hierarchies()
-	if err != nil {
-		return nil, err
-	}
 	for i := range all {
-		g := &all[i]
-		g.Path = filepath.Join(g.Mount, name)
+		all[i].Path = filepath.Join(all[i].Mount, name)
+	}
+	return all, err
+}
+
+func makeGroups(groups []Group) error {
+	for _, g := range groups {
 		if g.Type == "cgroup2" && g.whole() {
 			shareControllers(g.Mount)
 		}
 		if err := os.MkdirAll(g.leaf(), 0o755); err != nil {
-			return nil, fmt.Errorf("making a control group: %w", err)
+			return fmt.Errorf("making a control group: %w", err)
 		}
 		if err := g.prepareCPUs(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // shareControllers lets groups below have those that kubelet asks for; one that

@@ -54,27 +54,6 @@ func mount(fs, at string, flags uintptr, options string) error {
 	return nil
 }
 
-// newRoot makes what is seen as / the root of the mount namespace, also where
-// this is a chroot, so that who enters the namespace sees the same.
-func newRoot(at string) error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("making mounts private: %w", err)
-	}
-	if err := unix.Mount("/", at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("binding / to %s: %w", at, err)
-	}
-	if err := os.Chdir(at); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("making %s the root: %w", at, err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("leaving the old root: %w", err)
-	}
-	return os.Chdir("/")
-}
-
 // mountSys shows the devices of this network namespace.
 func mountSys() error {
 	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
@@ -141,8 +120,12 @@ func layer(dir, aside string) error {
 
 func writeFiles(files map[string]string) error {
 	for _, path := range slices.Sorted(maps.Keys(files)) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		dir, name := filepath.Split(path)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
+		}
+		if name == "" {
+			continue
 		}
 		if err := os.WriteFile(path, []byte(files[path]), 0o644); err != nil {
 			return err

@@ -52,13 +52,27 @@ func initialize(dir string) error {
 		return err
 	}
 	if spec.Proxy != "" {
-		if err := proxy(os.NewFile(3, "listener"), spec.Proxy); err != nil {
+		if err := proxy(inherited(4), spec.Proxy); err != nil {
 			return err
 		}
+	}
+	furnished := inherited(3)
+	if _, err := furnished.Write([]byte{1}); err != nil {
+		return fmt.Errorf("telling that the machine is furnished: %w", err)
+	}
+	_ = furnished.Close()
+	if spec.Bound {
+		go endWithStarter()
 	}
 	s := supervisor{logs: logs, running: make(map[int]Service)}
 	s.run(spec.Services)
 	return nil
+}
+
+// inherited takes over a descriptor that run gave; services do not get it.
+func inherited(fd int) *os.File {
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "inherited")
 }
 
 // waitForNetwork reads the byte that says that the links are there. Its writer
@@ -77,6 +91,13 @@ func waitForNetwork() error {
 	return nil
 }
 
+// endWithStarter ends the machine when nobody holds the other end of the pipe.
+func endWithStarter() {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	say("who started this machine has ended")
+	os.Exit(0)
+}
+
 // enterGroups moves this process into the node's groups, makes those the roots of
 // a cgroup namespace, and runs the program anew: the namespace is this thread's,
 // and the new program has no other thread.
@@ -91,13 +112,14 @@ func enterGroups(spec *Spec) error {
 	if err := join(spec.Groups, Group.leaf); err != nil {
 		return err
 	}
-	return syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), inGroups+"=yes"))
+	return syscall.Exec(os.Args[0], os.Args, append(os.Environ(), inGroups+"=yes"))
 }
 
 // proxy connects who comes to the listener, which is in the network namespace of
 // who started the machine, with an address in here.
 func proxy(file *os.File, to string) error {
 	listener, err := net.FileListener(file)
+	_ = file.Close() // the listener has its own
 	if err != nil {
 		return fmt.Errorf("taking over the listener: %w", err)
 	}

@@ -19,6 +19,8 @@ import (
 type Process struct {
 	PID   int
 	Start uint64
+	// Furnished, of PID 1: it has its file system together, and may be entered.
+	Furnished bool `json:",omitempty"`
 }
 
 // look reads /proc; a process that is a zombie counts as gone.
@@ -39,7 +41,7 @@ func look(pid int) (Process, bool) {
 // Alive tells whether this very process still runs.
 func (p Process) Alive() bool {
 	now, ok := look(p.PID)
-	return ok && now == p
+	return ok && now.Start == p.Start
 }
 
 // kill ends it (SIGKILL) and waits until it is gone. PID 1 of a namespace is
@@ -68,11 +70,11 @@ func reap(pid int) {
 	_, _ = syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
 }
 
-// PID1 is the machine's first process.
+// PID1 is the first process of a machine that runs.
 func PID1(dir string) (Process, error) {
 	var p Process
 	err := readJSON(file(dir, "process.json"), &p)
-	if err == nil && !p.Alive() {
+	if err == nil && !(p.Furnished && p.Alive()) {
 		err = errors.New("it does not run")
 	}
 	if err != nil {
@@ -112,6 +114,44 @@ func Signal(dir, service string, sig syscall.Signal) error {
 	}
 	defer func() { _ = syscall.Close(fd) }()
 	return sendSignal(fd, sig)
+}
+
+// Processes are all of a machine: what PID 1 has started and what has entered, with
+// what those have started in namespaces of their own.
+func Processes(dir string) ([]Process, error) {
+	init, err := PID1(dir)
+	if err != nil {
+		return nil, err
+	}
+	space := func(pid int) string {
+		ns, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // of one that has ended: none
+		return ns
+	}
+	every, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var queue []int
+	for _, p := range every {
+		if pid, err := strconv.Atoi(filepath.Base(p)); err == nil && space(pid) == space(init.PID) {
+			queue = append(queue, pid)
+		}
+	}
+	var all []Process
+	seen := make(map[int]bool)
+	for len(queue) > 0 {
+		pid := queue[0]
+		queue = queue[1:]
+		if seen[pid] {
+			continue
+		}
+		seen[pid] = true
+		queue = append(queue, children(pid)...)
+		if p, ok := look(pid); ok {
+			all = append(all, p)
+		}
+	}
+	return all, nil
 }
 
 func children(pid int) []int {

@@ -18,9 +18,12 @@ type Spec struct {
 	// CgroupName is the name of a node's groups; every hierarchy of the machine
 	// outside gets one. It says whose they are, also to who finds them abandoned.
 	CgroupName string
+	// Bound: it ends with the process that started it.
+	Bound bool
 	// Disk are folders below /var that outlive a reboot.
 	Disk []string
-	// Files are written before the services start: path to content.
+	// Files are written before the services start: path to content; a path that ends
+	// in / is a folder.
 	Files map[string]string
 	// Sysctls are written in the machine's network namespace: net/ipv4/ip_forward to 1.
 	Sysctls map[string]string

@@ -19,7 +19,7 @@ import (
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
 // Start makes the machine in dir and starts it. binary is a program that calls
-// Main for the argument "machine". When network has given the machine its links
+// Main for the arguments "machine" and dir, by an absolute path. When network has given the machine its links
 // and returned, the services start; network is called with PID 1. A caller that
 // dies before leaves nothing running. listener, if any, is what Spec.Proxy serves.
 func Start(dir, binary string, spec Spec, listener *os.File, network func(pid int) error) error {
@@ -30,16 +30,23 @@ func Start(dir, binary string, spec Spec, listener *os.File, network func(pid in
 		}
 	}
 	if spec.Node {
-		groups, err := makeGroups(spec.CgroupName)
+		groups, err := planGroups(spec.CgroupName)
 		if err != nil {
 			return fmt.Errorf("making machine %s: %w", name, err)
 		}
 		spec.Groups = groups
 	}
+	// Remove learns from this file what there may be.
 	if err := writeJSON(file(dir, "machine.json"), spec); err != nil {
 		return fmt.Errorf("making machine %s: %w", name, err)
 	}
-	return run(dir, binary, listener, network)
+	if err := makeGroups(spec.Groups); err != nil {
+		return fmt.Errorf("making machine %s: %w", name, err)
+	}
+	if err := run(dir, binary, spec.Bound, listener, network); err != nil {
+		return fmt.Errorf("starting machine %s: %w", name, err)
+	}
+	return nil
 }
 
 func diskFolders(spec Spec) []string {
@@ -50,45 +57,60 @@ func diskFolders(spec Spec) []string {
 	return all
 }
 
-func run(dir, binary string, listener *os.File, network func(pid int) error) error {
-	name := filepath.Base(dir)
+func run(dir, binary string, bound bool, listener *os.File, network func(pid int) error) error {
 	log, err := os.OpenFile(file(dir, "log/init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return fmt.Errorf("starting machine %s: %w", name, err)
+		return err
 	}
 	defer func() { _ = log.Close() }()
+	begin, starter, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = starter.Close() }()
+	furnished, tell, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, begin.Close())
+	}
+	defer func() { _ = furnished.Close() }()
 	cmd := exec.Command(binary, "machine", dir)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/"}
 	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = begin, log, log
+	cmd.ExtraFiles = []*os.File{tell}
 	if listener != nil {
-		cmd.ExtraFiles = []*os.File{listener}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, listener)
 	}
-	starter, err := cmd.StdinPipe()
-	if err != nil {
-		return fmt.Errorf("starting machine %s: %w", name, err)
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting machine %s: %w", name, err)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true}
+	if err := errors.Join(cmd.Start(), begin.Close(), tell.Close()); err != nil {
+		return err
 	}
 	init, ok := look(cmd.Process.Pid)
 	if !ok {
-		return fmt.Errorf("starting machine %s: it ended at once; see %s", name, file(dir, "log/init.log"))
+		return fmt.Errorf("it ended at once; see %s", file(dir, "log/init.log"))
 	}
 	// From here on Remove finds it. Until it reads the byte it does nothing, and it
 	// ends when the pipe does.
-	err = writeJSON(file(dir, "process.json"), init)
-	if err == nil {
-		err = network(init.PID)
+	if err := writeJSON(file(dir, "process.json"), init); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = starter.Write([]byte{1})
+	if err := network(init.PID); err != nil {
+		return err
 	}
-	if err = errors.Join(err, starter.Close()); err != nil {
-		return fmt.Errorf("starting machine %s: %w", name, err)
+	if bound { // a descriptor that is closed by the end of this process alone
+		if _, err := unix.FcntlInt(starter.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return err
+		}
 	}
-	return nil
+	if _, err := starter.Write([]byte{1}); err != nil {
+		return fmt.Errorf("%w; see %s", err, file(dir, "log/init.log"))
+	}
+	// Who enters it before would see the files of the machine outside.
+	if _, err := furnished.Read(make([]byte, 1)); err != nil {
+		return fmt.Errorf("it is not furnished: %w; see %s", err, file(dir, "log/init.log"))
+	}
+	init.Furnished = true
+	return writeJSON(file(dir, "process.json"), init)
 }
 
 // Stop kills the machine as a loss of power does. Its folder stays, and its

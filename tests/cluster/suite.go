@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Suite is a cluster that the tests of a package share:
+//
+//	var suite = cluster.NewSuite(cluster.Options{Name: "test-dns"})
+//
+//	func TestMain(m *testing.M) { suite.Main(m) }
+//
+//	func TestX(t *testing.T) { c := suite.Cluster(t); … }
+type Suite struct {
+	options Options
+	once    sync.Once
+	cluster *Cluster
+	err     error
+}
+
+// T is what of *testing.T a Suite needs.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Failed() bool
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// NewSuite names the cluster; nothing is made before a test asks for it.
+func NewSuite(o Options) *Suite {
+	o.Bound = true
+	return &Suite{options: o}
+}
+
+// Main runs the tests and takes the cluster away, also when it is asked to end. Of a
+// test process that is killed the cluster ends too, and the next run clears what is left.
+func (s *Suite) Main(m interface{ Run() int }) {
+	os.Exit(s.run(m))
+}
+
+func (s *Suite) run(m interface{ Run() int }) int {
+	at, err := newPlace(s.options.Name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "weft:", err)
+		return 1
+	}
+	// Who runs the same tests in the same working tree waits.
+	release, err := lock(filepath.Join(at.clusters(), ".suite-"+at.name))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "weft:", err)
+		return 1
+	}
+	defer release()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() { // ends with the process
+		<-signals
+		s.down()
+		os.Exit(1)
+	}()
+	code := m.Run()
+	if !s.down() {
+		code = 1
+	}
+	return code
+}
+
+func (s *Suite) down() bool {
+	if err := Down(context.Background(), s.options); err != nil {
+		fmt.Fprintln(os.Stderr, "weft:", err)
+		return false
+	}
+	return true
+}
+
+// Cluster is the suite's, brought up for the first test that asks. If the test fails,
+// everything about the cluster is gathered in a folder that the failure names.
+func (s *Suite) Cluster(t T) *Cluster {
+	t.Helper()
+	s.once.Do(func() { s.cluster, s.err = Up(context.Background(), s.options) })
+	if s.err != nil {
+		t.Fatalf("%v", s.err)
+	}
+	s.cluster.GatherOnFailure(t)
+	return s.cluster
+}
+
+// GatherOnFailure is for a test that has a cluster of its own.
+func (c *Cluster) GatherOnFailure(t T) {
+	t.Cleanup(func() {
+		if !t.Failed() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		dir, err := c.Gather(ctx)
+		t.Errorf("logs and state of cluster %s are in %s", c.at.name, dir)
+		if err != nil {
+			t.Errorf("gathering them: %v", err)
+		}
+	})
+}
