@@ -106,7 +106,7 @@ func (a *agent) askRanges(ctx context.Context) ([]netip.Prefix, error) {
 	defer cancel()
 	obj, err := a.client.Nodes.Get(ctx, a.cfg.NodeName, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("reading WeftNode %s: %w", a.cfg.NodeName, err)
+		return nil, fmt.Errorf("reading WeftNode %s: %w", a.cfg.NodeName, k8s.Short(err))
 	}
 	node, errs := k8s.NodeFrom(obj)
 	if f := k8s.NewFault("WeftNode", "", obj.Name, errs); f != nil {

@@ -129,3 +129,10 @@ func (r *Realized) update(change func(*Realized)) {
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
+
+// RealizedAt makes a tracker at a revision that is in the kernel in full.
+func RealizedAt(rev model.Revision) *Realized {
+	r := NewRealized()
+	r.desired, r.realized = rev, rev
+	return r
+}

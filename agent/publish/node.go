@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
+	"github.com/weftmesh/weft/pkg/k8s"
 )
 
 // Reasons of the condition Ready.
@@ -75,7 +76,7 @@ func same(a, b error) bool {
 func (n *Node) tell(ctx context.Context, ready error) error {
 	node, err := n.cfg.Nodes.Get(ctx, n.cfg.Node, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("reading WeftNode %s: %w", n.cfg.Node, err)
+		return fmt.Errorf("reading WeftNode %s: %w", n.cfg.Node, k8s.Short(err))
 	}
 	before := slices.Clone(node.Status.Conditions)
 	cond := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: reasonProven,
@@ -87,7 +88,7 @@ func (n *Node) tell(ctx context.Context, ready error) error {
 	if node.Status.AgentVersion != n.cfg.Version || !slices.Equal(before, node.Status.Conditions) {
 		node.Status.AgentVersion = n.cfg.Version
 		if _, err := n.cfg.Nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{}); err != nil {
-			return fmt.Errorf("writing the status of WeftNode %s: %w", n.cfg.Node, err)
+			return fmt.Errorf("writing the status of WeftNode %s: %w", n.cfg.Node, k8s.Short(err))
 		}
 		n.cfg.Log.Info("the node's status is told", "ready", cond.Status, "message", cond.Message)
 	}

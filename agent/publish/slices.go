@@ -159,7 +159,7 @@ func (s *Slices) write(ctx context.Context, slice model.NodeSlice) error {
 	}
 	node, err := s.cfg.Nodes.Get(ctx, s.cfg.Node, metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("reading WeftNode %s, which owns the slices: %w", s.cfg.Node, err)
+		return fmt.Errorf("reading WeftNode %s, which owns the slices: %w", s.cfg.Node, k8s.Short(err))
 	}
 	_, err = s.cfg.Slices.Create(ctx, k8s.SliceTo(slice, k8s.NodeOwner(node)), metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {

@@ -3,7 +3,9 @@
 package k8s
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -49,4 +51,14 @@ func (f *Fault) Error() string {
 		text += fmt.Sprintf(" (and %d more)", f.More)
 	}
 	return text
+}
+
+// Short is an error of a request without the request's address, which is long and
+// says nothing that the rest does not.
+func Short(err error) error {
+	var request *url.Error
+	if errors.As(err, &request) {
+		return request.Err
+	}
+	return err
 }

@@ -49,7 +49,9 @@ func checkAll(ctx context.Context) error {
 		{"go vet", inModules("go", "vet", "./...")},
 		{"staticcheck", inModules("build/tools/staticcheck", "./...")},
 		{"build for arm64", crossBuild},
-		{"chart", func(ctx context.Context) error { return runIn(ctx, "tools/helm", nil, "go", "test", "-count=1", "./...") }},
+		{"chart", func(ctx context.Context) error {
+			return runIn(ctx, "tools/helm", nil, "go", "test", "-count=1", "./...")
+		}},
 		{"rules of the house", command("go", "test", "-count=1", "./tests/repo/...")},
 	}
 	var failed []string

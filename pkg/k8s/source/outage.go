@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/weftmesh/weft/pkg/k8s"
 )
 
 // outage knows which kinds cannot be listed or watched now. It says so once when the
@@ -65,6 +67,7 @@ func (o *outage) note(ctx context.Context, kind string, err error) {
 		}
 		return
 	}
+	err = k8s.Short(err)
 	o.failed(kind)
 	o.errors[kind] = err
 	if before == 0 {

@@ -33,7 +33,7 @@ const (
 	// firstRetry and lastRetry bound the time between two attempts to reach the API
 	// server.
 	firstRetry = 200 * time.Millisecond
-	lastRetry  = 10 * time.Second
+	lastRetry  = 5 * time.Second
 )
 
 // Consumer is given what changes. Its methods are called from one goroutine.
