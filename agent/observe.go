@@ -73,7 +73,7 @@ func (a *agent) stateForMetrics() metrics.State {
 	for _, p := range view.Policies {
 		s.Policies[p.Key.Kind]++
 	}
-	for _, svc := range view.Services {
+	for svc := range view.Services.All() {
 		if svc.Reason == "" {
 			s.Services["yes"]++
 		} else {

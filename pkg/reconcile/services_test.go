@@ -44,6 +44,20 @@ func (s *scribe) ApplyFrontends([]model.FrontendRow) error { return s.note("fron
 
 func (s *scribe) DeleteFrontends([]model.FrontendKey) error { return s.note("no front end") }
 
+// wants makes these backends, and the slots of service 7, all that is wanted.
+func (s *services) wants(backends map[uint32]model.BackendRow, slots []uint32) {
+	ch := model.ServiceChanges{Slots: []model.SlotTable{{Service: 7, Backends: slots}}}
+	for id := range s.backends.want {
+		if _, ok := backends[id]; !ok {
+			ch.GoneBackends = append(ch.GoneBackends, id)
+		}
+	}
+	for _, b := range backends {
+		ch.Backends = append(ch.Backends, b)
+	}
+	s.change(ch)
+}
+
 // All backends of a service are replaced at once: no call ever finds slots that
 // name only those that get nothing new.
 func TestBackendsFallAfterTheSlots(t *testing.T) {
@@ -65,12 +79,13 @@ func TestBackendsFallAfterTheSlots(t *testing.T) {
 		{map[uint32]model.BackendState{1: model.BackendActive}, []uint32{1},
 			[]string{"no backend [2]"}},
 	} {
-		want := Wanted{Backends: make(map[uint32]model.BackendRow), Slots: map[uint32][]uint32{7: step.slots}}
+		want := map[uint32]model.BackendRow{}
 		for id, state := range step.states {
-			want.Backends[id] = model.BackendRow{ID: id, State: state}
+			want[id] = model.BackendRow{ID: id, State: state}
 		}
 		log.lines = nil
-		if errs := s.pass(want, now); len(errs) > 0 {
+		s.wants(want, step.slots)
+		if errs := s.pass(now); len(errs) > 0 {
 			t.Fatal(errs)
 		}
 		if !slices.Equal(log.lines, step.want) {
@@ -87,12 +102,13 @@ func TestSlotsThatFailedNameBoth(t *testing.T) {
 	s.adopt(model.ServiceRows{})
 	now := time.Now()
 	pass := func(slots ...uint32) []string {
-		want := Wanted{Backends: make(map[uint32]model.BackendRow), Slots: map[uint32][]uint32{7: slots}}
+		want := map[uint32]model.BackendRow{}
 		for _, id := range slots {
-			want.Backends[id] = model.BackendRow{ID: id}
+			want[id] = model.BackendRow{ID: id}
 		}
 		log.lines = nil
-		s.pass(want, now)
+		s.wants(want, slots)
+		s.pass(now)
 		now = now.Add(time.Minute)
 		return log.lines
 	}
@@ -130,10 +146,10 @@ func TestDoubtDoesNotGrowWithTheAttempts(t *testing.T) {
 		if held == nil {
 			s.adopt(model.ServiceRows{})
 		}
-		want := Wanted{Slots: map[uint32][]uint32{7: {2, 3}}, Backends: map[uint32]model.BackendRow{2: {ID: 2}, 3: {ID: 3}}}
+		s.wants(map[uint32]model.BackendRow{2: {ID: 2}, 3: {ID: 3}}, []uint32{2, 3})
 		now := time.Now()
 		for range 40 {
-			s.pass(want, now)
+			s.pass(now)
 			now = now.Add(time.Hour)
 		}
 		if tried := slices.Index(log.lines, log.fails); tried < 0 || len(s.slots.possible(7)) > 3 {

@@ -5,13 +5,17 @@ package state
 import (
 	"net/netip"
 
+	"github.com/cilium/statedb"
+
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// Snapshot is all intent at one revision. Its slices and what they point to
-// must not be changed.
+// Snapshot is all intent at one revision, of which a ServiceFollower reads what
+// became of services. Its slices and what they point to must not be changed.
 type Snapshot struct {
-	Revision   model.Revision
+	Revision model.Revision
+	// Basis is another number whenever anything but services has changed.
+	Basis      uint64
 	Synced     bool // the source has delivered its first whole state
 	Pods       []model.Pod
 	Namespaces []model.Namespace
@@ -19,8 +23,17 @@ type Snapshot struct {
 	Endpoints  []model.Endpoint
 	Identities []model.Identity
 	HostAddrs  []netip.Addr
-	Services   []model.Service
-	Slices     []model.EndpointSlice
+
+	txn statedb.ReadTxn
+}
+
+// listings are what snapshots share.
+type listings struct {
+	pods       listing[model.Pod]
+	namespaces listing[model.Namespace]
+	policies   listing[model.Policy]
+	endpoints  listing[model.Endpoint]
+	identities listing[model.Identity]
 }
 
 // Snapshot reads every input table at once, and gives a channel that closes
@@ -32,13 +45,15 @@ func (t *Tables) Snapshot() (Snapshot, <-chan struct{}) {
 	s := Snapshot{
 		Revision:   now.Revision,
 		Synced:     now.Synced,
-		Pods:       collect(txn, t.pods.ToTable()),
-		Namespaces: collect(txn, t.namespaces.ToTable()),
-		Policies:   collect(txn, t.policies.ToTable()),
-		Endpoints:  collect(txn, t.endpoints.ToTable()),
-		Identities: collect(txn, t.identities.ToTable()),
-		Services:   collect(txn, t.services.ToTable()),
-		Slices:     collect(txn, t.slices.ToTable()),
+		Pods:       t.listed.pods.of(txn, t.pods.ToTable()),
+		Namespaces: t.listed.namespaces.of(txn, t.namespaces.ToTable()),
+		Policies:   t.listed.policies.of(txn, t.policies.ToTable()),
+		Endpoints:  t.listed.endpoints.of(txn, t.endpoints.ToTable()),
+		Identities: t.listed.identities.of(txn, t.identities.ToTable()),
+		txn:        txn,
+	}
+	for _, table := range []statedb.TableMeta{t.pods, t.namespaces, t.policies, t.endpoints, t.identities, t.hostAddrs} {
+		s.Basis += table.Revision(txn)
 	}
 	for a := range t.hostAddrs.All(txn) {
 		s.HostAddrs = append(s.HostAddrs, a.Addr)
