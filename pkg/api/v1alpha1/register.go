@@ -15,6 +15,9 @@ const (
 
 	KindNetworkPolicy        = "WeftNetworkPolicy"
 	KindClusterNetworkPolicy = "WeftClusterNetworkPolicy"
+	KindIdentity             = "WeftIdentity"
+	KindEndpointSlice        = "WeftEndpointSlice"
+	KindNode                 = "WeftNode"
 )
 
 // GroupVersion names the API.
@@ -27,6 +30,9 @@ func AddToScheme(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion(),
 		&WeftNetworkPolicy{}, &WeftNetworkPolicyList{},
 		&WeftClusterNetworkPolicy{}, &WeftClusterNetworkPolicyList{},
+		&WeftIdentity{}, &WeftIdentityList{},
+		&WeftEndpointSlice{}, &WeftEndpointSliceList{},
+		&WeftNode{}, &WeftNodeList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion())
 	return nil
