@@ -91,7 +91,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer retry.Stop()
 	for {
 		snap, changed := e.cfg.Tables.Snapshot()
-		if snap.Synced {
+		if snap.Synced && ctx.Err() == nil {
 			e.realize(ctx, snap)
 		}
 		retry.Reset(untilNext(e.rec.NextTry()))
@@ -142,7 +142,9 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 	if e.last != nil && e.last.basis == snap.Basis {
 		again := e.last.result
 		again.View.Revision = snap.Revision
-		e.pass(ctx, &again, e.last.want)
+		if e.pass(ctx, &again, e.last.want); ctx.Err() != nil {
+			return
+		}
 		e.publish(snap, again)
 		e.keep(snap, again, e.last.want)
 		return
@@ -184,7 +186,9 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 		e.warn(e.view.Load(), &last.View)
 		want = reconcile.Want(e.cfg.Tables)
 		want.Hold = last.hold()
-		e.pass(ctx, &last, want)
+		if e.pass(ctx, &last, want); ctx.Err() != nil {
+			return // what is not in the kernel is for the next agent
+		}
 		e.before = memory{policies: st.policies, prefixes: st.universe}
 		done++
 	}
@@ -200,7 +204,7 @@ func (e *Engine) pass(ctx context.Context, r *Result, want reconcile.Wanted) {
 	r.View.withServices(e.services.Book())
 	view := r.View
 	e.view.Store(&view)
-	if err := e.rec.Pass(ctx, want); err != nil {
+	if err := e.rec.Pass(ctx, want); err != nil && ctx.Err() == nil {
 		e.cfg.Log.Warn("some rows are not in the kernel yet, trying again", "error", err)
 	}
 }

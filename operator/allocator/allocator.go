@@ -126,27 +126,58 @@ func (a *Allocator) inRange(id model.IdentityID) model.IdentityID {
 
 // Allocate returns the identity of a label set, a new one if it has none yet.
 func (a *Allocator) Allocate(ctx context.Context, labels model.Labels) (model.Identity, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.loaded {
-		return model.Identity{}, ErrNotLoaded
-	}
-	labels = model.NewLabels(labels...)
-	if r := a.byLabels[labels.Key()]; r != nil {
-		r.unused = time.Time{}
-		return r.identity, nil
-	}
-	id, err := a.free()
+	ids, err := a.AllocateAll(ctx, []model.Labels{labels})
 	if err != nil {
 		return model.Identity{}, err
 	}
-	identity, next := model.Identity{ID: id, Labels: labels}, a.inRange(id+1)
-	if err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{identity}, Next: next}); err != nil {
-		return model.Identity{}, fmt.Errorf("storing identity %d: %w", id, err)
+	return ids[0], nil
+}
+
+// AllocateAll is Allocate for many label sets, of which what is new is stored at
+// once. The identities are in the order of the sets; on an error, those of sets that
+// got none are zero.
+func (a *Allocator) AllocateAll(ctx context.Context, sets []model.Labels) ([]model.Identity, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.loaded {
+		return nil, ErrNotLoaded
 	}
-	r := &record{identity: identity}
-	a.byID[id], a.byLabels[labels.Key()], a.next = r, r, next
-	return identity, nil
+	out, had := make([]model.Identity, len(sets)), a.next
+	var fresh []model.Identity
+	var full error
+	for i, labels := range sets {
+		labels = model.NewLabels(labels...)
+		key := labels.Key()
+		if r := a.byLabels[key]; r != nil {
+			r.unused, out[i] = time.Time{}, r.identity
+			continue
+		}
+		id, err := a.free()
+		if err != nil {
+			full = err
+			continue
+		}
+		out[i] = model.Identity{ID: id, Labels: labels}
+		r := &record{identity: out[i]}
+		a.byID[id], a.byLabels[key], a.next = r, r, a.inRange(id+1)
+		fresh = append(fresh, out[i])
+	}
+	if len(fresh) == 0 {
+		return out, full
+	}
+	if err := a.cfg.Store.Save(ctx, Change{Put: fresh, Next: a.next}); err != nil {
+		a.next = had
+		for _, id := range fresh {
+			a.forget(id.ID)
+		}
+		for i := range out {
+			if a.byID[out[i].ID] == nil {
+				out[i] = model.Identity{}
+			}
+		}
+		return out, fmt.Errorf("storing %d identities from number %d: %w", len(fresh), fresh[0].ID, err)
+	}
+	return out, full
 }
 
 // free finds the next number that is not in use.

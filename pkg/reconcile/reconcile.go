@@ -110,15 +110,23 @@ func (r *Reconciler) Compare() (drift int, err error) {
 // Pass brings the kernel nearer to what is desired, in an order in which no
 // packet meets less policy than both the old and the new state ask for: sets,
 // endpoints that use them, addresses that lead to them, and only then what is
-// no longer used.
+// no longer used. When ctx ends it stops between two of these, with the error of ctx:
+// each may wait for the kernel many times.
 func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	var errs []error
-	errs = append(errs, r.applySets(want.Sets)...)
-	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
-	errs = append(errs, r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints))...)
-	errs = append(errs, r.services.pass(r.now())...) // nobody is sent to what goes next
-	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
-	errs = append(errs, r.removeSets(want.Sets)...)
+	for _, step := range []func() []error{
+		func() []error { return r.applySets(want.Sets) },
+		func() []error { return r.applyEndpoints(ctx, want.Endpoints) },
+		func() []error { return r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints)) },
+		func() []error { return r.services.pass(r.now()) }, // nobody is sent to what goes next
+		func() []error { return r.removeEndpoints(want.Endpoints, want.Hold) },
+		func() []error { return r.removeSets(want.Sets) },
+	} {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, step()...)
+	}
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
 	r.ips.forget(want.IPs)
