@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/metrics"
@@ -92,8 +94,12 @@ func (a *agent) health() error {
 	if !a.tables.Synced() {
 		return errors.New("the manifest folder has not been read yet")
 	}
-	if failing := a.engine.Realized().Failing(); len(failing) > 0 {
-		return fmt.Errorf("rows are not in the kernel: %v", failing)
+	var all []string
+	for kind, errs := range a.engine.Realized().Failing() {
+		all = append(all, fmt.Sprintf("%d of kind %s, such as %v", len(errs), kind, errs[0]))
+	}
+	if slices.Sort(all); len(all) > 0 {
+		return fmt.Errorf("rows are not in the kernel: %s", strings.Join(all, "; "))
 	}
 	return nil
 }

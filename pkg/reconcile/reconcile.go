@@ -111,7 +111,8 @@ func (r *Reconciler) Compare() (drift int, err error) {
 // packet meets less policy than both the old and the new state ask for: sets,
 // endpoints that use them, addresses that lead to them, and only then what is
 // no longer used. When ctx ends it stops between two of these, with the error of ctx:
-// each may wait for the kernel many times.
+// each may wait for the kernel many times. Of the rows that failed in a step it names
+// one and counts the others.
 func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	var errs []error
 	for _, step := range []func() []error{
@@ -125,7 +126,7 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		errs = append(errs, step()...)
+		errs = appendError(errs, summary(step()))
 	}
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
@@ -136,6 +137,17 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 // ChangeServices tells what the kernel is to hold of services from the next pass on,
 // by how it differs from before. A new reconciler has been told nothing.
 func (r *Reconciler) ChangeServices(ch model.ServiceChanges) { r.services.change(ch) }
+
+// summary is one error for many: a map that is full refuses thousands of rows.
+func summary(errs []error) error {
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return fmt.Errorf("%d rows, such as %w", len(errs), errs[0])
+}
 
 // Wanted is the desired state by key, but for services.
 type Wanted struct {

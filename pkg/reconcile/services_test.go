@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,5 +156,29 @@ func TestDoubtDoesNotGrowWithTheAttempts(t *testing.T) {
 		if tried := slices.Index(log.lines, log.fails); tried < 0 || len(s.slots.possible(7)) > 3 {
 			t.Errorf("from slots %d, after 40 attempts %d tables are possible", held, len(s.slots.possible(7)))
 		}
+	}
+}
+
+// full is a ServiceTarget whose maps have no room.
+type full struct{ scribe }
+
+func (*full) ApplyBackends([]model.BackendRow) error { return errors.New("the map is full") }
+
+// A map that is full refuses thousands of rows: that is one line, and a number.
+func TestManyRowsThatFailAreOneError(t *testing.T) {
+	r := New(nil, time.Now)
+	r.services = newServices(&full{})
+	r.services.adopt(model.ServiceRows{})
+	var ch model.ServiceChanges
+	for id := range uint32(1000) {
+		ch.Backends = append(ch.Backends, model.BackendRow{ID: id + 1})
+	}
+	r.ChangeServices(ch)
+	err := r.Pass(t.Context(), Wanted{})
+	if err == nil || strings.Count(err.Error(), "full") != 1 || !strings.HasPrefix(err.Error(), "1000 rows, such as backend ") {
+		t.Errorf("error %v", err)
+	}
+	if n := len(r.Failing()["backend"]); n != 1000 {
+		t.Errorf("%d rows count as failing", n)
 	}
 }
