@@ -48,6 +48,7 @@ func Parse(path string, data []byte, hostname string) (Config, error) {
 		}
 		lineOf = docs[0].LineOf
 	}
+	c.setEntries()
 	faults := c.validate()
 	for i := range faults {
 		faults[i].Line = lineOf(faults[i].Field)
