@@ -27,24 +27,18 @@ type Compiler struct {
 
 	inputs   inputs
 	claims   claims
-	units    map[model.ServiceKey]unit
+	made     map[model.ServiceKey]*Service // from which its rows can be made again
 	services numbers
 	backends numbers
 	book     *Book
 }
 
-// unit is what was made of one service. No other service's has the same slot tables
-// or backends: their numbers are given to a service's name.
-type unit struct {
-	service *Service
-	rows    rows
-}
-
 // Update compiles the services that changes reach, and returns how the rows differ
-// from what they were.
+// from what they were. No two services have a slot table or a backend in common:
+// their numbers are given to a service's name.
 func (c *Compiler) Update(ch Changes) model.ServiceChanges {
-	if c.units == nil {
-		c.units, c.book = make(map[model.ServiceKey]unit), NewBook()
+	if c.made == nil {
+		c.made, c.book = make(map[model.ServiceKey]*Service), NewBook()
 	}
 	dirty := c.inputs.take(ch)
 	next := c.describe(dirty)
@@ -52,16 +46,13 @@ func (c *Compiler) Update(ch Changes) model.ServiceChanges {
 	was, now := newRowSet(), newRowSet()
 	book := c.book.edit()
 	for _, key := range sortedServices(next) {
-		before, s := c.units[key], next[key]
-		was.add(before.rows)
-		if s == nil {
-			delete(c.units, key)
-		} else {
-			u := unit{service: s, rows: rowsOf(s)}
-			c.units[key] = u
-			now.add(u.rows)
+		before, s := c.made[key], next[key]
+		was.add(rowsOf(before))
+		now.add(rowsOf(s))
+		if c.made[key] = s; s == nil {
+			delete(c.made, key)
 		}
-		book.replace(before.service, s, c.claims)
+		book.replace(before, s, c.claims)
 	}
 	c.book = book.done()
 	return was.changesTo(now)
@@ -83,7 +74,7 @@ func (c *Compiler) describe(dirty map[model.ServiceKey]bool) map[model.ServiceKe
 		next[key] = c.inputs.describe(key, c.Node)
 	}
 	for key := range dirty {
-		for _, other := range c.claims.move(key, c.units[key].service, next[key]) {
+		for _, other := range c.claims.move(key, c.made[key], next[key]) {
 			if _, ok := next[other]; !ok {
 				next[other] = c.inputs.describe(other, c.Node)
 			}
@@ -100,7 +91,7 @@ func (c *Compiler) describe(dirty map[model.ServiceKey]bool) map[model.ServiceKe
 // inputs are all services, and all slices by the service that they are a part of.
 type inputs struct {
 	services map[model.ServiceKey]model.Service
-	slices   map[model.ServiceKey]map[model.EndpointSliceKey]model.EndpointSlice
+	slices   map[model.ServiceKey][]model.EndpointSlice
 	owner    map[model.EndpointSliceKey]model.ServiceKey
 }
 
@@ -108,7 +99,7 @@ type inputs struct {
 func (in *inputs) take(ch Changes) map[model.ServiceKey]bool {
 	if in.services == nil {
 		in.services = make(map[model.ServiceKey]model.Service, len(ch.Services))
-		in.slices = make(map[model.ServiceKey]map[model.EndpointSliceKey]model.EndpointSlice, len(ch.Slices))
+		in.slices = make(map[model.ServiceKey][]model.EndpointSlice, len(ch.Slices))
 		in.owner = make(map[model.EndpointSliceKey]model.ServiceKey, len(ch.Slices))
 	}
 	dirty := make(map[model.ServiceKey]bool)
@@ -125,10 +116,7 @@ func (in *inputs) take(ch Changes) map[model.ServiceKey]bool {
 	}
 	for _, s := range ch.Slices {
 		in.forget(s.EndpointSliceKey, dirty)
-		if in.slices[s.Service] == nil {
-			in.slices[s.Service] = make(map[model.EndpointSliceKey]model.EndpointSlice, 1)
-		}
-		in.slices[s.Service][s.EndpointSliceKey] = s
+		in.slices[s.Service] = append(in.slices[s.Service], s)
 		in.owner[s.EndpointSliceKey] = s.Service
 		dirty[s.Service] = true
 	}
@@ -142,8 +130,8 @@ func (in *inputs) forget(slice model.EndpointSliceKey, dirty map[model.ServiceKe
 	}
 	dirty[owner] = true
 	delete(in.owner, slice)
-	delete(in.slices[owner], slice)
-	if len(in.slices[owner]) == 0 {
+	rest := slices.DeleteFunc(in.slices[owner], func(s model.EndpointSlice) bool { return s.EndpointSliceKey == slice })
+	if in.slices[owner] = rest; len(rest) == 0 {
 		delete(in.slices, owner)
 	}
 }
@@ -154,7 +142,7 @@ func (in *inputs) describe(key model.ServiceKey, node string) *Service {
 	if !ok {
 		return nil
 	}
-	from := slices.SortedFunc(maps.Values(in.slices[key]), func(a, b model.EndpointSlice) int {
+	from := slices.SortedFunc(slices.Values(in.slices[key]), func(a, b model.EndpointSlice) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	v := &Service{Service: s, Reason: notOurs(s)}

@@ -14,7 +14,7 @@ import (
 func (c *Compiler) number(next map[model.ServiceKey]*Service) {
 	var ports, targets renamed
 	for key, s := range next {
-		had, has := namesOf(c.units[key].service), namesOf(s)
+		had, has := namesOf(c.made[key]), namesOf(s)
 		ports.add(had.ports, has.ports)
 		targets.add(had.targets, has.targets)
 	}

@@ -17,10 +17,13 @@ type rows struct {
 	backends  []model.BackendRow
 }
 
-// rowsOf makes the rows of a service. A front end that is another service's has
+// rowsOf makes the rows of a service; of none, none. A front end that is another service's has
 // none; one that nobody serves has a row without slots, so that callers are refused
 // at once.
 func rowsOf(s *Service) (out rows) {
+	if s == nil {
+		return rows{}
+	}
 	tables, targets := make(map[uint32]bool), make(map[uint32]int)
 	for i := range s.Frontends {
 		f := &s.Frontends[i]
