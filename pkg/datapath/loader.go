@@ -53,6 +53,7 @@ type Datapath struct {
 
 	endsSockets bool          // the kernel can end sockets
 	removed     chan struct{} // backends were removed; holds one
+	waits       *graceWaits
 
 	mu      sync.Mutex // over what follows, and over sequences of writes
 	maps    weftbpf.BpfMaps
@@ -76,7 +77,7 @@ func Open(cfg Config) (*Datapath, error) {
 		return nil, err
 	}
 	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log},
-		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1)}
+		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1), waits: newGraceWaits(), sets: newSetTable()}
 	if !d.endsSockets {
 		d.log.Info("the kernel cannot end sockets (bpf_sock_destroy, 6.5): those of removed backends end by themselves")
 	}
@@ -208,6 +209,7 @@ func (d *Datapath) readState() error {
 
 // Close gives back the handles; programs stay attached and maps pinned.
 func (d *Datapath) Close() error {
+	d.waits.wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error

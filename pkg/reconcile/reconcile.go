@@ -27,7 +27,7 @@ type EndpointTarget interface {
 // PolicyTarget holds the policy sets and what is known of addresses.
 type PolicyTarget interface {
 	ApplyPolicySet(model.PolicySet) error
-	DeletePolicySet(model.SetHash) error
+	DeletePolicySets([]model.SetHash) error
 	ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error
 }
 
