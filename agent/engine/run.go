@@ -13,7 +13,6 @@ import (
 
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
-	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
 )
@@ -46,14 +45,14 @@ type Engine struct {
 	realized *Realized
 	view     atomic.Pointer[View]
 	before   memory
-	compiler *policy.Compiler
+	compiler *compiler
 	services lb.Compiler
 }
 
 // New makes an engine; nothing happens before Run.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized(),
-		compiler: policy.NewCompiler()}
+		compiler: newCompiler()}
 	e.view.Store(&View{Names: &flow.Maps{}})
 	return e
 }
@@ -126,7 +125,7 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}
-		if last, err = compile(e.compiler, e.cfg.Node, snap, st); err != nil {
+		if last, err = e.compiler.compile(e.cfg.Node, snap, st); err != nil {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
 		}

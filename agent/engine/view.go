@@ -11,12 +11,14 @@ import (
 // View is one compilation in the terms of those who ask about it. It is never
 // changed once it is published.
 type View struct {
-	Revision   model.Revision
-	Names      *flow.Maps // what flow events are explained with
-	Endpoints  []EndpointView
-	Policies   []PolicyView
-	Identities []IdentityView
-	Services   []lb.Service
+	Revision  model.Revision
+	Names     *flow.Maps // what flow events are explained with
+	Endpoints []EndpointView
+	Policies  []PolicyView
+	Services  []lb.Service
+	cluster   []model.Identity
+	prefixes  prefixIDs
+	using     map[model.IdentityID]int // local endpoints by identity
 }
 
 // EndpointView is a local endpoint with what the compilation made of it.

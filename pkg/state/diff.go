@@ -14,7 +14,7 @@ func replaceAll[T any](
 	txn statedb.WriteTxn, table statedb.RWTable[T], want []T, key func(T) string,
 ) (bool, error) {
 	changed := false
-	have := make(map[string]T)
+	have := make(map[string]T, table.NumObjects(txn))
 	for row := range table.All(txn) {
 		have[key(row)] = row
 	}

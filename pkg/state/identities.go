@@ -5,6 +5,7 @@ package state
 import (
 	"fmt"
 	"strconv"
+	"sync"
 
 	"github.com/cilium/statedb"
 
@@ -18,7 +19,31 @@ func newIdentities(db *statedb.DB) (statedb.RWTable[model.Identity], error) {
 		})
 }
 
-func identityKey(i model.Identity) string { return fmt.Sprintf("%010d", i.ID) }
+// identityKey is the number in ten digits, so that keys sort as numbers do.
+func identityKey(i model.Identity) string {
+	key := [10]byte{}
+	for n, at := i.ID, len(key)-1; at >= 0; n, at = n/10, at-1 {
+		key[at] = '0' + byte(n%10)
+	}
+	return string(key[:])
+}
+
+// identityList is the rows of a table of thousands that most changes leave alone:
+// snapshots share the list while the table is the same.
+type identityList struct {
+	mu       sync.Mutex
+	revision statedb.Revision
+	rows     []model.Identity
+}
+
+func (l *identityList) of(txn statedb.ReadTxn, table statedb.Table[model.Identity]) []model.Identity {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := table.Revision(txn); l.rows == nil || l.revision != now {
+		l.rows, l.revision = collect(txn, table), now
+	}
+	return l.rows
+}
 
 // ReplaceIdentities makes the cluster's identities exactly those given.
 func (t *Tables) ReplaceIdentities(ids []model.Identity) (model.Revision, error) {

@@ -17,7 +17,7 @@ type Snapshot struct {
 	Namespaces []model.Namespace
 	Policies   []model.Policy
 	Endpoints  []model.Endpoint
-	Identities []model.Identity
+	Identities []model.Identity // sorted by number
 	HostAddrs  []netip.Addr
 	Services   []model.Service
 	Slices     []model.EndpointSlice
@@ -36,7 +36,7 @@ func (t *Tables) Snapshot() (Snapshot, <-chan struct{}) {
 		Namespaces: collect(txn, t.namespaces.ToTable()),
 		Policies:   collect(txn, t.policies.ToTable()),
 		Endpoints:  collect(txn, t.endpoints.ToTable()),
-		Identities: collect(txn, t.identities.ToTable()),
+		Identities: t.identityList.of(txn, t.identities.ToTable()),
 		Services:   collect(txn, t.services.ToTable()),
 		Slices:     collect(txn, t.slices.ToTable()),
 	}

@@ -27,6 +27,8 @@ type Tables struct {
 	identities statedb.RWTable[model.Identity]
 	hostAddrs  statedb.RWTable[hostAddr]
 
+	identityList identityList
+
 	rows statedb.RWTable[DesiredEndpoint]
 	sets statedb.RWTable[DesiredSet]
 	ips  statedb.RWTable[DesiredIP]
