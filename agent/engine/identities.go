@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"cmp"
 	"hash/maphash"
 	"slices"
 
@@ -48,47 +47,14 @@ func (x *identityIndex) find(labels model.Labels) (found model.Identity, ok bool
 
 // follow makes the index that of a list, which is sorted by number.
 func (x *identityIndex) follow(now []model.Identity) {
-	old := x.list
+	gone, came := model.DiffIdentities(x.list, now)
 	x.list = now
-	if len(old) == len(now) && (len(now) == 0 || &old[0] == &now[0]) {
-		return
+	for _, id := range gone {
+		x.remove(id)
 	}
-	for len(old) > 0 || len(now) > 0 {
-		switch order := firstNumber(old, now); {
-		case order < 0:
-			x.remove(old[0])
-			old = old[1:]
-		case order > 0:
-			x.add(now[0])
-			now = now[1:]
-		default:
-			if !sameIdentity(old[0], now[0]) {
-				x.remove(old[0])
-				x.add(now[0])
-			}
-			old, now = old[1:], now[1:]
-		}
+	for _, id := range came {
+		x.add(id)
 	}
-}
-
-// firstNumber tells which of two lists has the lower number first.
-func firstNumber(a, b []model.Identity) int {
-	switch {
-	case len(a) == 0:
-		return 1
-	case len(b) == 0:
-		return -1
-	}
-	return cmp.Compare(a[0].ID, b[0].ID)
-}
-
-// sameIdentity is cheap where the labels are the same in memory, as of rows that
-// were not written again.
-func sameIdentity(a, b model.Identity) bool {
-	if len(a.Labels) != len(b.Labels) {
-		return false
-	}
-	return len(a.Labels) == 0 || &a.Labels[0] == &b.Labels[0] || slices.Equal(a.Labels, b.Labels)
 }
 
 func (x *identityIndex) add(id model.Identity) {

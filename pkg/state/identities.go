@@ -48,6 +48,17 @@ func (l *identityList) of(txn statedb.ReadTxn, table statedb.Table[model.Identit
 // ReplaceIdentities makes the cluster's identities exactly those given.
 func (t *Tables) ReplaceIdentities(ids []model.Identity) (model.Revision, error) {
 	return t.edit([]statedb.TableMeta{t.identities}, func(txn statedb.WriteTxn) (bool, error) {
-		return replaceAll(txn, t.identities, ids, identityKey)
+		gone, came := model.DiffIdentities(t.identityList.of(txn, t.identities.ToTable()), model.SortIdentities(ids))
+		for _, id := range gone {
+			if _, _, err := t.identities.Delete(txn, id); err != nil {
+				return false, err
+			}
+		}
+		for _, id := range came {
+			if _, _, err := t.identities.Insert(txn, id); err != nil {
+				return false, err
+			}
+		}
+		return len(gone)+len(came) > 0, nil
 	})
 }
