@@ -75,21 +75,30 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	for {
+	finish := newFinisher(e.cfg)
+	defer finish.timer.Stop()
+	for ctx.Err() == nil {
 		snap, changed := e.cfg.Tables.Snapshot()
 		if snap.Synced {
 			e.realize(ctx, snap)
 		}
+		finish.arm()
 		retry.Reset(untilNext(e.rec.NextTry()))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-retry.C:
-		case <-compare.C:
-			e.compare()
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			case <-retry.C:
+			case <-compare.C:
+				e.compare()
+			case <-finish.timer.C:
+				finish.run(changed)
+				waiting = true // the tables are as they were
+			}
 		}
 	}
+	return nil
 }
 
 func untilNext(at time.Time) time.Duration {

@@ -105,6 +105,9 @@ func (c *clsactAttacher) put(at place, ifindex int, choose chooser) error {
 	return nil
 }
 
+// finish has nothing to do.
+func (c *clsactAttacher) finish() (int, error) { return 0, nil }
+
 func (c *clsactAttacher) attached(at place) ([]string, error) {
 	devices, err := filteredDevices()
 	var found []string

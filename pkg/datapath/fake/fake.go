@@ -80,6 +80,11 @@ func (d *Datapath) Attach(ctx context.Context, ifindex uint32, ifname string) er
 	})
 }
 
+// FinishAttach finds nothing that was put off.
+func (d *Datapath) FinishAttach() (left int, err error) {
+	return 0, d.write(func() error { return nil })
+}
+
 // Detach forgets the device.
 func (d *Datapath) Detach(ifname string) error {
 	return d.write(func() error {
