@@ -197,6 +197,7 @@ func (d *Datapath) readState() error {
 	if _, err := d.readSets(); err != nil {
 		return err
 	}
+	d.startKeeping()
 	err := dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
 		d.epoch = max(d.epoch, row.Epoch)
 		return nil
@@ -212,6 +213,8 @@ func (d *Datapath) Close() error {
 	d.waits.wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	closeSpares(d.sets.spare)
+	d.sets.spare = nil
 	var errs []error
 	if d.progs.WeftFromPod != nil {
 		errs = append(errs, d.progs.Close(), d.maps.Close())

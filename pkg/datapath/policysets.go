@@ -27,42 +27,13 @@ func (d *Datapath) ApplyPolicySet(set model.PolicySet) error {
 	if _, ok := d.sets.places[set.Hash]; ok || d.sets.revive(set.Hash) {
 		return nil
 	}
-	index, err := d.sets.free(d.maps.WeftPolsets.MaxEntries())
+	index, err := d.putSet(set.Entries)
 	if err != nil {
-		return err
-	}
-	inner, err := newSetMap(d.setSpec, set.Entries)
-	if err != nil {
-		return fmt.Errorf("filling a map with policy set %x: %w", set.Hash, err)
-	}
-	defer inner.Close()
-	if err := d.waits.put(d.maps.WeftPolsets, index, inner); err != nil {
 		return fmt.Errorf("putting policy set %x in place: %w", set.Hash, err)
 	}
 	d.sets.places[set.Hash] = setPlace{index: index, flags: ruleFlags(set.Entries)}
-	d.sets.last = index
+	d.startKeeping()
 	return nil
-}
-
-// newSetMap makes and fills the map of one set.
-func newSetMap(spec *ebpf.MapSpec, entries []model.PolicyEntry) (*ebpf.Map, error) {
-	spec = spec.Copy()
-	spec.Name = "weft_polset"
-	spec.MaxEntries = max(spec.MaxEntries, uint32(len(entries)))
-	inner, err := ebpf.NewMap(spec)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]weftbpf.BpfWeftPolKey, len(entries))
-	values := make([]weftbpf.BpfWeftPol, len(entries))
-	for i, e := range entries {
-		keys[i], values[i] = encodeEntry(e)
-	}
-	if err := putAll(inner, keys, values); err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return inner, nil
 }
 
 // PolicySets reads the sets back from the kernel.
@@ -78,13 +49,18 @@ func (d *Datapath) PolicySets() (map[model.SetHash]model.PolicySet, error) {
 func (d *Datapath) readSets() (map[model.SetHash]model.PolicySet, error) {
 	sets := make(map[model.SetHash]model.PolicySet)
 	places, doubles := make(map[model.SetHash]setPlace), make(map[uint32]bool)
+	var empty []uint32
 	err := dumpMaps(d.maps.WeftPolsets, func(index uint32, id ebpf.MapID) error {
-		if d.sets.leaving(index) {
+		if d.sets.unread(index) {
 			return nil // and its map may be gone by now
 		}
 		entries, err := readSet(id)
 		if err != nil {
 			return fmt.Errorf("reading policy set %d: %w", index, err)
+		}
+		if len(entries) == 0 {
+			empty = append(empty, index)
+			return nil
 		}
 		hash := model.HashEntries(entries)
 		if _, twice := places[hash]; twice {
@@ -98,8 +74,18 @@ func (d *Datapath) readSets() (map[model.SetHash]model.PolicySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	delete(sets, model.SetHash{})
-	d.sets.places, d.sets.doubles = places, doubles
+	named, err := d.namedPlaces()
+	if err != nil {
+		return nil, err
+	}
+	d.sets.places, d.sets.foreign = places, doubles
+	for _, index := range empty { // an earlier agent had most of them ready
+		if _, ok := named[index]; ok {
+			d.sets.foreign[index] = true
+			continue
+		}
+		d.sets.retire(model.SetHash{}, setPlace{index: index})
+	}
 	return maps.Clone(sets), nil
 }
 

@@ -3,9 +3,10 @@
 package datapath
 
 import (
-	"errors"
 	"fmt"
 	"maps"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/pkg/model"
@@ -17,16 +18,17 @@ import (
 //
 // A set that is not wanted any more goes in two steps. While it is retired no row
 // names it, but a program that read a row before may still look for it. When no
-// such program is left, its place is emptied, and is free when the kernel says
-// that no program uses what was there: a place never has another set for a program
+// such program is left its map is replaced, or removed, and the place is given out
+// when no program uses that map either: no place ever has another set for a program
 // that was led there by an old row.
 type setTable struct {
-	places   map[model.SetHash]setPlace
-	retired  map[model.SetHash]*setPlace // the pointer tells one retirement from the next
-	emptying map[uint32]bool
-	doubles  map[uint32]bool // places of equal sets that something else put there
-	last     uint32          // place given out last; a freed one is reused late
-	clearing bool            // clearRetired runs
+	places  map[model.SetHash]setPlace
+	retired map[uint32]*retiredSet // by place; the pointer tells one retirement from the next
+	spare   []sparePlace           // with empty maps, so that a set is put without a grace period
+	busy    map[uint32]bool        // places that keepPlaces works on
+	foreign map[uint32]bool        // places that hold what the table cannot tell, until it is read anew
+	last    uint32                 // place given out last; a freed one is reused late
+	keeping bool                   // keepPlaces runs
 }
 
 type setPlace struct {
@@ -34,11 +36,21 @@ type setPlace struct {
 	flags uint16 // directions that have entries, as weft_ep_flag
 }
 
-func newSetTable() setTable {
-	return setTable{retired: make(map[model.SetHash]*setPlace), emptying: make(map[uint32]bool)}
+type retiredSet struct {
+	hash  model.SetHash // zero: an empty map that an earlier agent left
+	place setPlace
 }
 
-// free finds a place for another set in an outer map of size places.
+type sparePlace struct {
+	index uint32
+	inner *ebpf.Map
+}
+
+func newSetTable() setTable {
+	return setTable{retired: make(map[uint32]*retiredSet), busy: make(map[uint32]bool), foreign: make(map[uint32]bool)}
+}
+
+// free finds a place in an outer map of size places.
 func (t *setTable) free(size uint32) (uint32, error) {
 	taken := make(map[uint32]bool, len(t.places))
 	for _, p := range t.places {
@@ -46,31 +58,48 @@ func (t *setTable) free(size uint32) (uint32, error) {
 	}
 	for i := range size - 1 {
 		index := (t.last+i)%(size-1) + 1
-		if !taken[index] && !t.doubles[index] && !t.leaving(index) {
+		if !taken[index] && !t.foreign[index] && !t.unread(index) {
+			t.last = index
 			return index, nil
 		}
 	}
 	return 0, fmt.Errorf("all %d places for policy sets are taken", size-1)
 }
 
-// leaving tells whether what is in a place counts as gone.
-func (t *setTable) leaving(index uint32) bool {
-	for _, p := range t.retired {
-		if p.index == index {
+// unread tells whether what is in a place is no set that anyone wants.
+func (t *setTable) unread(index uint32) bool {
+	for _, s := range t.spare {
+		if s.index == index {
 			return true
 		}
 	}
-	return t.emptying[index]
+	return t.retired[index] != nil || t.busy[index]
+}
+
+// takeSpare gives a place whose map has room for so many entries.
+func (t *setTable) takeSpare(entries int) (s sparePlace, ok bool) {
+	if len(t.spare) == 0 || entries > int(t.spare[0].inner.MaxEntries()) {
+		return sparePlace{}, false
+	}
+	s, t.spare = t.spare[0], t.spare[1:]
+	return s, true
+}
+
+func (t *setTable) retire(hash model.SetHash, place setPlace) {
+	t.retired[place.index] = &retiredSet{hash, place}
+	delete(t.places, hash)
 }
 
 // revive takes back a set that is retired.
 func (t *setTable) revive(hash model.SetHash) bool {
-	p, ok := t.retired[hash]
-	if ok {
-		t.places[hash] = *p
-		delete(t.retired, hash)
+	for index, r := range t.retired {
+		if r.hash == hash {
+			t.places[hash] = r.place
+			delete(t.retired, index)
+			return true
+		}
 	}
-	return ok
+	return false
 }
 
 // DeletePolicySets forgets sets, and has their maps freed soon; one that is not
@@ -88,71 +117,55 @@ func (d *Datapath) DeletePolicySets(hashes []model.SetHash) error {
 	if len(at) == 0 {
 		return nil
 	}
-	err := dump(d.maps.WeftEp, func(slot uint32, row weftbpf.BpfWeftEpRow) error {
-		if hash, ok := at[row.Polset]; ok && row.Ifindex != 0 {
+	named, err := d.namedPlaces()
+	if err != nil {
+		return err
+	}
+	for index, hash := range at {
+		if slot, ok := named[index]; ok {
 			return fmt.Errorf("policy set %x, endpoint in slot %d: %w", hash, slot, ErrSetInUse)
+		}
+	}
+	for _, hash := range at {
+		d.sets.retire(hash, d.sets.places[hash])
+	}
+	d.startKeeping()
+	return nil
+}
+
+// namedPlaces are the places that endpoint rows name, with the slot of one of them.
+func (d *Datapath) namedPlaces() (map[uint32]uint32, error) {
+	named := make(map[uint32]uint32)
+	err := dump(d.maps.WeftEp, func(slot uint32, row weftbpf.BpfWeftEpRow) error {
+		if row.Ifindex != 0 {
+			named[row.Polset] = slot
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("reading which policy sets are in use: %w", err)
 	}
-	for _, hash := range at {
-		place := d.sets.places[hash]
-		d.sets.retired[hash] = &place
-		delete(d.sets.places, hash)
-	}
-	if !d.sets.clearing {
-		d.sets.clearing = true
-		d.waits.all.Go(d.clearRetired) // Close waits for it
-	}
-	return nil
+	return named, nil
 }
 
-// clearRetired takes retired sets out of the kernel until there are none. What an
-// agent that is killed leaves, the next one finds as sets that nobody wants.
-func (d *Datapath) clearRetired() {
-	for {
-		d.mu.Lock()
-		old := maps.Clone(d.sets.retired)
-		d.sets.clearing = len(old) > 0
-		d.mu.Unlock()
-		if len(old) == 0 {
-			return
-		}
-		settle()
-		d.mu.Lock()
-		for hash, place := range old {
-			if d.sets.retired[hash] != place { // it was wanted meanwhile
-				delete(old, hash)
-				continue
-			}
-			delete(d.sets.retired, hash)
-			d.sets.emptying[place.index] = true
-		}
-		d.mu.Unlock()
-		if err := d.emptyPlaces(old); err != nil {
-			d.log.Error("cannot remove policy sets, they are removed after the next look at the kernel's maps", "error", err)
-		}
+// settled is what clearing begins with: sets that were retired before no program can
+// be on its way to, and that cannot be taken back from then on.
+func (d *Datapath) settled() (gone []uint32) {
+	d.mu.Lock()
+	old := maps.Clone(d.sets.retired)
+	d.mu.Unlock()
+	if len(old) == 0 {
+		return nil
 	}
-}
-
-// emptyPlaces empties places side by side: all wait for the same grace period.
-func (d *Datapath) emptyPlaces(old map[model.SetHash]*setPlace) error {
-	results := make(map[model.SetHash]<-chan error, len(old))
-	for hash, place := range old {
-		results[hash] = d.waits.start(func() error { return ignoreMissing(d.maps.WeftPolsets.Delete(place.index)) })
-	}
-	var errs []error
-	for hash, result := range results {
-		if err := <-result; err != nil {
-			errs = append(errs, fmt.Errorf("policy set %x: %w", hash, err))
-		}
-	}
+	settle()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, place := range old {
-		delete(d.sets.emptying, place.index)
+	for index, r := range old {
+		if d.sets.retired[index] == r { // and was not wanted meanwhile
+			delete(d.sets.retired, index)
+			d.sets.busy[index] = true
+			gone = append(gone, index)
+		}
 	}
-	return errors.Join(errs...)
+	return gone
 }

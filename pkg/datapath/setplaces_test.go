@@ -11,8 +11,17 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// holdRetired keeps retired sets in the kernel until the test clears them.
-func holdRetired(d *Datapath) { d.sets.clearing = true }
+// holdRetired keeps retired sets in the kernel, and makes no spares, until the test
+// calls keepPlaces. There is no spare, so that places are what a test says.
+func holdRetired(d *Datapath) {
+	d.waits.wait()
+	d.sets.keeping = true
+	closeSpares(d.sets.spare)
+	for _, s := range d.sets.spare {
+		d.sets.busy[s.index] = true
+	}
+	d.sets.spare = nil
+}
 
 func (d *Datapath) holdsSetAt(t *testing.T, index uint32) bool {
 	t.Helper()
@@ -43,14 +52,15 @@ func TestAPlaceHasNoOtherSetWhileAProgramMayBeLedThere(t *testing.T) {
 	if d.sets.places[b.Hash].index == place {
 		t.Error("the place of a set that has just been removed has another one")
 	}
-	d.clearRetired()
-	if d.holdsSetAt(t, place) {
-		t.Error("a set that was removed stays in the kernel")
-	}
-	d.sets.last = place - 1
+	d.keepPlaces()
 	must(t, d.ApplyPolicySet(c))
 	if got := d.sets.places[c.Hash].index; got != place {
-		t.Errorf("the next set is in place %d, not in the one that is free, %d", got, place)
+		t.Errorf("the next set is in place %d, not in the one that has become a spare, %d", got, place)
+	}
+	sets, err := d.PolicySets()
+	must(t, err)
+	if len(sets) != 2 || len(sets[c.Hash].Entries) != 1 {
+		t.Errorf("the kernel has %v", sets)
 	}
 }
 
@@ -68,7 +78,7 @@ func TestASetThatIsWantedAgainStays(t *testing.T) {
 	}
 	must(t, d.ApplyPolicySet(set))
 	must(t, d.ApplyEndpoint(row))
-	d.clearRetired()
+	d.keepPlaces()
 	if d.sets.places[set.Hash] != place || !d.holdsSetAt(t, place.index) {
 		t.Errorf("the set moved from %v to %v, or is gone", place, d.sets.places[set.Hash])
 	}
@@ -94,25 +104,71 @@ func TestWhatWasOnItsWayOutIsFoundAfterACrash(t *testing.T) {
 	}
 }
 
-func TestThePlaceOfACopyIsNotGivenOut(t *testing.T) {
-	d := open(t, Config{})
-	set := policySet(80)
-	must(t, d.ApplyPolicySet(set))
-	other, err := newSetMap(d.setSpec, set.Entries)
-	must(t, err)
-	defer other.Close()
-	copied := d.sets.places[set.Hash].index + 1
-	must(t, d.maps.WeftPolsets.Put(copied, other))
-	_, err = d.PolicySets()
-	must(t, err)
-	next := policySet(81)
-	must(t, d.ApplyPolicySet(next))
-	if d.sets.places[next.Hash].index == copied {
-		t.Error("a place that a row may name has another set")
+func TestAPlaceThatARowNamesIsNotGivenOut(t *testing.T) {
+	for name, entries := range map[string][]model.PolicyEntry{"a copy": policySet(80).Entries, "an empty set": nil} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, Config{})
+			holdRetired(d)
+			set := policySet(80)
+			must(t, d.ApplyPolicySet(set))
+			row := endpointRow(1, 5, "")
+			row.Set = set.Hash
+			must(t, d.ApplyEndpoint(row))
+			other, err := newSetMap(d.setSpec, entries)
+			must(t, err)
+			defer other.Close()
+			place := d.sets.places[set.Hash].index + 1
+			must(t, d.maps.WeftPolsets.Put(place, other))
+			raw := kernelRow(t, d, 1)
+			raw.Polset = place
+			must(t, d.maps.WeftEp.Put(uint32(1), raw))
+
+			_, err = d.PolicySets()
+			must(t, err)
+			d.keepPlaces()
+			next := policySet(81)
+			must(t, d.ApplyPolicySet(next))
+			if d.sets.places[next.Hash].index == place || d.sets.unread(place) {
+				t.Error("its place has another set, or will have")
+			}
+		})
 	}
 }
 
-func TestManySetsArePutAtOnce(t *testing.T) {
+// occupied counts the places that have a map.
+func (d *Datapath) occupied(t *testing.T) (n int) {
+	t.Helper()
+	for index := range d.maps.WeftPolsets.MaxEntries() {
+		if d.holdsSetAt(t, index) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestASetIsPutWhereAnEmptyMapIsReady(t *testing.T) {
+	d := open(t, Config{})
+	for range 2 {
+		d.waits.wait()
+		if len(d.sets.spare) != spareSets {
+			t.Fatalf("%d places are ready", len(d.sets.spare))
+		}
+		ready, set := d.sets.spare[0].index, policySet(80)
+		must(t, d.ApplyPolicySet(set))
+		if got := d.sets.places[set.Hash].index; got != ready {
+			t.Errorf("it is in place %d, not in %d", got, ready)
+		}
+		must(t, d.DeletePolicySets([]model.SetHash{set.Hash}))
+	}
+	must(t, d.Close())
+	d = reopen(t, Config{}) // what was ready is none of its own
+	d.waits.wait()
+	if n := d.occupied(t); n != spareSets || len(d.sets.spare) != spareSets {
+		t.Errorf("after a restart %d places have a map, and %d are ready", n, len(d.sets.spare))
+	}
+}
+
+func TestManySetsComeAndGo(t *testing.T) {
 	d := open(t, Config{})
 	var hashes []model.SetHash
 	for port := range uint16(3 * maxWaits) {
@@ -127,12 +183,10 @@ func TestManySetsArePutAtOnce(t *testing.T) {
 	}
 	must(t, d.DeletePolicySets(hashes))
 	d.waits.wait()
-	for index := range d.maps.WeftPolsets.MaxEntries() {
-		if d.holdsSetAt(t, index) {
-			t.Fatalf("there is still a set in place %d", index)
-		}
+	if n := d.occupied(t); n != spareSets {
+		t.Errorf("%d places have a map when there are no sets", n)
 	}
-	if n := len(d.sets.emptying) + len(d.sets.retired); n != 0 || d.sets.clearing {
-		t.Errorf("%d places are still on their way to be free", n)
+	if n := len(d.sets.busy) + len(d.sets.retired); n != 0 || d.sets.keeping || len(d.sets.spare) != spareSets {
+		t.Errorf("%d places are still on their way to be free, %d are ready", n, len(d.sets.spare))
 	}
 }
