@@ -237,6 +237,22 @@ func removeFilters(ifindex int) error {
 	if others == 0 {
 		return ignoreGone(netlink.QdiscDel(clsactQdisc(ifindex)))
 	}
+	return dropFilters(ifindex)
+}
+
+// removeIdleQdisc removes a clsact qdisc that dropFilters left.
+func removeIdleQdisc(ifindex int) error {
+	ours, others, err := filtersOf(ifindex)
+	if err != nil || len(ours)+others > 0 {
+		return err
+	}
+	return ignoreGone(netlink.QdiscDel(clsactQdisc(ifindex)))
+}
+
+// dropFilters removes our filters and leaves the qdisc, which costs nothing where a
+// link decides before it. To remove a qdisc the kernel takes a device that is up
+// out of service for a moment, and what is sent to it then is lost.
+func dropFilters(ifindex int) error {
 	for _, parent := range []uint32{clsactIngress, clsactEgress} {
 		filter := &netlink.BpfFilter{FilterAttrs: ourFilter(ifindex, parent)}
 		if err := ignoreGone(netlink.FilterDel(filter)); err != nil {

@@ -69,7 +69,7 @@ func (t *tcxAttacher) takeOver() error {
 		if err := t.link(t.places.of(dev.programs), uint32(dev.Index), dev.Name); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
-		if err := removeFilters(dev.Index); err != nil {
+		if err := dropFilters(dev.Index); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 	}
@@ -143,7 +143,7 @@ func (t *tcxAttacher) finish() (left int, err error) {
 		if err := t.link(atPod, ifindex, ifname); err != nil && !errors.Is(err, unix.ENODEV) {
 			return len(t.filtered), fmt.Errorf("device %s: %w", ifname, err)
 		}
-		if err := removeFilters(int(ifindex)); err != nil {
+		if err := dropFilters(int(ifindex)); err != nil {
 			return len(t.filtered), fmt.Errorf("device %s: %w", ifname, err)
 		}
 		delete(t.filtered, ifname)

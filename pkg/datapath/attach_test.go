@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -121,6 +122,21 @@ func TestAPodsDeviceGetsFiltersAndThenLinks(t *testing.T) {
 	if now := attached(t, devices["wf.one"]); len(now) != 0 {
 		t.Errorf("after Detach, attached are %v", now)
 	}
+	if !hasClsact(t, devices["wf.two"]) {
+		t.Error("to remove the qdisc, a device that is up was taken out of service")
+	}
+	must(t, d.Close())
+	must(t, Cleanup(testRoot))
+	if hasClsact(t, devices["wf.two"]) {
+		t.Error("after Cleanup there is still a clsact qdisc")
+	}
+}
+
+func hasClsact(t *testing.T, ifindex uint32) bool {
+	t.Helper()
+	list, err := netlink.QdiscList(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}})
+	must(t, err)
+	return slices.ContainsFunc(list, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
 }
 
 // An agent may be killed between any two writes of FinishAttach.
