@@ -32,12 +32,12 @@ func (d *Datapath) startKeeping() {
 // agent that is killed leaves, the next one finds as sets that nobody wants.
 func (d *Datapath) keepPlaces() {
 	for {
-		more, err := d.refill(d.settled())
+		full, err := d.refill(d.settled())
 		if err != nil {
 			d.log.Error("cannot clear the places of policy sets, they are looked at again with the kernel's maps", "error", err)
 		}
 		d.mu.Lock()
-		d.sets.keeping = err == nil && (more || len(d.sets.retired) > 0)
+		d.sets.keeping = err == nil && (len(d.sets.retired) > 0 || len(d.sets.spare) < spareSets && !full)
 		going := d.sets.keeping
 		d.mu.Unlock()
 		if !going {
@@ -47,15 +47,14 @@ func (d *Datapath) keepPlaces() {
 }
 
 // refill makes missing spares, first of places whose sets are gone. The others of
-// these are emptied. It tells whether there is room for more spares that are missing
-// again.
-func (d *Datapath) refill(gone []uint32) (more bool, err error) {
+// these are emptied. It tells whether no place is free for another spare.
+func (d *Datapath) refill(gone []uint32) (full bool, err error) {
 	d.mu.Lock()
 	places := slices.Clone(gone[:min(len(gone), max(spareSets-len(d.sets.spare), 0))])
 	rest := gone[len(places):]
 	for len(places)+len(d.sets.spare) < spareSets {
 		index, err := d.sets.free(d.maps.WeftPolsets.MaxEntries())
-		if err != nil {
+		if full = err != nil; full {
 			break // a set that has no place says so
 		}
 		d.sets.busy[index] = true
@@ -70,7 +69,7 @@ func (d *Datapath) refill(gone []uint32) (more bool, err error) {
 		delete(d.sets.busy, index)
 	}
 	d.sets.spare = append(d.sets.spare, spares...)
-	return len(spares) > 0 && len(d.sets.spare) < spareSets, err
+	return full, err
 }
 
 // makeSpares puts empty maps into places, in one call, for which the kernel waits
