@@ -151,17 +151,26 @@ func (d *Datapath) namedPlaces() (map[uint32]uint32, error) {
 // settled is what clearing begins with: sets that were retired before no program can
 // be on its way to, and that cannot be taken back from then on.
 func (d *Datapath) settled() (gone []uint32) {
-	d.mu.Lock()
-	old := maps.Clone(d.sets.retired)
-	d.mu.Unlock()
+	old := d.retiredSets()
 	if len(old) == 0 {
 		return nil
 	}
 	settle()
+	return d.giveUp(old)
+}
+
+func (d *Datapath) retiredSets() map[uint32]*retiredSet {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.sets.retired)
+}
+
+// giveUp makes the places of those busy that were not wanted meanwhile.
+func (d *Datapath) giveUp(old map[uint32]*retiredSet) (gone []uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for index, r := range old {
-		if d.sets.retired[index] == r { // and was not wanted meanwhile
+		if d.sets.retired[index] == r {
 			delete(d.sets.retired, index)
 			d.sets.busy[index] = true
 			gone = append(gone, index)

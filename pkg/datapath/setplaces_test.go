@@ -76,6 +76,15 @@ func TestASetThatIsWantedAgainStays(t *testing.T) {
 	if err := d.ApplyEndpoint(row); !errors.Is(err, ErrUnknownSet) {
 		t.Errorf("a row with a set that is going: %v", err)
 	}
+	old := d.retiredSets() // as if programs were waited for
+	must(t, d.ApplyPolicySet(set))
+	if gone := d.giveUp(old); len(gone) != 0 {
+		t.Error("it goes though it is wanted again")
+	}
+	must(t, d.DeletePolicySets([]model.SetHash{set.Hash}))
+	if gone := d.giveUp(old); len(gone) != 0 {
+		t.Error("it goes though programs found it since they were waited for")
+	}
 	must(t, d.ApplyPolicySet(set))
 	must(t, d.ApplyEndpoint(row))
 	d.keepPlaces()
