@@ -17,8 +17,8 @@ import (
 	"syscall"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/dump"
 	"github.com/weftmesh/weft/tests/cluster/machine"
-	"github.com/weftmesh/weft/tests/cluster/mapdump"
 )
 
 const usage = "usage: cluster up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
@@ -56,8 +56,12 @@ func run(ctx context.Context, args []string) error {
 		if len(rest) == 1 {
 			machine.Main(rest[0])
 		}
-	case "maps": // on a node: package cluster calls this
-		return mapdump.Write(os.Stdout, "/sys/fs/bpf/weft")
+	case "maps": // on a machine: package cluster calls this, and the next two
+		return dump.Maps(os.Stdout, "/sys/fs/bpf/weft")
+	case "network":
+		return dump.Network(os.Stdout)
+	case "processes":
+		return dump.Processes(os.Stdout)
 	case "enter": // a command on a machine: package cluster calls this
 		if len(rest) > 2 {
 			return machine.Enter(rest[0], rest[2:], []string{rest[1]})
