@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean tools clang qemu proxies need-linux need-go need-root \
+.PHONY: help build generate check test test-long bench demo install uninstall clean tools helm clang qemu proxies need-linux need-go need-root \
 	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
@@ -64,7 +64,7 @@ export CMD
 cluster-build: need-linux need-root need-go
 	@cd tests/cluster && go build $(GOFLAGS_) -o ../../build/bin/cluster ./ctl
 
-cluster-up: cluster-build build images ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
+cluster-up: cluster-build build images helm ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
 	@exec build/bin/cluster up
 
 cluster-shell: cluster-build ## a shell with kubectl and weft for the cluster [CMD='…']
@@ -89,13 +89,18 @@ generate: need-go tools clang ## everything that is generated and committed
 	@go generate ./...
 	@go run $(GOFLAGS_) ./tests/check -record
 
-check: need-go tools clang ## generated files current, lint, format, rules of the house
+check: need-go tools helm clang ## generated files current, lint, format, rules of the house
 	@go run $(GOFLAGS_) ./tests/check
 
 tools: need-go
 	$(call say,tools: building the pinned tools into $(TOOLS) (minutes the first time))
 	@mkdir -p $(TOOLS)
 	@cd tools && go build $(GOFLAGS_) -o ../$(TOOLS)/ tool
+
+helm: need-go ## the pinned helm, into build/tools
+	$(call say,helm: building it into $(TOOLS) (a minute the first time))
+	@mkdir -p $(TOOLS)
+	@cd tools/helm && go build $(GOFLAGS_) -o ../../$(TOOLS)/ tool
 
 CLANG_PACKAGES := clang-19 llvm-19 clang-format-19 libbpf-dev
 clang: need-linux

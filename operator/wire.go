@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	o := &operator{cfg: cfg, level: &slog.LevelVar{}, clock: lease.NewClock(time.Now)}
 	o.level.Set(cfg.LogLevel.Level())
 	o.log = logging.New(o.level, os.Stderr)
-	bridge := logr.FromSlogHandler(o.log.Handler())
+	bridge := logr.FromSlogHandler(chatter{o.log.Handler()})
 	ctrl.SetLogger(bridge)
 	klog.SetLogger(bridge)
 	registry := metrics.NewRegistry()
@@ -111,7 +111,7 @@ func (o *operator) newManager() error {
 	duration, renew, retry, warm := lease.Duration, lease.Renew, lease.Retry, true
 	o.manager, err = ctrl.NewManager(guarded, ctrl.Options{
 		Scheme:                              scheme,
-		Logger:                              logr.FromSlogHandler(o.log.Handler()),
+		Logger:                              logr.FromSlogHandler(chatter{o.log.Handler()}),
 		Cache:                               cache.Options{ByObject: watch.Objects(namespace()), ReaderFailOnMissingInformer: true},
 		Metrics:                             metricsserver.Options{BindAddress: "0"}, // package metrics has ours
 		Controller:                          ctrlconfig.Controller{EnableWarmup: &warm},
@@ -167,14 +167,19 @@ func (o *operator) synced(ctx context.Context) error {
 	return nil
 }
 
-// leaderInterval is how often the metric of the leader is set.
+// leaderInterval is how often it is looked at who leads.
 const leaderInterval = time.Second
 
 func (o *operator) showLeader(ctx context.Context) error {
 	tick := time.NewTicker(leaderInterval)
 	defer tick.Stop()
-	for {
-		o.metrics.SetLeader(o.clock.Leading())
+	for led := false; ; {
+		leads := o.clock.Leading()
+		o.metrics.SetLeader(leads)
+		if leads != led {
+			o.log.Info("the Lease has changed hands", "leads", leads)
+		}
+		led = leads
 		select {
 		case <-ctx.Done():
 			return nil

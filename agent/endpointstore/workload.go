@@ -17,11 +17,12 @@ type Workload struct {
 	Labels         map[string]string
 	ServiceAccount string
 	Ports          []model.NamedPort
+	Owner          model.Workload
 }
 
 // WorkloadOf takes from a pod what is kept of it.
 func WorkloadOf(p model.Pod) *Workload {
-	return &Workload{Labels: p.Labels, ServiceAccount: p.ServiceAccount, Ports: p.Ports}
+	return &Workload{Labels: p.Labels, ServiceAccount: p.ServiceAccount, Ports: p.Ports, Owner: p.Workload}
 }
 
 // LastKnown is the record's pod as it was declared last; false if the record is
@@ -32,12 +33,12 @@ func (r Record) LastKnown() (model.Pod, bool) {
 	}
 	return model.Pod{
 		PodKey: r.Pod, UID: r.PodUID, Labels: r.Workload.Labels,
-		ServiceAccount: r.Workload.ServiceAccount, Ports: r.Workload.Ports,
+		ServiceAccount: r.Workload.ServiceAccount, Ports: r.Workload.Ports, Workload: r.Workload.Owner,
 	}, true
 }
 
 func (w *Workload) equal(v *Workload) bool {
-	return w != nil && w.ServiceAccount == v.ServiceAccount &&
+	return w != nil && w.ServiceAccount == v.ServiceAccount && w.Owner == v.Owner &&
 		maps.Equal(w.Labels, v.Labels) && slices.Equal(w.Ports, v.Ports)
 }
 
@@ -76,6 +77,8 @@ type workload struct {
 	Labels         map[string]string `json:"labels,omitempty"`
 	ServiceAccount string            `json:"serviceAccount,omitempty"`
 	Ports          []port            `json:"ports,omitempty"`
+	OwnerKind      string            `json:"ownerKind,omitempty"`
+	OwnerName      string            `json:"ownerName,omitempty"`
 }
 
 type port struct {
@@ -88,7 +91,7 @@ func (w *Workload) written() *workload {
 	if w == nil {
 		return nil
 	}
-	out := &workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount}
+	out := &workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount, OwnerKind: w.Owner.Kind, OwnerName: w.Owner.Name}
 	for _, p := range w.Ports {
 		out.Ports = append(out.Ports, port(p))
 	}
@@ -99,7 +102,7 @@ func (w *workload) read() *Workload {
 	if w == nil {
 		return nil
 	}
-	out := &Workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount}
+	out := &Workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount, Owner: model.Workload{Kind: w.OwnerKind, Name: w.OwnerName}}
 	for _, p := range w.Ports {
 		out.Ports = append(out.Ports, model.NamedPort(p))
 	}

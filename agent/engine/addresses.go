@@ -19,7 +19,7 @@ type prefixIDs = map[netip.Prefix]model.IdentityID
 // servers, other nodes, and then what policies and the cluster's ranges say of it
 // (policy.IPRows).
 func addressRows(node Node, s state.Snapshot, endpoints []boundEndpoint, others []remote, prefixes prefixIDs) []model.IPRow {
-	rows := make(map[netip.Prefix]model.IPRow)
+	rows := make(map[netip.Prefix]model.IPRow, 2*(len(others)+len(endpoints))+len(prefixes))
 	for _, r := range policy.IPRows(prefixes, clusterRanges(node, s)) {
 		rows[r.Prefix] = r
 	}

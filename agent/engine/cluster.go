@@ -27,7 +27,8 @@ type remote struct {
 // know would let it slip past their denies.
 func remotes(self string, s state.Snapshot, ids known, applied func(netip.Prefix) (model.IPRow, bool)) []remote {
 	owners := owners(self, s)
-	var out []remote
+	out := make([]remote, 0, countEndpoints(s))
+	addrs := make([]netip.Addr, 0, len(owners)) // of all, in one piece
 	for i := range s.NodeSlices {
 		slice := &s.NodeSlices[i]
 		if slice.Node == self {
@@ -35,14 +36,16 @@ func remotes(self string, s state.Snapshot, ids known, applied func(netip.Prefix
 		}
 		for j, e := range slice.Endpoints {
 			r := remote{NodeEndpoint: e, identity: e.Identity}
+			first := len(addrs)
 			if _, ok := ids[e.Identity]; !ok {
 				r.identity = lastIdentity(e, ids, applied)
 			}
 			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
 				if a.IsValid() && owners[a] == (place{i, j}) {
-					r.addrs = append(r.addrs, a)
+					addrs = append(addrs, a)
 				}
 			}
+			r.addrs = addrs[first:len(addrs):len(addrs)]
 			if r.identity != model.IdentityNone && len(r.addrs) > 0 {
 				out = append(out, r)
 			}
@@ -76,7 +79,7 @@ func owners(self string, s state.Snapshot) map[netip.Addr]place {
 	for _, n := range s.Nodes {
 		ranges[n.Name] = n.PodCIDRs
 	}
-	out := make(map[netip.Addr]place)
+	out := make(map[netip.Addr]place, 2*countEndpoints(s))
 	for i := range s.NodeSlices {
 		slice := &s.NodeSlices[i]
 		if slice.Node == self {
@@ -139,4 +142,11 @@ func nodeRows(self string, s state.Snapshot, add func(netip.Addr, model.Identity
 			add(b.Addr, model.IdentityKubeAPIServer)
 		}
 	}
+}
+
+func countEndpoints(s state.Snapshot) (n int) {
+	for i := range s.NodeSlices {
+		n += len(s.NodeSlices[i].Endpoints)
+	}
+	return n
 }

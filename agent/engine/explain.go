@@ -20,7 +20,7 @@ import (
 // those who ask.
 func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, others []remote, out policy.Output) View {
 	v := View{Revision: s.Revision, Names: &flow.Maps{
-		Workloads:  make(map[netip.Addr]flow.Workload),
+		Workloads:  make(map[netip.Addr]flow.Workload, 2*(len(others)+len(bound))),
 		Endpoints:  make(map[uint16]flow.Endpoint),
 		Identities: make(map[model.IdentityID]model.Labels),
 		Rules:      out.Rules.All(),

@@ -166,7 +166,7 @@ func (e *Engine) knowsAll(st step) bool {
 
 // inKernel reads what a plan needs to know.
 func (e *Engine) inKernel(snap state.Snapshot) inForce {
-	want := make(map[netip.Prefix]model.IdentityID)
+	want := make(map[netip.Prefix]model.IdentityID, 2*countEndpoints(snap))
 	for i := range snap.NodeSlices {
 		if snap.NodeSlices[i].Node == e.cfg.Node.Name {
 			continue

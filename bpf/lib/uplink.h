@@ -19,12 +19,15 @@
 #define PROTO_DCCP 33
 #define PROTO_UDPLITE 136
 
-/* Neither the cluster's nor a node's. */
+/*
+ * Neither the cluster's nor a node's. An API server may be either: from a node's
+ * address both kinds answer.
+ */
 static __always_inline bool weft_outside(const struct weft_ip *ip)
 {
 	return !ip->slot &&
 	       (ip->identity == WEFT_ID_WORLD_IPV4 || ip->identity == WEFT_ID_WORLD_IPV6 ||
-		ip->identity >= WEFT_ID_LOCAL_MIN);
+		ip->identity == WEFT_ID_KUBE_APISERVER || ip->identity >= WEFT_ID_LOCAL_MIN);
 }
 
 /*

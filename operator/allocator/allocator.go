@@ -70,6 +70,8 @@ type Config struct {
 	// Named tells whether someone may still speak of a number that is not
 	// allocated: it is not handed out then. Nil: no one does.
 	Named func(model.IdentityID) bool
+	// Concurrent says that the store takes several changes at once.
+	Concurrent bool
 	// Batch is how many identities one Change deletes at most, for a store that
 	// deletes them one by one; others may allocate between two. 0: all of them.
 	Batch int
@@ -77,9 +79,10 @@ type Config struct {
 
 // Allocator is safe for concurrent use.
 type Allocator struct {
-	cfg Config
+	cfg    Config
+	serial sync.Mutex // one change of the store at a time, unless it is concurrent
 
-	mu       sync.Mutex
+	mu       sync.Mutex // not held while the store changes
 	loaded   bool
 	byID     map[model.IdentityID]*record
 	byLabels map[string]*record
@@ -88,7 +91,8 @@ type Allocator struct {
 
 type record struct {
 	identity model.Identity
-	unused   time.Time // since when no one uses it; zero: in use
+	unused   time.Time     // since when no one uses it; zero: in use
+	changes  chan struct{} // nil: it is stored; else closed when it is, or is gone
 }
 
 // New makes an allocator; it is of use after Load.
@@ -134,10 +138,15 @@ func (a *Allocator) load(ctx context.Context) error {
 		}
 		r := &record{identity: id}
 		if old := before[id.ID]; old != nil && old.identity.Labels.Key() == id.Labels.Key() {
-			r.unused = old.unused
+			r = old
 		}
 		a.remember(r)
 		highest = max(highest, id.ID)
+	}
+	for id, r := range before {
+		if r.changes != nil && a.byID[id] == nil {
+			a.remember(r)
+		}
 	}
 	if !a.loaded {
 		a.next = a.inRange(cmp.Or(snap.Next, highest+1))
@@ -164,43 +173,84 @@ func (a *Allocator) inRange(id model.IdentityID) model.IdentityID {
 
 // Allocate returns the identity of a label set, a new one if it has none yet.
 func (a *Allocator) Allocate(ctx context.Context, labels model.Labels) (model.Identity, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.loaded {
-		return model.Identity{}, ErrNotLoaded
-	}
+	defer a.oneByOne()()
 	labels = model.NewLabels(labels...)
-	if r := a.byLabels[labels.Key()]; r != nil {
-		r.unused = time.Time{}
-		return r.identity, nil
-	}
-	for try := 0; ; try++ {
-		identity, err := a.create(ctx, labels)
-		if err == nil || try == maxTaken || !errors.Is(err, ErrTaken) {
-			return identity, err
+	for tries := 0; ; {
+		r, found, wait, err := a.reserve(labels)
+		if err != nil || found.ID != 0 {
+			return found, err
 		}
-		if err := a.load(ctx); err != nil {
-			return model.Identity{}, err
+		if wait != nil { // someone else makes it, or removes it
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return model.Identity{}, ctx.Err()
+			}
 		}
-		if r := a.byLabels[labels.Key()]; r != nil {
-			r.unused = time.Time{}
-			return r.identity, nil
+		err = a.create(ctx, r)
+		if tries++; err == nil || tries > maxTaken || !errors.Is(err, ErrTaken) {
+			return r.identity, err
 		}
 	}
 }
 
-func (a *Allocator) create(ctx context.Context, labels model.Labels) (model.Identity, error) {
+// oneByOne is locked for a store that is not concurrent, until the function that it
+// returns is called.
+func (a *Allocator) oneByOne() (end func()) {
+	if a.cfg.Concurrent {
+		return func() {}
+	}
+	a.serial.Lock()
+	return a.serial.Unlock
+}
+
+// reserve finds the identity of a label set, or what to wait for, or takes a number
+// for it that the caller is to store.
+func (a *Allocator) reserve(labels model.Labels) (r *record, found model.Identity, wait chan struct{}, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.loaded {
+		return nil, model.Identity{}, nil, ErrNotLoaded
+	}
+	if r := a.byLabels[labels.Key()]; r != nil {
+		if r.changes != nil {
+			return nil, model.Identity{}, r.changes, nil
+		}
+		r.unused = time.Time{}
+		return nil, r.identity, nil, nil
+	}
 	id, err := a.free()
 	if err != nil {
-		return model.Identity{}, err
+		return nil, model.Identity{}, nil, err
 	}
-	identity, next := model.Identity{ID: id, Labels: labels}, a.inRange(id+1)
-	if err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{identity}, Next: next}); err != nil {
-		return model.Identity{}, fmt.Errorf("storing identity %d: %w", id, err)
+	r = &record{identity: model.Identity{ID: id, Labels: labels}, changes: make(chan struct{})}
+	a.remember(r)
+	a.next = a.inRange(id + 1)
+	return r, model.Identity{}, nil, nil
+}
+
+// create stores what was reserved. If the number is taken, all is loaded again.
+func (a *Allocator) create(ctx context.Context, r *record) error {
+	err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{r.identity}, Next: a.inRange(r.identity.ID + 1)})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	close(r.changes)
+	r.changes = nil
+	if err == nil {
+		return nil
 	}
-	a.remember(&record{identity: identity})
-	a.next = next
-	return identity, nil
+	err = fmt.Errorf("storing identity %d: %w", r.identity.ID, err)
+	a.forget(r)
+	if a.next == a.inRange(r.identity.ID+1) {
+		a.next = r.identity.ID // no one has taken one since
+	}
+	if errors.Is(err, ErrTaken) {
+		if loadErr := a.load(ctx); loadErr != nil {
+			return loadErr
+		}
+	}
+	return err
 }
 
 // free finds the next number that is not in use.
@@ -224,7 +274,7 @@ func (a *Allocator) free() (model.IdentityID, error) {
 func (a *Allocator) Get(id model.IdentityID) (model.Identity, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r := a.byID[id]; r != nil {
+	if r := a.byID[id]; r != nil && r.changes == nil {
 		return r.identity, true
 	}
 	return model.Identity{}, false
@@ -234,7 +284,7 @@ func (a *Allocator) Get(id model.IdentityID) (model.Identity, bool) {
 func (a *Allocator) Find(labels model.Labels) (model.Identity, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r := a.byLabels[labels.Key()]; r != nil {
+	if r := a.byLabels[labels.Key()]; r != nil && r.changes == nil {
 		return r.identity, true
 	}
 	return model.Identity{}, false
@@ -253,7 +303,9 @@ func (a *Allocator) List() []model.Identity {
 	defer a.mu.Unlock()
 	out := make([]model.Identity, 0, len(a.byID))
 	for _, r := range a.byID {
-		out = append(out, r.identity)
+		if r.changes == nil {
+			out = append(out, r.identity)
+		}
 	}
 	slices.SortFunc(out, func(x, y model.Identity) int { return cmp.Compare(x.ID, y.ID) })
 	return out

@@ -9,9 +9,11 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -101,7 +103,7 @@ func (m *mesh) elect() {
 	if m.alloc != nil {
 		m.old = append(m.old, m.alloc)
 	}
-	m.alloc = New(Config{Store: c, Now: m.clock.Now, Grace: time.Minute, Last: m.last, Named: m.named, Batch: 1})
+	m.alloc = New(Config{Store: c, Now: m.clock.Now, Grace: time.Minute, Last: m.last, Named: m.named, Batch: 1, Concurrent: true})
 	if err := m.alloc.Load(context.Background()); err != nil {
 		m.t.Fatal(err)
 	}
@@ -245,5 +247,94 @@ func TestATakenNumberIsLoadedNotHandedOut(t *testing.T) {
 	}
 	if got := mustAllocate(t, a, "c"); got != model.MinClusterIdentity+2 {
 		t.Errorf("others got %d", got)
+	}
+}
+
+// slow is a store that answers late, in any order, and knows how many it works for.
+type slow struct {
+	client
+	mu               sync.Mutex
+	calls, busy, top int
+}
+
+func (s *slow) Load(ctx context.Context) (Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client.Load(ctx)
+}
+
+func (s *slow) Save(ctx context.Context, c Change) error {
+	s.mu.Lock()
+	s.busy++
+	s.calls++
+	s.top = max(s.top, s.busy)
+	late := time.Duration(s.calls*397%1000) * time.Microsecond
+	s.mu.Unlock()
+	select {
+	case <-time.After(late):
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy--
+	return s.client.Save(ctx, c)
+}
+
+// Many allocate, some the same, while unused ones are collected, others write to
+// the store, and some requests fail: equal labels get equal numbers, and each
+// number that was handed out is stored with its labels.
+func TestManyAllocateAtOnce(t *testing.T) {
+	const workers, rounds, sets = 16, 60, 40
+	ctx := t.Context()
+	store := &slow{client: client{api: &api{objects: map[model.IdentityID]model.Identity{}}}}
+	a := New(Config{Store: store, Now: time.Now, Grace: time.Nanosecond, Batch: 1, Concurrent: true})
+	if err := a.Load(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var work errgroup.Group
+	for w := range workers {
+		work.Go(func() error {
+			for i := range rounds {
+				name := fmt.Sprint("set-", (w*7+i)%sets)
+				id, err := a.Allocate(ctx, app(name))
+				if err != nil {
+					return err
+				}
+				if !reflect.DeepEqual(id.Labels, app(name)) {
+					return fmt.Errorf("%s got %v", name, id)
+				}
+			}
+			return nil
+		})
+	}
+	work.Go(func() error { // someone else makes some, in the way
+		for i := range rounds {
+			store.mu.Lock()
+			id := model.MinClusterIdentity + model.IdentityID(3*i)
+			if _, there := store.objects[id]; !there {
+				store.objects[id] = model.Identity{ID: id, Labels: app(fmt.Sprint("other-", i))}
+			}
+			store.mu.Unlock()
+			if _, err := a.Sweep(ctx, func(id model.IdentityID) bool { return id%2 == 0 }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err := work.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if store.top < 2 {
+		t.Errorf("at most %d at once", store.top)
+	}
+	seen := map[string]model.IdentityID{}
+	for _, id := range a.List() {
+		if is := store.objects[id.ID]; !reflect.DeepEqual(is, id) {
+			t.Errorf("%v is handed out, %v is stored", id, is)
+		}
+		if other := seen[id.Labels.Key()]; other != 0 {
+			t.Errorf("%d and %d have the same labels", other, id.ID)
+		}
+		seen[id.Labels.Key()] = id.ID
 	}
 }

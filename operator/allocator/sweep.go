@@ -17,6 +17,7 @@ import (
 // counts as a use at that moment, so that the grace period also covers the
 // time until an allocated identity shows in inUse. Call it from time to time.
 func (a *Allocator) Sweep(ctx context.Context, inUse func(model.IdentityID) bool) ([]model.IdentityID, error) {
+	defer a.oneByOne()()
 	due, err := a.due(inUse)
 	if err != nil {
 		return nil, err
@@ -47,6 +48,7 @@ func (a *Allocator) due(inUse func(model.IdentityID) bool) ([]model.IdentityID, 
 	var due []model.IdentityID
 	for id, r := range a.byID {
 		switch {
+		case r.changes != nil:
 		case inUse(id):
 			r.unused = time.Time{}
 		case r.unused.IsZero():
@@ -61,28 +63,48 @@ func (a *Allocator) due(inUse func(model.IdentityID) bool) ([]model.IdentityID, 
 
 // release deletes those that no one has allocated since.
 func (a *Allocator) release(ctx context.Context, ids []model.IdentityID) ([]model.IdentityID, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id model.IdentityID) bool {
-		r := a.byID[id]
-		return r == nil || r.unused.IsZero()
-	})
-	if len(ids) == 0 {
+	records, next := a.leaving(ids)
+	if len(records) == 0 {
 		return nil, nil
 	}
-	if err := a.cfg.Store.Save(ctx, Change{Delete: ids, Next: a.next}); err != nil {
-		return nil, fmt.Errorf("removing %d unused identities: %w", len(ids), err)
+	gone := make([]model.IdentityID, len(records))
+	for i, r := range records {
+		gone[i] = r.identity.ID
 	}
+	err := a.cfg.Store.Save(ctx, Change{Delete: gone, Next: next})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range records {
+		close(r.changes)
+		r.changes = nil
+		if err == nil {
+			a.forget(r)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("removing %d unused identities: %w", len(gone), err)
+	}
+	return gone, nil
+}
+
+// leaving marks them, so that no one is given one while it is deleted.
+func (a *Allocator) leaving(ids []model.IdentityID) (out []*record, next model.IdentityID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, id := range ids {
-		a.forget(id)
+		if r := a.byID[id]; r != nil && r.changes == nil && !r.unused.IsZero() {
+			r.changes = make(chan struct{})
+			out = append(out, r)
+		}
 	}
-	return ids, nil
+	return out, a.next
 }
 
 // forget leaves the labels to another number that has them.
-func (a *Allocator) forget(id model.IdentityID) {
-	r := a.byID[id]
-	delete(a.byID, id)
+func (a *Allocator) forget(r *record) {
+	if a.byID[r.identity.ID] == r {
+		delete(a.byID, r.identity.ID)
+	}
 	key := r.identity.Labels.Key()
 	if a.byLabels[key] != r {
 		return
@@ -107,7 +129,7 @@ func (a *Allocator) Learn(identity model.Identity) bool {
 		if r.identity.Labels.Key() == identity.Labels.Key() {
 			return false
 		}
-		a.forget(identity.ID)
+		a.forget(r)
 	}
 	a.remember(&record{identity: identity})
 	return true
@@ -117,13 +139,13 @@ func (a *Allocator) Learn(identity model.Identity) bool {
 // freed here is stored again under its number, since nodes use it; it returns
 // whether that was so.
 func (a *Allocator) Missed(ctx context.Context, id model.IdentityID) (bool, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	r := a.byID[id]
-	if r == nil {
+	defer a.oneByOne()()
+	identity, known := a.Get(id)
+	if !known {
 		return false, nil
 	}
-	err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{r.identity}, Next: a.next})
+	_, next := a.leaving(nil)
+	err := a.cfg.Store.Save(ctx, Change{Put: []model.Identity{identity}, Next: next})
 	if errors.Is(err, ErrTaken) {
 		return false, nil // the news was old
 	}

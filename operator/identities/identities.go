@@ -55,15 +55,15 @@ type Identities struct {
 }
 
 // workers is how many pods are looked at at once. Most have labels that others
-// have, and wait for nothing.
-const workers = 4
+// have, and wait for nothing; the others wait for the API server.
+const workers = 16
 
 // Add makes the controllers and adds them to the manager.
 func Add(mgr ctrl.Manager, cfg Config) error {
 	s := &Store{live: mgr.GetAPIReader(), write: mgr.GetClient(),
 		created: func() { cfg.Metrics.Allocation("created") }}
 	x := &Identities{Config: cfg, client: mgr.GetClient(), store: s}
-	x.alloc = allocator.New(allocator.Config{Store: s, Now: time.Now, Grace: cfg.Grace, Batch: 1, Named: x.named})
+	x.alloc = allocator.New(allocator.Config{Store: s, Now: time.Now, Grace: cfg.Grace, Batch: 1, Concurrent: true, Named: x.named})
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.WeftEndpointSlice{}, named, identitiesOf); err != nil {
 		return fmt.Errorf("indexing slices: %w", err)
 	}

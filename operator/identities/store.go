@@ -19,7 +19,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// requestTimeout bounds one request, for which all other allocations wait.
+// requestTimeout bounds one request.
 const requestTimeout = 10 * time.Second
 
 // pageSize is how many objects one answer has at most when all are listed.
@@ -102,10 +102,14 @@ func (s *Store) Newest() model.IdentityID {
 	return s.newest
 }
 
+// setNewest takes the number that is further on; numbers go round.
 func (s *Store) setNewest(id model.IdentityID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.newest = id
+	const round = int64(model.MinLocalIdentity - model.MinClusterIdentity)
+	if ahead := int64(id) - int64(s.newest); s.newest == 0 || ahead > 0 || ahead < -round/2 {
+		s.newest = id
+	}
 }
 
 // Save implements allocator.Store for changes of one identity.

@@ -45,7 +45,7 @@ func peerToProto(p *model.FlowPeer) *agentv1.Peer {
 	out := &agentv1.Peer{
 		Port: uint32(p.Port), Identity: uint32(p.Identity), Labels: p.Labels.Strings(),
 		Namespace: p.Pod.Namespace, Pod: p.Pod.Name, Endpoint: p.Endpoint,
-		Entity: entityName(p.Identity),
+		Entity: entityName(p.Identity), Workload: p.Workload.String(),
 	}
 	if p.Addr.IsValid() {
 		out.Ip = p.Addr.String()
@@ -144,6 +144,7 @@ func peerFromProto(p *agentv1.Peer) model.FlowPeer {
 		Pod:      model.PodKey{Namespace: p.GetNamespace(), Name: p.GetPod()},
 		Endpoint: p.GetEndpoint(),
 	}
+	out.Workload.Kind, out.Workload.Name, _ = strings.Cut(p.GetWorkload(), "/")
 	out.Addr, _ = netip.ParseAddr(p.GetIp())
 	for _, s := range p.GetLabels() {
 		if l, err := model.ParseLabel(s); err == nil {

@@ -5,6 +5,7 @@ package state
 import (
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"strconv"
 
 	"github.com/cilium/statedb"
@@ -89,8 +90,8 @@ func (t *Tables) ReplaceDesired(d Desired) error {
 		return fmt.Errorf("writing desired policy sets: %w", err)
 	}
 	if err := replaceDesired(txn, t.ips, d.IPs, d.Revision,
-		func(r DesiredIP) string { return r.Prefix.String() },
-		func(r model.IPRow) string { return r.Prefix.String() },
+		func(r DesiredIP) netip.Prefix { return r.Prefix },
+		func(r model.IPRow) netip.Prefix { return r.Prefix },
 		func(a DesiredIP, b model.IPRow) bool { return a.IPRow == b },
 		func(r model.IPRow, rev model.Revision) DesiredIP { return DesiredIP{r, rev} },
 	); err != nil {

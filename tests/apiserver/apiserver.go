@@ -6,6 +6,7 @@ package apiserver
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -24,9 +25,12 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// BinEnv names the variable with the folder of etcd and kube-apiserver; without it
-// they are looked for where the cluster of tests/cluster is built.
-const BinEnv = "WEFT_KUBE_BIN"
+// Variables that say where etcd and kube-apiserver are: a list of folders, or the
+// cache of the cluster of tests/cluster, which builds them.
+const (
+	BinEnv   = "WEFT_KUBE_BIN"
+	CacheEnv = "WEFT_CLUSTER_CACHE"
+)
 
 // Admin is a user who may do everything. Any other name is a user who may do what
 // roles say.
@@ -45,17 +49,26 @@ type Server struct {
 	procs    []*exec.Cmd
 }
 
-// bin finds a program of Kubernetes.
+// bin finds a program of Kubernetes; of several that were built, the newest.
 func bin(root, name string) (string, error) {
-	dir := os.Getenv(BinEnv)
-	if dir == "" {
-		dir = filepath.Join(root, "build/cluster/bin")
+	var found []string
+	for _, dir := range filepath.SplitList(os.Getenv(BinEnv)) {
+		found = append(found, filepath.Join(dir, name))
 	}
-	path := filepath.Join(dir, name)
-	if _, err := os.Stat(path); err != nil {
-		return "", fmt.Errorf("%w: run make cluster-up once, which builds it, or set %s to a folder that has it", err, BinEnv)
+	if len(found) == 0 {
+		cache := cmp.Or(os.Getenv(CacheEnv), filepath.Join(root, "build/cluster/.cache"))
+		found, _ = filepath.Glob(filepath.Join(cache, "*", name)) // the pattern is sound
 	}
-	return path, nil
+	best, newest := "", time.Time{}
+	for _, path := range found {
+		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.ModTime().After(newest) {
+			best, newest = path, info.ModTime()
+		}
+	}
+	if best == "" {
+		return "", fmt.Errorf("%s is not there: run make test-cluster or make cluster-up, which build it, or set %s to the folder that has it", name, BinEnv)
+	}
+	return best, nil
 }
 
 // Start runs the servers with their data and logs in dir; users are those who may

@@ -144,14 +144,16 @@ func TestWhatKeepsItsSource(t *testing.T) {
 	}
 }
 
-// What policies call by a prefix is outside, too.
-func TestPrefixOfAPolicyIsOutside(t *testing.T) {
-	for _, f := range families {
-		n := newUplink(t, nil)
-		n.address(n.far, 1<<24)
-		_, out := n.goesOut(n.a, f, between(f, n.a.at(f, 4000), n.far.at(f, 80), protoUDP, udp(4000, 80)))
-		if src, _, _ := n.seen(f, out); src != n.self.at(f, 4000) {
-			t.Errorf("left from %s", src)
+// What policies call by a prefix is outside, too, and an API server may be.
+func TestPrefixesOfPoliciesAndAPIServersAreOutside(t *testing.T) {
+	for _, identity := range []uint32{1 << 24, uint32(weftbpf.BpfWeftReservedWEFT_ID_KUBE_APISERVER)} {
+		for _, f := range families {
+			n := newUplink(t, nil)
+			n.address(n.far, identity)
+			_, out := n.goesOut(n.a, f, between(f, n.a.at(f, 4000), n.far.at(f, 80), protoUDP, udp(4000, 80)))
+			if src, _, _ := n.seen(f, out); src != n.self.at(f, 4000) {
+				t.Errorf("to identity %d left from %s", identity, src)
+			}
 		}
 	}
 }

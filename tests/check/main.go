@@ -49,6 +49,9 @@ func checkAll(ctx context.Context) error {
 		{"go vet", inModules("go", "vet", "./...")},
 		{"staticcheck", inModules("build/tools/staticcheck", "./...")},
 		{"build for arm64", crossBuild},
+		{"chart", func(ctx context.Context) error {
+			return runIn(ctx, "tools/helm", nil, "go", "test", "-count=1", "./...")
+		}},
 		{"rules of the house", command("go", "test", "-count=1", "./tests/repo/...")},
 	}
 	var failed []string
@@ -77,7 +80,7 @@ func command(name string, args ...string) func(context.Context) error {
 }
 
 // modules are those with code of the house: the product's, and what stays out of its go.mod.
-func modules() []string { return []string{".", "daemonset/images", "tests/cluster"} }
+func modules() []string { return []string{".", "daemonset/images", "tests/cluster", "tools/helm"} }
 
 // inModules runs a command, which may be a path from here, in each module.
 func inModules(name string, args ...string) func(context.Context) error {

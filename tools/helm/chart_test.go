@@ -106,6 +106,21 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// TestOperatorHasTheRightsThatItIsTestedWith, and no others.
+func TestOperatorHasTheRightsThatItIsTestedWith(t *testing.T) {
+	tested, err := os.ReadFile("../../tests/operator/testdata/rights.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, got := decode(t, string(tested)), render(t, "")
+	if w, g := named[*rbacv1.ClusterRole](t, want, "weft-operator").Rules, named[*rbacv1.ClusterRole](t, got, "weft-operator").Rules; !reflect.DeepEqual(w, g) {
+		t.Errorf("in the cluster the chart gives %v, tested is %v", g, w)
+	}
+	if w, g := named[*rbacv1.Role](t, want, "weft-operator").Rules, named[*rbacv1.Role](t, got, "weft-operator").Rules; !reflect.DeepEqual(w, g) {
+		t.Errorf("in its namespace the chart gives %v, tested is %v", g, w)
+	}
+}
+
 // pods gives each pod that the chart leads to, by the name of its workload.
 func pods(t *testing.T, objects []runtime.Object) map[string]corev1.PodSpec {
 	t.Helper()

@@ -118,8 +118,11 @@ func Remove(c Config) error {
 // confListFile is the content of the configuration.
 type confListFile struct {
 	CNIVersion string `json:"cniVersion"`
-	// CNIVersions lets a runtime that knows the field take the newest version that
-	// it speaks; an older runtime reads cniVersion.
+	// CNIVersions lets a runtime that knows the field take the newest of these; an
+	// older runtime reads cniVersion. 1.1.0, which the plugin speaks, is left out: with
+	// it containerd asks for STATUS and tells kubelet that the node is not ready while
+	// the agent is restarted, and all its pods are taken out of their Services. An
+	// agent that stays away the operator makes known by a taint.
 	CNIVersions []string     `json:"cniVersions"`
 	Name        string       `json:"name"`
 	Plugins     []pluginConf `json:"plugins"`
@@ -142,7 +145,7 @@ func ConfList(c Config) ([]byte, error) {
 		p.StateDir = c.StateDir
 	}
 	data, err := json.MarshalIndent(confListFile{
-		CNIVersion: "1.0.0", CNIVersions: []string{"0.4.0", "1.0.0", "1.1.0"},
+		CNIVersion: "1.0.0", CNIVersions: []string{"0.4.0", "1.0.0"},
 		Name: "weft", Plugins: []pluginConf{p},
 	}, "", "  ")
 	if err != nil {

@@ -31,7 +31,7 @@ func TestInstallAndRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"cniVersion":"1.0.0","cniVersions":["0.4.0","1.0.0","1.1.0"],"name":"weft",` +
+	want := `{"cniVersion":"1.0.0","cniVersions":["0.4.0","1.0.0"],"name":"weft",` +
 		`"plugins":[{"type":"weft-cni","socket":"/run/other.sock"}]}`
 	var got bytes.Buffer
 	if err := json.Compact(&got, data); err != nil || got.String() != want {

@@ -2395,6 +2395,7 @@ type Peer struct {
 	Pod           string                 `protobuf:"bytes,6,opt,name=pod,proto3" json:"pod,omitempty"`
 	Endpoint      uint32                 `protobuf:"varint,7,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // local endpoint, or 0
 	Entity        string                 `protobuf:"bytes,8,opt,name=entity,proto3" json:"entity,omitempty"`      // reserved name: "host", "world", …
+	Workload      string                 `protobuf:"bytes,9,opt,name=workload,proto3" json:"workload,omitempty"`  // that the pod belongs to, as Deployment/web
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2481,6 +2482,13 @@ func (x *Peer) GetEndpoint() uint32 {
 func (x *Peer) GetEntity() string {
 	if x != nil {
 		return x.Entity
+	}
+	return ""
+}
+
+func (x *Peer) GetWorkload() string {
+	if x != nil {
+		return x.Workload
 	}
 	return ""
 }
@@ -3482,7 +3490,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\vFlowService\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\xc2\x01\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\"\xde\x01\n" +
 	"\x04Peer\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x1a\n" +
@@ -3491,7 +3499,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tnamespace\x18\x05 \x01(\tR\tnamespace\x12\x10\n" +
 	"\x03pod\x18\x06 \x01(\tR\x03pod\x12\x1a\n" +
 	"\bendpoint\x18\a \x01(\rR\bendpoint\x12\x16\n" +
-	"\x06entity\x18\b \x01(\tR\x06entity\"{\n" +
+	"\x06entity\x18\b \x01(\tR\x06entity\x12\x1a\n" +
+	"\bworkload\x18\t \x01(\tR\bworkload\"{\n" +
 	"\aRuleRef\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
