@@ -79,7 +79,7 @@ cluster-load: cluster-build ## images into every node: IMAGE=archive, or a name 
 cluster-down: cluster-build ## take the cluster away
 	@exec build/bin/cluster down
 
-test-cluster: cluster-build build images ## the tests that need a real Kubernetes; each cluster is made and taken away
+test-cluster: cluster-build build images helm ## the tests that need a real Kubernetes; each cluster is made and taken away
 	$(call say,test-cluster: a real Kubernetes)
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@cd tests/cluster && exec ../../build/bin/testrun ./...

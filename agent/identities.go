@@ -43,18 +43,28 @@ func (l *identityLoop) Run(ctx context.Context) error {
 // identity is in use while a pod has its labels or an endpoint may run with it.
 func (l *identityLoop) sync(ctx context.Context, snap state.Snapshot) error {
 	labelsOf := engine.LabelsOf(l.node, snap)
-	used := make(map[model.IdentityID]bool)
-	var errs []error
+	var pods []model.PodKey
+	var sets []model.Labels
 	for _, p := range snap.Pods {
-		if p.HostNetwork {
-			continue
+		if !p.HostNetwork {
+			pods, sets = append(pods, p.PodKey), append(sets, labelsOf(p))
 		}
-		id, err := l.allocator.Allocate(ctx, labelsOf(p))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("pod %s: %w", p.PodKey, err))
-			continue
+	}
+	// All at once: one write of the store for each of thousands takes minutes.
+	ids, err := l.allocator.AllocateAll(ctx, sets)
+	var errs []error
+	var without []model.PodKey
+	used := make(map[model.IdentityID]bool, len(ids))
+	for i, id := range ids {
+		if used[id.ID] = true; id.ID == 0 {
+			without = append(without, pods[i])
 		}
-		used[id.ID] = true
+	}
+	switch {
+	case err != nil && len(without) > 0:
+		errs = append(errs, fmt.Errorf("%d pods, such as %s: %w", len(without), without[0], err))
+	case err != nil:
+		errs = append(errs, err)
 	}
 	// What an endpoint of an unknown pod runs with cannot be told, so nothing goes.
 	unknown := hasUnknownPod(snap)

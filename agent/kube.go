@@ -42,7 +42,7 @@ func (a *agent) kubernetesInput() input {
 		Node: a.cfg.NodeName, Slices: a.client.NodeSlices, Nodes: a.client.Nodes, Log: a.log.With("part", "slices"),
 		Pods: a.podsToTell, Held: a.ownSlices, Changed: a.engine.Realized().Changed,
 	})
-	a.proof = &proof{waiting: src.Waiting, realized: a.engine.Realized(), uplinks: a.uplinks, dp: a.dp, tables: a.tables}
+	a.proof = &proof{waiting: src.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
 	status := publish.NewNode(publish.NodeConfig{
 		Node: a.cfg.NodeName, Nodes: a.client.Nodes, Version: weft.Version(), Log: a.log.With("part", "status"),
 		Ready: a.proof.ready, Changed: a.engine.Realized().Changed,

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/metrics"
@@ -73,7 +75,7 @@ func (a *agent) stateForMetrics() metrics.State {
 	for _, p := range view.Policies {
 		s.Policies[p.Key.Kind]++
 	}
-	for _, svc := range view.Services {
+	for svc := range view.Services.All() {
 		if svc.Reason == "" {
 			s.Services["yes"]++
 		} else {
@@ -100,8 +102,12 @@ func (a *agent) health() error {
 	if w := a.input.waiting(); w != "" {
 		return errors.New(w)
 	}
-	if failing := a.engine.Realized().Failing(); len(failing) > 0 {
-		return fmt.Errorf("rows are not in the kernel: %v", failing)
+	var all []string
+	for kind, errs := range a.engine.Realized().Failing() {
+		all = append(all, fmt.Sprintf("%d of kind %s, such as %v", len(errs), kind, errs[0]))
+	}
+	if slices.Sort(all); len(all) > 0 {
+		return fmt.Errorf("rows are not in the kernel: %s", strings.Join(all, "; "))
 	}
 	return nil
 }

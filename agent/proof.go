@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +21,6 @@ const patience = time.Minute
 type proof struct {
 	waiting  func() string // what the source waits for
 	realized *engine.Realized
-	uplinks  interface{ Faults() []string }
 	dp       interface{ Prove(host []netip.Addr) error }
 	tables   *state.Tables
 
@@ -41,9 +39,6 @@ func (p *proof) ready() error {
 	}
 	if err := p.rows(); err != nil {
 		return err
-	}
-	if faults := p.uplinks.Faults(); len(faults) > 0 {
-		return fmt.Errorf("uplinks: %s", strings.Join(faults, "; "))
 	}
 	var host []netip.Addr
 	if !p.proven {

@@ -23,10 +23,6 @@ func (p *programs) Prove(host []netip.Addr) error {
 	return p.err
 }
 
-type faults []string
-
-func (f *faults) Faults() []string { return *f }
-
 func TestANodeIsReadyOnceItsDatapathIsProven(t *testing.T) {
 	tables, err := state.New()
 	if err != nil {
@@ -35,8 +31,8 @@ func TestANodeIsReadyOnceItsDatapathIsProven(t *testing.T) {
 	if _, err := tables.ReplaceHostAddrs([]netip.Addr{netip.MustParseAddr("192.0.2.1")}); err != nil {
 		t.Fatal(err)
 	}
-	waits, dp, uplinks := "the API server is silent", &programs{}, &faults{}
-	p := &proof{waiting: func() string { return waits }, realized: engine.NewRealized(), uplinks: uplinks, dp: dp, tables: tables}
+	waits, dp := "the API server is silent", &programs{}
+	p := &proof{waiting: func() string { return waits }, realized: engine.NewRealized(), dp: dp, tables: tables}
 	not := func(want string) {
 		t.Helper()
 		if err := p.ready(); err == nil || !strings.Contains(err.Error(), want) {
@@ -50,9 +46,6 @@ func TestANodeIsReadyOnceItsDatapathIsProven(t *testing.T) {
 		t.Errorf("the datapath was asked too early")
 	}
 	p.realized = engine.RealizedAt(3)
-	*uplinks = faults{"eth0 is gone"}
-	not("eth0 is gone")
-	*uplinks = nil
 	dp.err = errors.New("a packet was lost")
 	not("a packet was lost")
 	dp.err = nil

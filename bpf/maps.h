@@ -13,7 +13,7 @@
 #define WEFT_MAX_POLSET 4096
 #define WEFT_IF_DIRECT 65536
 #define WEFT_PEND 512
-#define WEFT_CTN (512 * WEFT_PEND)
+#define WEFT_CTN (256 * WEFT_PEND)
 
 /* Device -> slot: an array for the first indexes, a hash for the rest. */
 struct {
@@ -86,7 +86,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 32768);
 	__type(key, struct weft_ct6_key);
 	__type(value, struct weft_ct6_row);
 } weft_ct6 SEC(".maps");
@@ -199,7 +199,7 @@ struct {
 /* Services (see abi.h). Elements take memory only when they are there. */
 #define WEFT_MAX_FRONT 65536
 #define WEFT_MAX_BACKEND (1 << 17)
-#define WEFT_MAX_SLOT (1 << 19)
+#define WEFT_MAX_SLOT (1 << 18)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -242,7 +242,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 16384);
 	__type(key, struct weft_client_key);
 	__type(value, struct weft_client_row);
 } weft_affinity SEC(".maps");
@@ -274,8 +274,8 @@ struct {
  * Translated flows, two keys each, made and removed together (lib/nat.h). What
  * finds no room is refused; nothing is pushed out, as that would break a flow.
  */
-#define WEFT_MAX_NAT4 262144
-#define WEFT_MAX_NAT6 131072
+#define WEFT_MAX_NAT4 131072
+#define WEFT_MAX_NAT6 65536
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -24,7 +24,7 @@ func (s *Server) ListServices(_ context.Context, req *agentv1.ListServicesReques
 		return nil, fmt.Errorf("reading how often backends were chosen: %w", err)
 	}
 	out := &agentv1.ListServicesResponse{}
-	for _, v := range s.cfg.View().Services {
+	for v := range s.cfg.View().Services.All() {
 		if req.Name == "" || v.ServiceKey == (model.ServiceKey{Namespace: req.Namespace, Name: req.Name}) {
 			out.Services = append(out.Services, service(v, hits))
 		}
@@ -35,7 +35,7 @@ func (s *Server) ListServices(_ context.Context, req *agentv1.ListServicesReques
 	return out, nil
 }
 
-func service(v lb.Service, hits map[model.Hit]uint64) *agentv1.Service {
+func service(v *lb.Service, hits map[model.Hit]uint64) *agentv1.Service {
 	out := &agentv1.Service{Namespace: v.Namespace, Name: v.Name, Type: string(v.Type), Source: v.Source, Message: v.Reason}
 	if v.Affinity > 0 {
 		out.Affinity = durationpb.New(v.Affinity)

@@ -133,14 +133,8 @@ func nodeRows(self string, s state.Snapshot, add func(netip.Addr, model.Identity
 			add(a, model.IdentityRemoteNode)
 		}
 	}
-	apiserver := model.ServiceKey{Namespace: "default", Name: "kubernetes"}
-	for i := range s.Slices {
-		if s.Slices[i].Service != apiserver {
-			continue
-		}
-		for _, b := range s.Slices[i].Backends {
-			add(b.Addr, model.IdentityKubeAPIServer)
-		}
+	for _, a := range s.APIServers {
+		add(a, model.IdentityKubeAPIServer)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
@@ -59,29 +58,6 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	r.Desired.IPs = addressRows(node, s, bound, others, st.reachable)
 	r.View = makeView(node, s, st, bound, others, out)
 	return r, nil
-}
-
-// addServices adds what was compiled of services, which no policy changes.
-func (r *Result) addServices(out lb.Output) {
-	r.Desired.Frontends, r.Desired.Slots, r.Desired.Backends = out.Frontends, out.Slots, out.Backends
-	r.View.Services = out.Services
-	r.View.Names.Services, r.View.Names.Frontends = servicePorts(out.Services)
-}
-
-// servicePorts are the names of services by the numbers in flow events, and by
-// address: the first that wants one has it.
-func servicePorts(all []lb.Service) (map[uint32]model.ServicePortKey, map[model.FrontendKey]model.ServicePortKey) {
-	numbers, addrs := make(map[uint32]model.ServicePortKey), make(map[model.FrontendKey]model.ServicePortKey)
-	for _, s := range all {
-		for _, f := range s.Frontends {
-			port := model.ServicePortKey{Service: s.ServiceKey, Port: f.Port}
-			numbers[f.Number] = port
-			if _, taken := addrs[f.FrontendKey]; !taken {
-				addrs[f.FrontendKey] = port
-			}
-		}
-	}
-	return numbers, addrs
 }
 
 // effectiveSet leaves out of a result what cannot matter.

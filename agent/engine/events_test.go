@@ -38,6 +38,7 @@ func (w *world) node() *events.Node {
 func (w *world) live(random *rand.Rand, all []events.Event) {
 	w.t.Helper()
 	n := w.node()
+	n.Single = random.IntN(2) == 0
 	for _, e := range all {
 		if err := e.Do(n); err != nil {
 			w.t.Fatalf("%s: %v", e.Name, err)
@@ -56,12 +57,16 @@ func (w *world) desired() kernel {
 	for _, row := range want.Endpoints {
 		k.on[row.IfName] = row.IfIndex
 	}
-	k.services.Slots = want.Slots
-	for _, f := range want.Frontends {
-		k.services.Frontends = append(k.services.Frontends, f)
+	frontends, slots, backends := w.tables.DesiredServices()
+	k.services.Slots = make(map[uint32][]uint32)
+	for _, s := range slots {
+		k.services.Slots[s.Service] = s.Backends
 	}
-	for _, b := range want.Backends {
-		k.services.Backends = append(k.services.Backends, b)
+	for _, f := range frontends {
+		k.services.Frontends = append(k.services.Frontends, f.FrontendRow)
+	}
+	for _, b := range backends {
+		k.services.Backends = append(k.services.Backends, b.BackendRow)
 	}
 	return k
 }

@@ -38,24 +38,23 @@ func FuzzManifestsBecomeRows(f *testing.F) {
 		if len(problems) > 0 {
 			return
 		}
-		snap := snapshotOf(objects)
+		snap, services := snapshotOf(objects)
 		steps, err := plan(memory{}, snap, inForce{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var services lb.Compiler
 		out, err := compile(policy.NewCompiler(), testNode(), snap, steps[len(steps)-1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		out.addServices(services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices}))
 		checkRows(t, out.Desired)
+		var compiler lb.Compiler
+		checkServices(t, compiler.Update(services))
 	})
 }
 
 // snapshotOf attaches every pod, and gives it an identity of its own labels.
-func snapshotOf(objects []manifest.Object) state.Snapshot {
-	var s state.Snapshot
+func snapshotOf(objects []manifest.Object) (s state.Snapshot, services lb.Changes) {
 	for _, o := range objects {
 		switch v := o.Value.(type) {
 		case model.Pod:
@@ -63,9 +62,9 @@ func snapshotOf(objects []manifest.Object) state.Snapshot {
 		case model.Namespace:
 			s.Namespaces = append(s.Namespaces, v)
 		case model.Service:
-			s.Services = append(s.Services, v)
+			services.Services = append(services.Services, v)
 		case model.EndpointSlice:
-			s.Slices = append(s.Slices, v)
+			services.Slices = append(services.Slices, v)
 		case []model.Policy:
 			s.Policies = append(s.Policies, v...)
 		}
@@ -80,7 +79,7 @@ func snapshotOf(objects []manifest.Object) state.Snapshot {
 			s.Identities = append(s.Identities, model.Identity{ID: model.MinClusterIdentity + model.IdentityID(i), Labels: labels})
 		}
 	}
-	return s
+	return s, services
 }
 
 func checkRows(t *testing.T, d state.Desired) {
@@ -102,6 +101,10 @@ func checkRows(t *testing.T, d state.Desired) {
 			t.Errorf("endpoint %+v", row)
 		}
 	}
+}
+
+func checkServices(t *testing.T, d model.ServiceChanges) {
+	t.Helper()
 	slots, backends := map[uint32]int{}, map[uint32]bool{}
 	for _, b := range d.Backends {
 		backends[b.ID] = true

@@ -50,13 +50,24 @@ type Engine struct {
 	before   memory
 	compiler *policy.Compiler
 	services lb.Compiler
+	follower *state.ServiceFollower
+	// last is the last compilation of policies, if it is in the kernel in full: it
+	// stands until something that it was made from changes.
+	last *outcome
+}
+
+// outcome is a compilation and what the kernel was to hold by it.
+type outcome struct {
+	basis  state.Basis
+	result Result
+	want   reconcile.Wanted
 }
 
 // New makes an engine; nothing happens before Run.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized(),
-		compiler: policy.NewCompiler()}
-	e.view.Store(&View{Names: &flow.Maps{}})
+		compiler: policy.NewCompiler(), services: lb.Compiler{Node: cfg.Node.Name}}
+	e.view.Store(&View{Names: &flow.Maps{}, Services: lb.NewBook()})
 	return e
 }
 
@@ -73,14 +84,16 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("adopting what the kernel holds: %w", err)
 	}
 	e.before.prefixes = adoptedPrefixes(e.rec)
-	e.services.Adopt(e.rec.AppliedBackends())
+	if err := e.followServices(); err != nil {
+		return err
+	}
 	compare := time.NewTicker(cmp.Or(e.cfg.CompareEvery, DefaultCompareEvery))
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
 		snap, changed := e.cfg.Tables.Snapshot()
-		if snap.Synced {
+		if snap.Synced && ctx.Err() == nil {
 			e.realize(ctx, snap)
 		}
 		retry.Reset(untilNext(e.rec.NextTry()))
@@ -114,15 +127,51 @@ func (e *Engine) compare() {
 	}
 }
 
-// realize brings the kernel to the snapshot, step by step.
+// followServices adopts the numbers of backends in the kernel; from then on what
+// becomes of services is told once.
+func (e *Engine) followServices() (err error) {
+	e.services.Adopt(e.rec.AppliedBackends())
+	e.follower, err = e.cfg.Tables.FollowServices()
+	return err
+}
+
+// realize brings the kernel to the snapshot. Services and policies are compiled
+// apart: neither changes what becomes of the other.
 func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
+	if err := e.changeServices(snap); err != nil {
+		e.cfg.Log.Error("cannot write the desired tables", "error", err)
+	}
+	if e.last != nil && e.last.basis == snap.Basis {
+		again := e.last.result
+		again.View.Revision = snap.Revision
+		if e.pass(ctx, &again, e.last.want); ctx.Err() != nil {
+			return
+		}
+		e.publish(snap, again)
+		e.keep(snap, again, e.last.want)
+		return
+	}
+	e.last = nil
+	e.realizePolicies(ctx, snap)
+}
+
+// changeServices compiles the services that have changed.
+func (e *Engine) changeServices(snap state.Snapshot) error {
+	changes := e.services.Update(e.follower.Next(snap))
+	e.rec.ChangeServices(changes)
+	return e.cfg.Tables.ChangeServices(changes, snap.Revision)
+}
+
+// realizePolicies brings the kernel to the snapshot's policies, step by step.
+func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 	steps, err := plan(e.before, snap, e.inKernel(snap))
 	if err != nil {
 		e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 		return
 	}
-	services := e.services.Compile(lb.Inputs{Services: snap.Services, Slices: snap.Slices, Node: e.cfg.Node.Name})
 	var last Result
+	var want reconcile.Wanted
+	done := 0
 	for i, st := range steps {
 		st.running, st.applied = e.rec.Running(), e.rec.AppliedIP
 		if i > 0 && !e.knowsAll(st) {
@@ -132,20 +181,43 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
 		}
-		last.addServices(services)
 		if err := e.cfg.Tables.ReplaceDesired(last.Desired); err != nil {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return
 		}
-		e.warn(e.view.Swap(&last.View), &last.View)
-		want := reconcile.Want(e.cfg.Tables)
+		e.warn(e.view.Load(), &last.View)
+		want = reconcile.Want(e.cfg.Tables)
 		want.Hold = last.hold()
-		if err := e.rec.Pass(ctx, want); err != nil {
-			e.cfg.Log.Warn("some rows are not in the kernel yet, trying again", "error", err)
+		if e.pass(ctx, &last, want); ctx.Err() != nil {
+			return // what is not in the kernel is for the next agent
 		}
 		e.before = memory{policies: st.policies, prefixes: st.universe, identities: st.identities}
+		done++
 	}
 	e.publish(snap, last)
+	if done == len(steps) {
+		e.keep(snap, last, want)
+	}
+}
+
+// pass shows a compilation, with the services there are, and brings the kernel
+// nearer to it.
+func (e *Engine) pass(ctx context.Context, r *Result, want reconcile.Wanted) {
+	r.View.withServices(e.services.Book())
+	view := r.View
+	e.view.Store(&view)
+	if err := e.rec.Pass(ctx, want); err != nil && ctx.Err() == nil {
+		e.cfg.Log.Warn("some rows are not in the kernel yet, trying again", "error", err)
+	}
+}
+
+// keep lets a compilation stand if nothing of it waits or has failed: it would come
+// out the same again.
+func (e *Engine) keep(snap state.Snapshot, r Result, want reconcile.Wanted) {
+	e.last = nil
+	if len(r.waiting) == 0 && !e.rec.PoliciesFailing() {
+		e.last = &outcome{basis: snap.Basis, result: r, want: want}
+	}
 }
 
 // knowsAll tells whether the sets of a step know every number that an address may

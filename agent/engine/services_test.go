@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/datapath/fake"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
 	"github.com/weftmesh/weft/tests/level"
 )
 
@@ -96,5 +97,46 @@ func TestARestartedAgentLeavesServicesAlone(t *testing.T) {
 	again.settle()
 	if n := dp.Writes() - before; n != 0 {
 		t.Errorf("%d writes of what was right already", n)
+	}
+}
+
+// A service changes where nothing else does: what was compiled of policies stands,
+// only the service's rows are written, and what else the kernel has lost is mended.
+func TestAServiceThatChangesIsAllThatIsCompiled(t *testing.T) {
+	w := newWorld(t, fake.New())
+	w.source = scene()
+	w.source.Services, w.source.EndpointSlices = randomServices(rand.New(rand.NewPCG(5, 5)))
+	w.apply()
+	w.identities()
+	w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
+	w.settle()
+	before, writes := w.engine.View(), w.dp.Writes()
+	slice := w.source.EndpointSlices[0]
+	slice.Backends = []model.Backend{{Addr: netip.MustParseAddr("10.244.1.99"), Ready: true, Serving: true}}
+	w.must(w.tables.Apply(state.Changes{Put: state.Source{EndpointSlices: []model.EndpointSlice{slice}}}))
+	w.settle()
+	after := w.engine.View()
+	if &before.Endpoints[0] != &after.Endpoints[0] {
+		t.Error("policies were compiled again")
+	}
+	if after.Revision != w.tables.Revision() || before.Services == after.Services || after.Names.Services != after.Services {
+		t.Errorf("the view is of revision %d, want %d, with the services of now", after.Revision, w.tables.Revision())
+	}
+	if n := w.dp.Writes() - writes; n == 0 || n > 8 {
+		t.Errorf("%d writes for one endpoint", n)
+	}
+	if err := w.dp.DeleteEndpoint(1); err != nil {
+		t.Fatal(err)
+	}
+	w.engine.compare()
+	w.must(w.tables.Apply(state.Changes{Gone: state.Gone{Services: []model.ServiceKey{slice.Service}}}))
+	w.settle()
+	if d := differences(dump(t, w.dp), w.desired()); d != "" {
+		t.Errorf("the kernel is not as the tables want:%s", d)
+	}
+	w.must(w.tables.Apply(state.Changes{Gone: state.Gone{Policies: []model.PolicyKey{w.source.Policies[0].Key}}}))
+	w.settle()
+	if now := w.engine.View(); &now.Endpoints[0] == &after.Endpoints[0] || len(now.Policies) == len(after.Policies) {
+		t.Error("a policy went, and nothing was compiled")
 	}
 }

@@ -16,7 +16,15 @@ type View struct {
 	Endpoints  []EndpointView
 	Policies   []PolicyView
 	Identities []IdentityView
-	Services   []lb.Service
+	Services   *lb.Book
+}
+
+// withServices enters the services, in names of its own: those of an earlier view
+// are in use.
+func (v *View) withServices(b *lb.Book) {
+	names := *v.Names
+	names.Services = b
+	v.Names, v.Services = &names, b
 }
 
 // EndpointView is a local endpoint with what the compilation made of it.

@@ -54,6 +54,9 @@ func (w *world) drive(dp reconcile.Datapath) {
 		w.t.Fatal(err)
 	}
 	w.engine.before.prefixes = adoptedPrefixes(w.engine.rec)
+	if err := w.engine.followServices(); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // step lets the engine look once at what the tables say. What fails must have a

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,7 @@ type world struct {
 	dynamic *dynamicfake.FakeDynamicClient
 	mu      sync.Mutex
 	sockets map[string]string // by pod of an agent
+	stops   map[string]func() // end the agent of a pod
 }
 
 // Exec runs weft itself, as it would in the pod.
@@ -61,8 +63,8 @@ func (w *world) open(o cluster.Options) (*cluster.Cluster, error) {
 // newWorld has two nodes with the agents given, all of it well.
 func newWorld(t *testing.T, agents ...agentv1.AgentServiceServer) *world {
 	t.Helper()
-	w := &world{sockets: map[string]string{}}
-	two, holder, seconds := int32(2), "weft-operator-abc", int32(15)
+	w := &world{sockets: map[string]string{}, stops: map[string]func(){}}
+	two, holder, seconds := int32(2), "weft-operator-abc_5f3c", int32(15)
 	renewed := metav1.NewMicroTime(now().Add(-2 * time.Second))
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "weft-system", Name: name} }
 	objects := []runtime.Object{
@@ -77,7 +79,8 @@ func newWorld(t *testing.T, agents ...agentv1.AgentServiceServer) *world {
 		node := "worker-" + string(rune('1'+i))
 		objects = append(objects, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, agentPod("weft-agent-"+node, node))
 		custom = append(custom, weftNode(node, "True", "the datapath works"))
-		w.sockets["weft-agent-"+node] = serve(t, a)
+		socket := filepath.Join(t.TempDir(), "agent.sock")
+		w.sockets["weft-agent-"+node], w.stops["weft-agent-"+node] = socket, serveAt(t, socket, a)
 	}
 	w.kube = fake.NewClientset(objects...)
 	w.dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
@@ -108,6 +111,28 @@ func weftNode(name, ready, message string) *unstructured.Unstructured {
 func (w *world) run(t *testing.T, args ...string) result {
 	t.Helper()
 	return runIn(t, t.Context(), Env{OpenCluster: w.open}, "", append([]string{"--context", "test"}, args...)...)
+}
+
+func (w *world) follow(t *testing.T, args ...string) *following {
+	t.Helper()
+	return startFollowingIn(t, Env{OpenCluster: w.open}, "", append([]string{"--context", "test"}, args...)...)
+}
+
+// replace ends a pod of an agent and puts another in its place.
+func (w *world) replace(t *testing.T, old, pod, node, socket string) {
+	t.Helper()
+	pods := w.kube.CoreV1().Pods("weft-system")
+	if err := pods.Delete(t.Context(), old, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pods.Create(t.Context(), agentPod(pod, node), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	delete(w.sockets, old)
+	w.sockets[pod] = socket
+	w.mu.Unlock()
+	w.stops[old]()
 }
 
 // on is an agent's status with another node and revision.
@@ -215,7 +240,7 @@ func TestClusterStatusJSONReadsBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(w.run(t, "status", "-o", "json").stdout), &whole); err != nil {
 		t.Fatal(err)
 	}
-	if n := whole.Nodes; len(n) != 2 || n[0].Error == "" || n[1].RealizedRevision != "13" || whole.Cluster.Leader.Name != "weft-operator-abc" {
+	if n := whole.Nodes; len(n) != 2 || n[0].Error == "" || n[1].RealizedRevision != "13" || whole.Cluster.Leader.Name != "weft-operator-abc_5f3c" {
 		t.Errorf("%+v", whole)
 	}
 }

@@ -25,13 +25,19 @@ type following struct {
 
 func startFollowing(t *testing.T, socket string, args ...string) *following {
 	t.Helper()
+	return startFollowingIn(t, Env{}, socket, args...)
+}
+
+func startFollowingIn(t *testing.T, env Env, socket string, args ...string) *following {
+	t.Helper()
 	ctx, interrupt := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(interrupt)
 	outR, outW := io.Pipe()
 	errR, errW := io.Pipe()
 	f := &following{stdout: bufio.NewReader(outR), stderr: bufio.NewReader(errR), interrupt: interrupt, done: make(chan result, 1)}
 	go func() {
-		got := runIn(t, ctx, Env{Stdout: outW, Stderr: errW}, socket, append([]string{"observe", "-f"}, args...)...)
+		env.Stdout, env.Stderr = outW, errW
+		got := runIn(t, ctx, env, socket, append([]string{"observe", "-f"}, args...)...)
 		outW.Close()
 		errW.Close()
 		f.done <- got

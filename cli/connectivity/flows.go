@@ -153,14 +153,10 @@ func (c check) ours(p *agentv1.Peer) bool {
 	return p.GetNamespace() == c.from.namespace && p.GetPod() == c.from.pod
 }
 
-// aims: the peer is who is called, as far as the address tells; that of a service
-// is not that of who serves.
+// aims: the peer is who is called, as far as the address tells.
 func (c check) aims(p *agentv1.Peer, port uint32) bool {
-	if p.GetPort() != port {
-		return port == servicePort && (p.GetPort() == portTCP || p.GetPort() == portUDP)
-	}
 	host, _, err := net.SplitHostPort(c.probe.Address)
-	return err != nil || net.ParseIP(host) == nil || c.probe.Kind == KindDNS || port == servicePort || net.ParseIP(host).Equal(net.ParseIP(p.GetIp()))
+	return p.GetPort() == port && (err != nil || c.probe.Kind == KindDNS || net.ParseIP(host) == nil || net.ParseIP(host).Equal(net.ParseIP(p.GetIp())))
 }
 
 // flowsAreNamed looks for the flows of the test that just ran: the names of pods,

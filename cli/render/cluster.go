@@ -57,9 +57,15 @@ func leader(s *cluster.State, now time.Time) string {
 	case s.Leader == nil:
 		return ", nobody leads"
 	case s.Leader.Expired:
-		return fmt.Sprintf(", nobody leads (%s did, until %s ago)", s.Leader.Name, now.Sub(s.Leader.Renewed).Round(time.Second))
+		return fmt.Sprintf(", nobody leads (%s did, until %s ago)", leaderPod(s.Leader.Name), now.Sub(s.Leader.Renewed).Round(time.Second))
 	}
-	return ", leader " + s.Leader.Name
+	return ", leader " + leaderPod(s.Leader.Name)
+}
+
+// leaderPod leaves out what tells the runs of a pod apart.
+func leaderPod(holder string) string {
+	pod, _, _ := strings.Cut(holder, "_")
+	return pod
 }
 
 // nodeLines has a line for every node that is known or answered.

@@ -253,6 +253,73 @@ func (a *Allocator) create(ctx context.Context, r *record) error {
 	return err
 }
 
+// AllocateAll is Allocate for many label sets; of a store that is not concurrent, what
+// is new is stored at once. The identities are in the order of the sets; on an error,
+// those of sets that got none are zero.
+func (a *Allocator) AllocateAll(ctx context.Context, sets []model.Labels) ([]model.Identity, error) {
+	out := make([]model.Identity, len(sets))
+	if a.cfg.Concurrent {
+		var errs []error
+		for i, labels := range sets {
+			id, err := a.Allocate(ctx, labels)
+			out[i] = id
+			errs = append(errs, err)
+		}
+		return out, errors.Join(errs...)
+	}
+	defer a.oneByOne()()
+	var fresh []*record
+	var full error
+	for i, labels := range sets {
+		r, found, _, err := a.reserve(model.NewLabels(labels...))
+		switch {
+		case errors.Is(err, ErrNotLoaded):
+			return nil, err
+		case err != nil:
+			full = err
+		case r != nil:
+			close(r.changes) // nobody else is let in meanwhile
+			r.changes = nil
+			fresh = append(fresh, r)
+			out[i] = r.identity
+		default:
+			out[i] = found
+		}
+	}
+	if len(fresh) == 0 {
+		return out, full
+	}
+	if err := a.storeAll(ctx, fresh); err != nil {
+		for i, id := range out {
+			if _, ok := a.Get(id.ID); !ok {
+				out[i] = model.Identity{}
+			}
+		}
+		return out, err
+	}
+	return out, full
+}
+
+// storeAll stores what was reserved, or forgets it.
+func (a *Allocator) storeAll(ctx context.Context, fresh []*record) error {
+	first, last := fresh[0].identity.ID, fresh[len(fresh)-1].identity.ID
+	change := Change{Next: a.inRange(last + 1)}
+	for _, r := range fresh {
+		change.Put = append(change.Put, r.identity)
+	}
+	err := a.cfg.Store.Save(ctx, change)
+	if err == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range fresh {
+		a.forget(r)
+	}
+	a.next = first
+	return fmt.Errorf("storing %d identities from number %d: %w", len(fresh), first, err)
+}
+
 // free finds the next number that is not in use.
 func (a *Allocator) free() (model.IdentityID, error) {
 	total := int(a.cfg.Last-a.cfg.First) + 1

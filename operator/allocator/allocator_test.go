@@ -118,6 +118,42 @@ func TestNothingIsHandedOutThatIsNotStored(t *testing.T) {
 	}
 }
 
+// countingStore counts the writes of a store, and can refuse them.
+type countingStore struct {
+	Store
+	saves int
+	fails bool
+}
+
+func (s *countingStore) Save(ctx context.Context, c Change) error {
+	if s.fails {
+		return errors.New("no room")
+	}
+	s.saves++
+	return s.Store.Save(ctx, c)
+}
+
+func TestManyAreStoredAtOnce(t *testing.T) {
+	store := &countingStore{Store: NewFileStore(filepath.Join(t.TempDir(), "identities.json"))}
+	a := open(t, store, &clock{}, model.MinClusterIdentity+2)
+	first := mustAllocate(t, a, "a")
+	sets := []model.Labels{app("b"), app("a"), app("c"), app("b"), app("d")}
+	store.fails = true
+	ids, err := a.AllocateAll(t.Context(), sets)
+	if err == nil || len(ids) != 5 || ids[1].ID != first || ids[0].ID != 0 || ids[2].ID != 0 || len(a.List()) != 1 {
+		t.Fatalf("nothing could be stored: %v, %v, there are %v", ids, err, a.List())
+	}
+	store.fails, store.saves = false, 0
+	ids, err = a.AllocateAll(t.Context(), sets)
+	if !errors.Is(err, ErrExhausted) || ids[0].ID != first+1 || ids[1].ID != first || ids[2].ID != first+2 ||
+		ids[3].ID != first+1 || ids[4].ID != 0 || store.saves != 1 {
+		t.Errorf("three numbers for four label sets: %v, %v, in %d writes", ids, err, store.saves)
+	}
+	if again := open(t, store, &clock{}, 0); !reflect.DeepEqual(again.List(), a.List()) {
+		t.Errorf("stored are %v, handed out %v", again.List(), a.List())
+	}
+}
+
 func TestNotLoaded(t *testing.T) {
 	a := New(Config{Store: NewFileStore("/nowhere"), Now: time.Now})
 	if _, err := a.Allocate(context.Background(), nil); !errors.Is(err, ErrNotLoaded) {

@@ -26,7 +26,7 @@ import (
 
 const (
 	agent    = "weft-agent"    // DaemonSet, and the label of its pods
-	operator = "weft-operator" // Deployment, and the label of its pods
+	operator = "weft-operator" // Deployment, its Lease, and the label of its pods
 	cleanup  = "weft-cleanup"  // label of the pods that clean, and how their names begin
 
 	labelName = "app.kubernetes.io/name"
@@ -116,6 +116,11 @@ func (u *Uninstaller) endWorkloads(ctx context.Context) error {
 // removeState removes what agents and operators said of themselves.
 func (u *Uninstaller) removeState(ctx context.Context) error {
 	var errs []error
+	err := u.in(schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}).
+		Delete(ctx, operator, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		errs = append(errs, fmt.Errorf("deleting the operators' Lease: %w", err))
+	}
 	for _, kind := range []string{"weftendpointslices", "weftnodes", "weftidentities"} {
 		err := u.cfg.Client.Resource(schema.GroupVersionResource{Group: "weftmesh.io", Version: "v1alpha1", Resource: kind}).
 			DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})

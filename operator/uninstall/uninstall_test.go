@@ -46,6 +46,8 @@ func pods() schema.GroupVersionResource { return gvr("", "v1", "pods") }
 const objects = `
 {apiVersion: apps/v1, kind: Deployment, metadata: {name: weft-operator, namespace: weft-system}}
 ---
+{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: weft-operator, namespace: weft-system}}
+---
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: weft-agent, namespace: weft-system}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: weft-agent-1, namespace: weft-system, labels: {app.kubernetes.io/name: weft-agent}}, spec: {nodeName: n1}}
@@ -99,7 +101,8 @@ func newCluster(t *testing.T) *cluster {
 	const group, version = "weftmesh.io", "v1alpha1"
 	c.client = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		pods(): "PodList", gvr("", "v1", "nodes"): "NodeList",
-		gvr("apps", "v1", "deployments"): "DeploymentList", gvr("apps", "v1", "daemonsets"): "DaemonSetList",
+		gvr("coordination.k8s.io", "v1", "leases"): "LeaseList",
+		gvr("apps", "v1", "deployments"):           "DeploymentList", gvr("apps", "v1", "daemonsets"): "DaemonSetList",
 		gvr(group, version, "weftnodes"): "WeftNodeList", gvr(group, version, "weftidentities"): "WeftIdentityList",
 		gvr(group, version, "weftendpointslices"):  "WeftEndpointSliceList",
 		gvr(group, version, "weftnetworkpolicies"): "WeftNetworkPolicyList",
@@ -196,6 +199,7 @@ func TestNothingOfWeftIsLeft(t *testing.T) {
 	}
 	c.equal("policies", c.names(gvr("weftmesh.io", "v1alpha1", "weftnetworkpolicies")), []string{"p"})
 	c.equal("daemonsets", c.names(gvr("apps", "v1", "daemonsets")), nil)
+	c.equal("leases", c.names(gvr("coordination.k8s.io", "v1", "leases")), nil)
 	c.equal("deployments", c.names(gvr("apps", "v1", "deployments")), nil)
 
 	n1 := c.node("n1")

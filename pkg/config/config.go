@@ -6,8 +6,10 @@
 package config
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/identity"
@@ -89,9 +91,9 @@ type IdentityLabels struct {
 // when the agent starts, and keep the connections that fit.
 type Conntrack struct {
 	// Connections of IPv4 that the kernel remembers.
-	EntriesIPv4 uint32 `json:"entriesIPv4"`
+	EntriesIPv4 uint32 `json:"entriesIPv4" default:"131072; 32768 where podCIDRs has no IPv4 range"`
 	// Connections of IPv6 that the kernel remembers.
-	EntriesIPv6 uint32 `json:"entriesIPv6"`
+	EntriesIPv6 uint32 `json:"entriesIPv6" default:"32768; 131072 where podCIDRs has no IPv4 range"`
 	// Time after which an idle TCP connection is forgotten.
 	TCPTimeout Duration `json:"tcpTimeout"`
 	// Time after which a TCP connection is forgotten that both sides have closed, or one has reset.
@@ -100,6 +102,23 @@ type Conntrack struct {
 	OtherTimeout Duration `json:"otherTimeout"`
 	// Time after which a flow is forgotten that was never answered.
 	UnansweredTimeout Duration `json:"unansweredTimeout"`
+}
+
+// Sizes of the tables of connections that nobody has set: one family is a node's main
+// one, and a table takes all its memory at once.
+const (
+	mainEntries  = 131072
+	otherEntries = 32768
+)
+
+// setEntries sets the sizes that the file does not.
+func (c *Config) setEntries() {
+	v4, v6 := uint32(mainEntries), uint32(otherEntries)
+	if !slices.ContainsFunc(c.PodCIDRs, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+		v4, v6 = v6, v4
+	}
+	c.Conntrack.EntriesIPv4 = cmp.Or(c.Conntrack.EntriesIPv4, v4)
+	c.Conntrack.EntriesIPv6 = cmp.Or(c.Conntrack.EntriesIPv6, v6)
 }
 
 // Masquerade configures the way out of the cluster: what pods send to addresses
@@ -149,7 +168,6 @@ func Default(hostname string) Config {
 		MetricsAddress: "127.0.0.1:9465",
 		IdentityLabels: IdentityLabels{Exclude: identity.DefaultExclude()},
 		Conntrack: Conntrack{
-			EntriesIPv4: 131072, EntriesIPv6: 65536,
 			TCPTimeout: Duration(6 * time.Hour), TCPClosingTimeout: Duration(10 * time.Second),
 			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
 		},

@@ -78,6 +78,27 @@ operator: {metricsAddress: "", identityGrace: 1h}
 	})
 }
 
+func TestTheFamilyOfThePodsHasRoomForMoreConnections(t *testing.T) {
+	for _, c := range []struct {
+		in     string
+		v4, v6 uint32
+	}{
+		{"", 131072, 32768},
+		{"podCIDRs: [10.1.0.0/16]", 131072, 32768},
+		{"podCIDRs: [\"fd00::/64\", 10.1.0.0/16]", 131072, 32768},
+		{"podCIDRs: [\"fd00::/64\"]", 32768, 131072},
+		{"podCIDRs: [\"fd00::/64\"]\nconntrack: {entriesIPv6: 2000}", 32768, 2000},
+	} {
+		got, err := Parse("c.yaml", []byte(c.in), "host")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ct := got.Conntrack; ct.EntriesIPv4 != c.v4 || ct.EntriesIPv6 != c.v6 {
+			t.Errorf("%q: room for %d and %d, want %d and %d", c.in, ct.EntriesIPv4, ct.EntriesIPv6, c.v4, c.v6)
+		}
+	}
+}
+
 func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"nodename: x", `c.yaml:1: nodename: unknown field; did you mean "nodeName"?`},

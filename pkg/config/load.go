@@ -53,6 +53,7 @@ func Parse(path string, data []byte, hostname string) (Config, error) {
 	if c.PodCIDRs == nil && !c.Kubernetes.Enabled {
 		c.PodCIDRs = podCIDRs
 	}
+	c.setEntries()
 	faults := c.validate()
 	for i := range faults {
 		faults[i].Line = lineOf(faults[i].Field)

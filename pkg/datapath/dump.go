@@ -132,14 +132,23 @@ func putAll[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	}
 	_, err := m.BatchUpdate(keys, values, nil)
 	if !errors.Is(err, ebpf.ErrNotSupported) {
-		return err
+		return fullError(m, err)
 	}
 	for i := range keys {
 		if err := m.Put(keys[i], values[i]); err != nil {
-			return err
+			return fullError(m, err)
 		}
 	}
 	return nil
+}
+
+// fullError says of a map without room what the kernel calls a list of arguments
+// that is too long.
+func fullError(m *ebpf.Map, err error) error {
+	if isFull(err) {
+		return fmt.Errorf("the map is full, it has room for %d: %w", m.MaxEntries(), err)
+	}
+	return err
 }
 
 // isFull tells whether an update failed for want of room.

@@ -4,6 +4,7 @@ package datapath
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"reflect"
 	"slices"
@@ -226,4 +227,59 @@ func TestConntrackOfAnotherSizeKeepsItsFlows(t *testing.T) {
 		t.Errorf("the flow became %+v", got)
 	}
 	noOtherVersions(t)
+}
+
+// Every map whose size may be another in the next release, as an agent finds it that
+// another one left: twice as large, and half.
+func TestMapsOfAnotherSizeKeepTheirEntries(t *testing.T) {
+	names := map[string]bool{}
+	for _, name := range []string{"weft_ct4", "weft_ct6", "weft_ctn4", "weft_ctn6", "weft_svc4", "weft_svc6",
+		"weft_svc_slot", "weft_backend", "weft_affinity", "weft_nat4", "weft_nat6"} {
+		names[name] = true
+	}
+	for _, resize := range []func(uint32) uint32{func(n uint32) uint32 { return 2 * n }, func(n uint32) uint32 { return n / 2 }} {
+		spec, err := weftbpf.LoadBpf()
+		must(t, err)
+		must(t, open(t, Config{}).Close())
+		keys, sizes := map[string][]byte{}, map[string]uint32{}
+		for _, pin := range pinnedMaps() {
+			if names[pin.name] {
+				had := spec.Maps[pin.name].Copy()
+				sizes[pin.name], had.MaxEntries = had.MaxEntries, resize(had.MaxEntries)
+				keys[pin.name] = replacePin(t, pins{root: testRoot}.mapPath(pin.name, pin.version), had)
+			}
+		}
+		d := reopen(t, Config{})
+		for _, pin := range pinnedMaps() {
+			if !names[pin.name] {
+				continue
+			}
+			m, err := ebpf.LoadPinnedMap(d.pins.mapPath(pin.name, pin.version), nil)
+			must(t, err)
+			if got, err := m.LookupBytes(keys[pin.name]); err != nil || got == nil || m.MaxEntries() != sizes[pin.name] {
+				t.Errorf("%s has room for %d, want %d, and of its entry %v, %v", pin.name, m.MaxEntries(), sizes[pin.name], got, err)
+			}
+			must(t, m.Close())
+		}
+		noOtherVersions(t)
+		must(t, errors.Join(d.Close(), Cleanup(testRoot)))
+	}
+}
+
+// replacePin puts another map in the place of a pinned one, with one entry, whose key
+// it returns.
+func replacePin(t *testing.T, path string, spec *ebpf.MapSpec) []byte {
+	t.Helper()
+	m, err := ebpf.NewMap(spec)
+	must(t, err)
+	defer m.Close()
+	key, value := make([]byte, spec.KeySize), make([]byte, spec.ValueSize)
+	for i := range key {
+		key[i] = byte(i + 1)
+	}
+	for i := range value {
+		value[i] = byte(i + 3)
+	}
+	must(t, errors.Join(m.Put(key, value), os.Remove(path), m.Pin(path)))
+	return key
 }

@@ -169,8 +169,12 @@ func (p pins) openMap(pin mapPin, ms *ebpf.MapSpec) (m *ebpf.Map, created bool, 
 		if mismatch == nil {
 			return m, false, nil
 		}
+		if m.MaxEntries() != ms.MaxEntries {
+			p.log.Info("a map has another size now", "map", pin.name, "from", m.MaxEntries(), "to", ms.MaxEntries)
+		} else {
+			p.log.Warn("a pinned map does not fit the programs", "map", pin.name, "difference", mismatch)
+		}
 		m.Close()
-		p.log.Warn("a pinned map does not fit the programs", "map", pin.name, "difference", mismatch)
 		if err := os.Rename(path, p.mapPath(pin.name, 0)); err != nil {
 			return nil, false, fmt.Errorf("setting aside a pinned map that does not fit: %w", err)
 		}

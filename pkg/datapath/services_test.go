@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +40,17 @@ func putService(t *testing.T, d *Datapath, f model.FrontendRow, backends ...mode
 	}
 	f.Slots = uint32(len(backends))
 	must(t, errors.Join(d.ApplyBackends(backends), d.ApplySlots(table), d.ApplyFrontends([]model.FrontendRow{f})))
+}
+
+func TestAFullMapSaysSo(t *testing.T) {
+	d := open(t, Config{})
+	rows := make([]model.BackendRow, d.maps.WeftBackend.MaxEntries()+1)
+	for i := range rows {
+		rows[i] = model.BackendRow{ID: uint32(i + 1), Addr: netip.MustParseAddr("10.0.0.1"), Port: 80, Protocol: model.ProtoTCP}
+	}
+	if err := d.ApplyBackends(rows); err == nil || !strings.Contains(err.Error(), "the map is full, it has room for 131072") {
+		t.Errorf("one too many: %v", err)
+	}
 }
 
 func TestServiceRowsReadBack(t *testing.T) {

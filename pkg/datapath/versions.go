@@ -18,7 +18,8 @@ type mapPin struct {
 }
 
 // pinnedMaps is the one table of the versions of all maps. A change of a key or
-// value in bpf/abi.h, or of a type or size in bpf/maps.h, moves the version here.
+// value in bpf/abi.h, or of a type in bpf/maps.h, moves the version here. Another
+// size alone does not: what is pinned steps aside, and is carried over all the same.
 func pinnedMaps() []mapPin {
 	return []mapPin{
 		{name: "weft_if", version: 1, keep: true},
@@ -44,7 +45,7 @@ func pinnedMaps() []mapPin {
 		{name: "weft_svc_slot", version: 1, keep: true},
 		{name: "weft_backend", version: 2, keep: true},
 		{name: "weft_svc_hits", version: 1},
-		{name: "weft_affinity", version: 1},
+		{name: "weft_affinity", version: 1, keep: true, live: true},
 		{name: "weft_nat4", version: 1, keep: true, live: true},
 		{name: "weft_nat6", version: 1, keep: true, live: true},
 		{name: "weft_uplink", version: 1, keep: true},

@@ -32,9 +32,25 @@ func demoNames() *Maps {
 			300: model.NewLabels(model.Label{Source: "k8s", Key: "app", Value: "intruder"}),
 			257: model.NewLabels(model.Label{Source: "k8s", Key: "app", Value: "backend"}),
 		},
-		Services: map[uint32]model.ServicePortKey{21: {Service: model.ServiceKey{Namespace: "demo", Name: "web"}, Port: 80}},
+		Services: demoServices{numbers: map[uint32]model.ServicePortKey{21: {Service: model.ServiceKey{Namespace: "demo", Name: "web"}, Port: 80}}},
 		Rules:    map[model.RuleID]model.RuleRef{5: {Policy: isolating, Rule: "ingress[0]", Action: model.ActionAllow}},
 	}
+}
+
+// demoServices are Services made of maps.
+type demoServices struct {
+	numbers map[uint32]model.ServicePortKey
+	addrs   map[model.FrontendKey]model.ServicePortKey
+}
+
+func (d demoServices) Service(number uint32) (model.ServicePortKey, bool) {
+	s, ok := d.numbers[number]
+	return s, ok
+}
+
+func (d demoServices) Frontend(at model.FrontendKey) (model.ServicePortKey, bool) {
+	s, ok := d.addrs[at]
+	return s, ok
 }
 
 func enriched(t *testing.T, k weftbpf.BpfWeftFlow, names Names) *model.Flow {
@@ -84,10 +100,10 @@ func TestEnrichNamesTheServiceThatNobodyServes(t *testing.T) {
 		t.Errorf("an unknown address: %+v", f.Service)
 	}
 	f := enriched(t, k, names)
-	want := names.Services[21]
-	names.Frontends = map[model.FrontendKey]model.ServicePortKey{
+	want, _ := names.Service(21)
+	names.Services = demoServices{addrs: map[model.FrontendKey]model.ServicePortKey{
 		{Addr: f.Peers[1].Addr, Port: f.Peers[1].Port, Protocol: f.Protocol}: want,
-	}
+	}}
 	if f := enriched(t, k, names); f.Service != want {
 		t.Errorf("service: %+v", f.Service)
 	}

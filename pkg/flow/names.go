@@ -43,15 +43,20 @@ type Endpoint struct {
 	Isolated [2][]model.PolicyKey
 }
 
-// Maps is a Names made of plain maps. None of them may be changed once the value
+// Maps is a Names made of plain maps and of services. None of them may be changed once the value
 // is in use; a new state is a new value.
 type Maps struct {
 	Workloads  map[netip.Addr]Workload
 	Endpoints  map[uint16]Endpoint // by slot
 	Identities map[model.IdentityID]model.Labels
 	Rules      map[model.RuleID]model.RuleRef
-	Services   map[uint32]model.ServicePortKey // by number
-	Frontends  map[model.FrontendKey]model.ServicePortKey
+	Services   Services // nil: none
+}
+
+// Services are the names of services' ports, as Names has them. They never change.
+type Services interface {
+	Service(number uint32) (model.ServicePortKey, bool)
+	Frontend(at model.FrontendKey) (model.ServicePortKey, bool)
 }
 
 // Workload implements Names.
@@ -80,12 +85,16 @@ func (m *Maps) Rule(id model.RuleID) (model.RuleRef, bool) {
 
 // Service implements Names.
 func (m *Maps) Service(number uint32) (model.ServicePortKey, bool) {
-	s, ok := m.Services[number]
-	return s, ok
+	if m.Services == nil {
+		return model.ServicePortKey{}, false
+	}
+	return m.Services.Service(number)
 }
 
 // Frontend implements Names.
 func (m *Maps) Frontend(at model.FrontendKey) (model.ServicePortKey, bool) {
-	s, ok := m.Frontends[at]
-	return s, ok
+	if m.Services == nil {
+		return model.ServicePortKey{}, false
+	}
+	return m.Services.Frontend(at)
 }

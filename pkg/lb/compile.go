@@ -5,174 +5,220 @@ package lb
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
+	"maps"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// Inputs is what a compilation is made from.
-type Inputs struct {
-	Services []model.Service
-	Slices   []model.EndpointSlice
-	Node     string // this node's name, for services that stay on it
+// Changes is what became of services and slices since the last compilation.
+type Changes struct {
+	Services     []model.Service // new or changed, whole
+	Slices       []model.EndpointSlice
+	GoneServices []model.ServiceKey
+	GoneSlices   []model.EndpointSliceKey
 }
 
-// Output is one compilation: rows for the kernel, sorted by their keys, and the
-// services in the terms of people.
-type Output struct {
-	Frontends []model.FrontendRow
-	Slots     []model.SlotTable
-	Backends  []model.BackendRow
-	Services  []Service
-}
-
-// Compiler compiles again and again; all that it remembers is the numbers of
-// services and backends. The zero value is ready.
+// Compiler compiles again and again what has changed: its rows are those that a new
+// one would make of everything at once, but for the numbers of services and
+// backends, which it remembers. A zero value is ready.
 type Compiler struct {
+	Node string // this node's name, for services that stay on it; constant
+
+	inputs   inputs
+	claims   claims
+	made     map[model.ServiceKey]*Service // from which its rows can be made again
 	services numbers
 	backends numbers
+	book     *Book
 }
 
-// Compile makes the rows of all services.
-func (c *Compiler) Compile(in Inputs) Output {
-	slicesOf := make(map[model.ServiceKey][]model.EndpointSlice)
-	for _, s := range in.Slices {
-		slicesOf[s.Service] = append(slicesOf[s.Service], s)
+// Update compiles the services that changes reach, and returns how the rows differ
+// from what they were. No two services have a slot table or a backend in common:
+// their numbers are given to a service's name.
+func (c *Compiler) Update(ch Changes) model.ServiceChanges {
+	if c.made == nil {
+		c.made, c.book = make(map[model.ServiceKey]*Service), NewBook()
 	}
-	services := slices.SortedFunc(slices.Values(in.Services), func(a, b model.Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	var out Output
-	owner := make(map[model.FrontendKey]model.ServiceKey)
-	for _, s := range services {
-		v := Service{Service: s, Reason: notOurs(s)}
-		if v.Reason == "" {
-			v.Frontends = frontends(s, slicesOf[s.ServiceKey], in.Node)
-			for i := range v.Frontends {
-				claim(owner, s.ServiceKey, &v.Frontends[i])
-			}
-			v.Reason = reasonOf(v.Frontends)
+	dirty := c.inputs.take(ch)
+	next := c.describe(dirty)
+	c.number(next)
+	was, now := newRowSet(), newRowSet()
+	book := c.book.edit()
+	for _, key := range sortedServices(next) {
+		before, s := c.made[key], next[key]
+		was.add(rowsOf(before))
+		now.add(rowsOf(s))
+		if c.made[key] = s; s == nil {
+			delete(c.made, key)
 		}
-		out.Services = append(out.Services, v)
+		book.replace(before, s, c.claims)
 	}
-	c.number(out.Services)
-	out.addRows()
-	return out
+	c.book = book.done()
+	return was.changesTo(now)
 }
 
-// notOurs tells why a service has no front end at all, or is empty.
-func notOurs(s model.Service) string {
-	switch {
-	case s.Type == model.ServiceExternalName:
-		return "it is of type ExternalName, a DNS alias"
-	case len(s.ClusterIPs) == 0:
-		return "it has no cluster address (headless, or none given yet)"
-	case len(s.Ports) == 0:
-		return "it has no port"
+// Book is the services as of the last update.
+func (c *Compiler) Book() *Book {
+	if c.book == nil {
+		return NewBook()
 	}
-	return ""
+	return c.book
 }
 
-// claim gives a front end to the first service, by name, that wants it.
-func claim(owner map[model.FrontendKey]model.ServiceKey, s model.ServiceKey, f *Frontend) {
-	if first, ok := owner[f.FrontendKey]; ok {
-		f.Reason = fmt.Sprintf("service %s has the same address and port", first)
+// describe makes the services that are dirty, and those that gain or lose an
+// address by them, without numbers; nil: it is gone.
+func (c *Compiler) describe(dirty map[model.ServiceKey]bool) map[model.ServiceKey]*Service {
+	next := make(map[model.ServiceKey]*Service, len(dirty))
+	for key := range dirty {
+		next[key] = c.inputs.describe(key, c.Node)
+	}
+	for key := range dirty {
+		for _, other := range c.claims.move(key, c.made[key], next[key]) {
+			if _, ok := next[other]; !ok {
+				next[other] = c.inputs.describe(other, c.Node)
+			}
+		}
+	}
+	for _, s := range next {
+		if s != nil {
+			c.claims.settle(s)
+		}
+	}
+	return next
+}
+
+// inputs are all services, and all slices by the service that they are a part of.
+type inputs struct {
+	services map[model.ServiceKey]model.Service
+	slices   map[model.ServiceKey][]model.EndpointSlice
+	owner    map[model.EndpointSliceKey]model.ServiceKey
+}
+
+// take enters changes, and tells which services they reach.
+func (in *inputs) take(ch Changes) map[model.ServiceKey]bool {
+	if in.services == nil {
+		in.services = make(map[model.ServiceKey]model.Service, len(ch.Services))
+		in.slices = make(map[model.ServiceKey][]model.EndpointSlice, len(ch.Slices))
+		in.owner = make(map[model.EndpointSliceKey]model.ServiceKey, len(ch.Slices))
+	}
+	dirty := make(map[model.ServiceKey]bool)
+	for _, key := range ch.GoneServices {
+		delete(in.services, key)
+		dirty[key] = true
+	}
+	for _, key := range ch.GoneSlices {
+		in.forget(key, dirty)
+	}
+	for _, s := range ch.Services {
+		in.services[s.ServiceKey] = s
+		dirty[s.ServiceKey] = true
+	}
+	for _, s := range ch.Slices {
+		in.forget(s.EndpointSliceKey, dirty)
+		in.slices[s.Service] = append(in.slices[s.Service], s)
+		in.owner[s.EndpointSliceKey] = s.Service
+		dirty[s.Service] = true
+	}
+	return dirty
+}
+
+func (in *inputs) forget(slice model.EndpointSliceKey, dirty map[model.ServiceKey]bool) {
+	owner, ok := in.owner[slice]
+	if !ok {
 		return
 	}
-	owner[f.FrontendKey] = s
+	dirty[owner] = true
+	delete(in.owner, slice)
+	rest := slices.DeleteFunc(in.slices[owner], func(s model.EndpointSlice) bool { return s.EndpointSliceKey == slice })
+	if in.slices[owner] = rest; len(rest) == 0 {
+		delete(in.slices, owner)
+	}
 }
 
-// reasonOf is that of the first front end, if none is served.
-func reasonOf(all []Frontend) string {
-	for _, f := range all {
-		if f.Reason == "" {
-			return ""
+// describe makes one service of what is known of it; nil: there is none.
+func (in *inputs) describe(key model.ServiceKey, node string) *Service {
+	s, ok := in.services[key]
+	if !ok {
+		return nil
+	}
+	from := slices.SortedFunc(slices.Values(in.slices[key]), func(a, b model.EndpointSlice) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	v := &Service{Service: s, Reason: notOurs(s)}
+	if v.Reason == "" {
+		v.Frontends = frontends(s, from, node)
+	}
+	return v
+}
+
+func sortedServices[V any](m map[model.ServiceKey]V) []model.ServiceKey {
+	return slices.SortedFunc(maps.Keys(m), compareServices)
+}
+
+func compareServices(a, b model.ServiceKey) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// claims are the services that want an address and port, by name: the first has it.
+type claims map[model.FrontendKey][]model.ServiceKey
+
+// move replaces what a service claims, and tells which others meet another first
+// one than before.
+func (c *claims) move(key model.ServiceKey, before, after *Service) (others []model.ServiceKey) {
+	if *c == nil {
+		*c = make(claims)
+	}
+	had, has := before.addresses(), after.addresses()
+	for at := range had {
+		if has[at] {
+			continue
+		}
+		rest := slices.DeleteFunc(slices.Clone((*c)[at]), func(k model.ServiceKey) bool { return k == key })
+		if (*c)[at][0] == key {
+			others = append(others, rest...)
+		}
+		if (*c)[at] = rest; len(rest) == 0 {
+			delete(*c, at)
 		}
 	}
-	return all[0].Reason
+	for at := range has {
+		if had[at] {
+			continue
+		}
+		all := append(slices.Clone((*c)[at]), key)
+		slices.SortFunc(all, compareServices)
+		if (*c)[at] = all; all[0] == key {
+			others = append(others, all[1:]...)
+		}
+	}
+	return others
 }
 
-// frontends lists the addresses of a service with each of its ports.
-func frontends(s model.Service, from []model.EndpointSlice, node string) []Frontend {
-	var out []Frontend
-	for _, addr := range s.ClusterIPs {
-		for _, p := range s.Ports {
-			f := Frontend{
-				FrontendKey: model.FrontendKey{Addr: addr, Port: p.Port, Protocol: p.Protocol},
-				PortName:    p.Name, Algorithm: Random,
-			}
-			if s.Affinity > 0 {
-				f.Algorithm = Table
-			}
-			if p.Protocol != model.ProtoTCP && p.Protocol != model.ProtoUDP {
-				f.Reason = "only TCP and UDP are balanced"
-			} else {
-				f.Backends = backends(s, p, addr.Is4(), from, node)
-				f.Reason = unserved(s, from, f)
-			}
-			out = append(out, f)
+// settle tells a service which of its front ends another one has.
+func (c claims) settle(s *Service) {
+	own := make(map[model.FrontendKey]bool, len(s.Frontends))
+	for i := range s.Frontends {
+		f := &s.Frontends[i]
+		first := c[f.FrontendKey][0]
+		if f.taken = first != s.ServiceKey || own[f.FrontendKey]; f.taken {
+			f.Reason = fmt.Sprintf("service %s has the same address and port", first)
 		}
+		own[f.FrontendKey] = true
+	}
+	if s.Reason == "" {
+		s.Reason = reasonOf(s.Frontends)
+	}
+}
+
+// addresses are those that a service claims; none, if it is not there.
+func (s *Service) addresses() map[model.FrontendKey]bool {
+	if s == nil {
+		return nil
+	}
+	out := make(map[model.FrontendKey]bool, len(s.Frontends))
+	for _, f := range s.Frontends {
+		out[f.FrontendKey] = true
 	}
 	return out
 }
-
-func unserved(s model.Service, from []model.EndpointSlice, f Frontend) string {
-	family := "IPv6"
-	if f.Addr.Is4() {
-		family = "IPv4"
-	}
-	switch {
-	case f.Active() > 0:
-		return ""
-	case len(from) == 0:
-		return "no EndpointSlice names it (label kubernetes.io/service-name)"
-	case len(f.Backends) == 0 && s.InternalLocal:
-		return fmt.Sprintf("no %s endpoint of this port is on this node, and internalTrafficPolicy is Local", family)
-	case len(f.Backends) == 0:
-		return fmt.Sprintf("its EndpointSlices have no %s endpoint for this port", family)
-	}
-	return fmt.Sprintf("none of its %d %s endpoints is ready", len(f.Backends), family)
-}
-
-// backends gathers those of one port and family from all slices, by address.
-// A slice names a port as the service does, with the number that a named target
-// port stands for. One that several slices have counts by its best state.
-func backends(s model.Service, p model.ServicePort, v4 bool, from []model.EndpointSlice, node string) []Backend {
-	found := make(map[netip.AddrPort]Backend)
-	for _, slice := range from {
-		for _, port := range slice.Ports {
-			if port.Name != p.Name || port.Protocol != p.Protocol {
-				continue
-			}
-			for _, b := range slice.Backends {
-				if b.Addr.Is4() != v4 || s.InternalLocal && b.NodeName != node {
-					continue
-				}
-				at := netip.AddrPortFrom(b.Addr, port.Port)
-				state := stateOf(s, b)
-				if old, ok := found[at]; !ok || rank(state) < rank(old.State) {
-					found[at] = Backend{Addr: at, State: state, Pod: b.Pod, Node: b.NodeName}
-				}
-			}
-		}
-	}
-	out := make([]Backend, 0, len(found))
-	for _, b := range found {
-		out = append(out, b)
-	}
-	slices.SortFunc(out, func(a, b Backend) int { return a.Addr.Compare(b.Addr) })
-	return out
-}
-
-func stateOf(s model.Service, b model.Backend) State {
-	switch {
-	case s.PublishNotReady, b.Ready && !b.Terminating:
-		return Ready
-	case b.Terminating && (b.Serving || b.Ready):
-		return Terminating
-	}
-	return NotReady
-}
-
-func rank(s State) int { return slices.Index([]State{Ready, Terminating, NotReady}, s) }

@@ -37,7 +37,8 @@ func up(addr string) model.Backend {
 
 func compileWeb(s model.Service, all ...model.EndpointSlice) Output {
 	var c Compiler
-	return c.Compile(Inputs{Services: []model.Service{s}, Slices: all, Node: "node-1"})
+	c.Node = "node-1"
+	return whole(&c, Inputs{Services: []model.Service{s}, Slices: all})
 }
 
 func TestBackendsByStateAndFamily(t *testing.T) {
@@ -112,7 +113,7 @@ func TestTheFirstServiceKeepsAnAddress(t *testing.T) {
 	first, second := webService(), webService()
 	second.Name = "zweb"
 	var c Compiler
-	out := c.Compile(Inputs{Services: []model.Service{second, first}, Slices: []model.EndpointSlice{webSlice("a", up("10.0.0.1"))}})
+	out := whole(&c, Inputs{Services: []model.Service{second, first}, Slices: []model.EndpointSlice{webSlice("a", up("10.0.0.1"))}})
 	if got := out.Services[1].Reason; !strings.Contains(got, "demo/web has the same address and port") {
 		t.Errorf("reason %q", got)
 	}
@@ -141,7 +142,7 @@ func TestOrderDecidesNothing(t *testing.T) {
 		Slices:   []model.EndpointSlice{webSlice("a", up("10.0.0.1"), up("10.0.0.2")), webSlice("b", up("10.0.0.3"), up("fd00::2"))},
 	}
 	var c Compiler
-	want := c.Compile(in)
+	want := whole(&c, in)
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 50 {
 		random.Shuffle(len(in.Services), func(i, j int) { in.Services[i], in.Services[j] = in.Services[j], in.Services[i] })
@@ -150,7 +151,7 @@ func TestOrderDecidesNothing(t *testing.T) {
 		random.Shuffle(len(backends), func(i, j int) { backends[i], backends[j] = backends[j], backends[i] })
 		var fresh Compiler
 		for _, compiler := range []*Compiler{&c, &fresh} {
-			if got := compiler.Compile(in); !reflect.DeepEqual(got, want) {
+			if got := whole(compiler, in); !reflect.DeepEqual(got, want) {
 				t.Fatalf("got\n%+v\nwant\n%+v", got, want)
 			}
 		}
@@ -163,7 +164,7 @@ func TestNumbersOfBackends(t *testing.T) {
 	first.Pod, second.Pod = model.PodKey{Namespace: "demo", Name: "one"}, model.PodKey{Namespace: "demo", Name: "two"}
 	number := func(c *Compiler, b model.Backend) uint32 {
 		t.Helper()
-		out := c.Compile(Inputs{Services: []model.Service{webService()}, Slices: []model.EndpointSlice{webSlice("a", b)}})
+		out := whole(c, Inputs{Services: []model.Service{webService()}, Slices: []model.EndpointSlice{webSlice("a", b)}})
 		if len(out.Backends) != 1 {
 			t.Fatalf("backends: %+v", out.Backends)
 		}
@@ -197,14 +198,14 @@ func TestNumbersOfOneAddressOutliveTheAgent(t *testing.T) {
 	in := Inputs{Services: []model.Service{webService(), other}, Slices: []model.EndpointSlice{webSlice("a", named), webSlice("b", bare)}}
 	in.Slices[1].Service.Name = "other"
 	var c Compiler
-	first := c.Compile(in)
+	first := whole(&c, in)
 	if len(first.Backends) != 2 {
 		t.Fatalf("backends: %+v", first.Backends)
 	}
 	for range 2 {
 		var next Compiler
 		next.Adopt(first.Backends)
-		if again := next.Compile(in); !slices.Equal(again.Slots[0].Backends, first.Slots[0].Backends) ||
+		if again := whole(&next, in); !slices.Equal(again.Slots[0].Backends, first.Slots[0].Backends) ||
 			!slices.Equal(again.Slots[1].Backends, first.Slots[1].Backends) {
 			t.Errorf("slots %+v, after a restart %+v", first.Slots, again.Slots)
 		}
@@ -222,7 +223,7 @@ func TestABackendLeavesOneOfItsServices(t *testing.T) {
 	in := Inputs{Services: []model.Service{webService(), other}, Slices: []model.EndpointSlice{webSlice("a", pod), webSlice("b", pod)}}
 	in.Slices[1].Service.Name = "other"
 	var c Compiler
-	before := c.Compile(in)
+	before := whole(&c, in)
 	number := func(o Output, service string) uint32 {
 		for _, s := range o.Services {
 			if s.Name == service {
@@ -234,7 +235,7 @@ func TestABackendLeavesOneOfItsServices(t *testing.T) {
 	}
 	gone, stays := number(before, "web"), number(before, "other")
 	in.Slices[0] = webSlice("a", rest)
-	after := c.Compile(in)
+	after := whole(&c, in)
 	if number(after, "other") != stays {
 		t.Error("the service that keeps the backend has another number for it")
 	}

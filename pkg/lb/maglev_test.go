@@ -96,7 +96,7 @@ func TestMaglevIsAFunctionOfItsNames(t *testing.T) {
 func TestNumbersStay(t *testing.T) {
 	var a, b numbers
 	names := testNames(5000)
-	a.update(names)
+	a.update(slices.Clone(names), nil)
 	seen := make(map[uint32]bool)
 	for _, name := range names {
 		n := a.of(name)
@@ -106,7 +106,7 @@ func TestNumbersStay(t *testing.T) {
 		seen[n] = true
 	}
 	slices.Reverse(names)
-	b.update(names)
+	b.update(slices.Clone(names), nil)
 	for _, name := range names {
 		if a.of(name) != b.of(name) {
 			t.Fatalf("%s has another number after a restart", name)
@@ -118,19 +118,19 @@ func TestNumbersStay(t *testing.T) {
 // goes; a number that was just given back is not given out at once.
 func TestNumbersThatCollide(t *testing.T) {
 	var n numbers
-	n.update([]string{"x"})
+	n.update([]string{"x"}, nil)
 	taken := n.of("x")
-	n.byName, n.taken = map[string]uint32{"other": taken}, map[uint32]string{taken: "other"}
-	n.update([]string{"other", "x"})
+	n.byName, n.taken = map[string]uint32{"other": taken}, map[uint32]bool{taken: true}
+	n.update([]string{"x"}, []string{"other"})
 	if n.of("x") != taken+1 {
 		t.Errorf("x has %d, want the next after %d", n.of("x"), taken)
 	}
-	n.update([]string{"x"})
+	n.update([]string{"y"}, nil)
 	if n.of("x") != taken+1 {
 		t.Error("x has lost its number to nobody")
 	}
-	n.update(nil)
-	n.update([]string{"x"})
+	n.update(nil, []string{"x"})
+	n.update([]string{"x"}, nil)
 	if n.of("x") != taken {
 		t.Error("its own number is free again")
 	}

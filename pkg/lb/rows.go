@@ -4,92 +4,44 @@ package lb
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// number fills in the numbers of services and backends.
-func (c *Compiler) number(services []Service) {
-	var ports, targets []string
-	each := func(do func(s Service, f *Frontend)) {
-		for _, s := range services {
-			for i := range s.Frontends {
-				do(s, &s.Frontends[i])
-			}
-		}
+// rows are what the kernel is to know of one service.
+type rows struct {
+	frontends []model.FrontendRow
+	slots     []model.SlotTable
+	backends  []model.BackendRow
+}
+
+// rowsOf makes the rows of a service; of none, none. A front end that is another service's has
+// none; one that nobody serves has a row without slots, so that callers are refused
+// at once.
+func rowsOf(s *Service) (out rows) {
+	if s == nil {
+		return rows{}
 	}
-	each(func(s Service, f *Frontend) {
-		ports = append(ports, portKey(s, *f))
-		for _, b := range f.Backends {
-			targets = append(targets, targetKey(s, *f, b))
+	tables, targets := make(map[uint32]bool), make(map[uint32]int)
+	for i := range s.Frontends {
+		f := &s.Frontends[i]
+		if f.taken || !balanced(f.Protocol) {
+			continue
 		}
-	})
-	c.services.update(ports)
-	c.backends.update(targets)
-	each(func(s Service, f *Frontend) {
-		f.Number = c.services.of(portKey(s, *f))
-		for i, b := range f.Backends {
-			f.Backends[i].ID = c.backends.of(targetKey(s, *f, b))
+		slots := f.slots()
+		out.frontends = append(out.frontends, model.FrontendRow{
+			FrontendKey: f.FrontendKey, Service: f.Number, Slots: uint32(len(slots)),
+			Affinity: s.Affinity, Maglev: f.Algorithm == Table,
+		})
+		if len(slots) > 0 && !tables[f.Number] {
+			tables[f.Number] = true
+			out.slots = append(out.slots, model.SlotTable{Service: f.Number, Backends: slots})
 		}
-	})
-}
-
-// portKey names a port of a service in one family: what shares a slot table.
-func portKey(s Service, f Frontend) string {
-	return fmt.Sprintf("%s/%d/%d/%t", s.ServiceKey, f.Protocol, f.Port, f.Addr.Is4())
-}
-
-// targetKey names a backend of a service: an address that passes to another pod is
-// another one, and so is the same pod behind another service. Who was sent to it by
-// a service that it has left must not find it alive by the other.
-func targetKey(s Service, f Frontend, b Backend) string {
-	return placeOf(f.Protocol, b.Addr) + " " + b.Pod.String() + " " + s.ServiceKey.String()
-}
-
-// placeOf is the part of a backend's name that the kernel holds.
-func placeOf(protocol uint8, at netip.AddrPort) string { return fmt.Sprintf("%d/%s", protocol, at) }
-
-// Adopt takes over the numbers that the kernel knows backends by, before the first
-// compilation: what is in force keeps its number, also when an agent of another
-// release gave it.
-func (c *Compiler) Adopt(held []model.BackendRow) {
-	c.backends.adopted = make(map[string][]uint32, len(held))
-	for _, b := range held {
-		place := placeOf(b.Protocol, netip.AddrPortFrom(b.Addr, b.Port))
-		c.backends.adopted[place] = append(c.backends.adopted[place], b.ID)
+		out.addTargets(targets, f)
 	}
-}
-
-// addRows makes the rows of the kernel from the services. A front end that is
-// another service's has none; one that nobody serves has a row without slots,
-// so that callers are refused at once.
-func (o *Output) addRows() {
-	tables := make(map[uint32]model.SlotTable)
-	targets := make(map[uint32]model.BackendRow)
-	rows := make(map[model.FrontendKey]model.FrontendRow)
-	for _, s := range o.Services {
-		for _, f := range s.Frontends {
-			if _, taken := rows[f.FrontendKey]; taken || !balanced(f.Protocol) {
-				continue
-			}
-			slots := f.slots()
-			rows[f.FrontendKey] = model.FrontendRow{
-				FrontendKey: f.FrontendKey, Service: f.Number, Slots: uint32(len(slots)),
-				Affinity: s.Affinity, Maglev: f.Algorithm == Table,
-			}
-			if len(slots) > 0 {
-				tables[f.Number] = model.SlotTable{Service: f.Number, Backends: slots}
-			}
-			addTargets(targets, f)
-		}
-	}
-	o.Frontends = slices.SortedFunc(maps.Values(rows), func(a, b model.FrontendRow) int { return a.Compare(b.FrontendKey) })
-	o.Slots = slices.SortedFunc(maps.Values(tables), func(a, b model.SlotTable) int { return cmp.Compare(a.Service, b.Service) })
-	o.Backends = slices.SortedFunc(maps.Values(targets), func(a, b model.BackendRow) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 func balanced(protocol uint8) bool { return protocol == model.ProtoTCP || protocol == model.ProtoUDP }
@@ -97,12 +49,17 @@ func balanced(protocol uint8) bool { return protocol == model.ProtoTCP || protoc
 // addTargets adds every backend that a slice names, ready or not: only the
 // sockets of those that none names any more are ended. One that several ports of a
 // service share is what the best of them says.
-func addTargets(targets map[uint32]model.BackendRow, f Frontend) {
+func (r *rows) addTargets(at map[uint32]int, f *Frontend) {
 	for _, b := range f.Backends {
 		row := model.BackendRow{ID: b.ID, Addr: b.Addr.Addr(), Port: b.Addr.Port(), Protocol: f.Protocol,
 			State: rowState(b.State)}
-		if old, ok := targets[b.ID]; !ok || row.State < old.State {
-			targets[b.ID] = row
+		i, ok := at[b.ID]
+		switch {
+		case !ok:
+			at[b.ID] = len(r.backends)
+			r.backends = append(r.backends, row)
+		case row.State < r.backends[i].State:
+			r.backends[i] = row
 		}
 	}
 }
@@ -119,7 +76,7 @@ func rowState(s State) model.BackendState {
 
 // slots are the numbers of the backends to choose from, in the order of their
 // addresses or as a Maglev table.
-func (f Frontend) slots() []uint32 {
+func (f *Frontend) slots() []uint32 {
 	var active []uint32
 	var names []string
 	for _, b := range f.Backends {
@@ -136,4 +93,53 @@ func (f Frontend) slots() []uint32 {
 		out[i] = active[n]
 	}
 	return out
+}
+
+// rowSet is the rows of several services by their keys.
+type rowSet struct {
+	frontends map[model.FrontendKey]model.FrontendRow
+	slots     map[uint32]model.SlotTable
+	backends  map[uint32]model.BackendRow
+}
+
+func newRowSet() rowSet {
+	return rowSet{frontends: make(map[model.FrontendKey]model.FrontendRow),
+		slots: make(map[uint32]model.SlotTable), backends: make(map[uint32]model.BackendRow)}
+}
+
+func (s rowSet) add(r rows) {
+	for _, f := range r.frontends {
+		s.frontends[f.FrontendKey] = f
+	}
+	for _, t := range r.slots {
+		s.slots[t.Service] = t
+	}
+	for _, b := range r.backends {
+		s.backends[b.ID] = b
+	}
+}
+
+// changesTo is what leads from these rows to others, sorted by keys.
+func (s rowSet) changesTo(now rowSet) (out model.ServiceChanges) {
+	out.Frontends, out.GoneFrontends = differ(s.frontends, now.frontends, model.FrontendKey.Compare,
+		func(a, b model.FrontendRow) bool { return a == b })
+	out.Slots, out.GoneSlots = differ(s.slots, now.slots, cmp.Compare[uint32],
+		func(a, b model.SlotTable) bool { return slices.Equal(a.Backends, b.Backends) })
+	out.Backends, out.GoneBackends = differ(s.backends, now.backends, cmp.Compare[uint32],
+		func(a, b model.BackendRow) bool { return a == b })
+	return out
+}
+
+func differ[K comparable, V any](was, now map[K]V, order func(a, b K) int, equal func(a, b V) bool) (put []V, gone []K) {
+	for _, k := range slices.SortedFunc(maps.Keys(now), order) {
+		if old, ok := was[k]; !ok || !equal(old, now[k]) {
+			put = append(put, now[k])
+		}
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(was), order) {
+		if _, ok := now[k]; !ok {
+			gone = append(gone, k)
+		}
+	}
+	return put, gone
 }

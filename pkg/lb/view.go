@@ -43,6 +43,7 @@ type Frontend struct {
 	Algorithm Algorithm
 	Backends  []Backend // by address and port
 	Reason    string    // why it is not served, or empty
+	taken     bool      // another service, or another port of this one, has the address
 }
 
 // Backend is one of those behind a front end.

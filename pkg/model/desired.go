@@ -93,6 +93,16 @@ type ServiceRows struct {
 	Backends  []BackendRow
 }
 
+// ServiceChanges is how the rows of services are to differ from what they were.
+type ServiceChanges struct {
+	Frontends     []FrontendRow // new or changed
+	Slots         []SlotTable
+	Backends      []BackendRow
+	GoneFrontends []FrontendKey
+	GoneSlots     []uint32
+	GoneBackends  []uint32
+}
+
 // Hit is a choice of a backend by a service.
 type Hit struct{ Service, Backend uint32 }
 

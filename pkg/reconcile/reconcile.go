@@ -110,45 +110,62 @@ func (r *Reconciler) Compare() (drift int, err error) {
 // Pass brings the kernel nearer to what is desired, in an order in which no
 // packet meets less policy than both the old and the new state ask for: sets,
 // endpoints that use them, addresses that lead to them, and only then what is
-// no longer used.
+// no longer used. When ctx ends it stops between two of these, with the error of ctx:
+// each may wait for the kernel many times. Of the rows that failed in a step it names
+// one and counts the others.
 func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	var errs []error
-	errs = append(errs, r.applySets(want.Sets)...)
-	errs = append(errs, r.applyEndpoints(ctx, want.Endpoints)...)
-	errs = append(errs, r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints))...)
-	errs = append(errs, r.services.pass(want, r.now())...) // nobody is sent to what goes next
-	errs = append(errs, r.removeEndpoints(want.Endpoints, want.Hold)...)
-	errs = append(errs, r.removeSets(want.Sets)...)
+	for _, step := range []func() []error{
+		func() []error { return r.applySets(want.Sets) },
+		func() []error { return r.applyEndpoints(ctx, want.Endpoints) },
+		func() []error { return r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints)) },
+		func() []error { return r.services.pass(r.now()) }, // nobody is sent to what goes next
+		func() []error { return r.removeEndpoints(want.Endpoints, want.Hold) },
+		func() []error { return r.removeSets(want.Sets) },
+	} {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		errs = appendError(errs, summary(step()))
+	}
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
 	r.ips.forget(want.IPs)
 	return errors.Join(errs...)
 }
 
-// Wanted is the desired state by key.
+// ChangeServices tells what the kernel is to hold of services from the next pass on,
+// by how it differs from before. A new reconciler has been told nothing.
+func (r *Reconciler) ChangeServices(ch model.ServiceChanges) { r.services.change(ch) }
+
+// summary is one error for many: a map that is full refuses thousands of rows.
+func summary(errs []error) error {
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	return fmt.Errorf("%d rows, such as %w", len(errs), errs[0])
+}
+
+// Wanted is the desired state by key, but for services.
 type Wanted struct {
 	Endpoints map[uint16]model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
 	IPs       map[netip.Prefix]model.IPRow
-	Frontends map[model.FrontendKey]model.FrontendRow
-	Slots     map[uint32][]uint32
-	Backends  map[uint32]model.BackendRow
 	// Hold are slots that nothing is known of yet: what the kernel has for them
 	// stays as it is.
 	Hold map[uint16]bool
 }
 
-// Want reads the desired tables.
+// Want reads the desired tables but for those of services.
 func Want(t *state.Tables) Wanted {
 	eps, sets, ips := t.DesiredState()
-	frontends, slots, backends := t.DesiredServices()
 	w := Wanted{
 		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
 		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
 		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
-		Frontends: make(map[model.FrontendKey]model.FrontendRow, len(frontends)),
-		Slots:     make(map[uint32][]uint32, len(slots)),
-		Backends:  make(map[uint32]model.BackendRow, len(backends)),
 	}
 	for _, e := range eps {
 		w.Endpoints[e.Slot] = e.EndpointRow
@@ -159,15 +176,6 @@ func Want(t *state.Tables) Wanted {
 	for _, i := range ips {
 		w.IPs[i.Prefix] = i.IPRow
 	}
-	for _, f := range frontends {
-		w.Frontends[f.FrontendKey] = f.FrontendRow
-	}
-	for _, s := range slots {
-		w.Slots[s.Service] = s.Backends
-	}
-	for _, b := range backends {
-		w.Backends[b.ID] = b.BackendRow
-	}
 	return w
 }
 
@@ -177,10 +185,16 @@ func (r *Reconciler) Failing() map[string][]error {
 	collectFailures(out, r.endpoints)
 	collectFailures(out, r.sets)
 	collectFailures(out, r.ips)
-	collectFailures(out, r.services.frontends)
-	collectFailures(out, r.services.slots)
-	collectFailures(out, r.services.backends)
+	collectFailures(out, r.services.frontends.rows)
+	collectFailures(out, r.services.slots.rows)
+	collectFailures(out, r.services.backends.rows)
 	return out
+}
+
+// PoliciesFailing tells whether a row of an endpoint, a policy or an address is not as
+// it should be.
+func (r *Reconciler) PoliciesFailing() bool {
+	return len(r.endpoints.failing) > 0 || len(r.sets.failing) > 0 || len(r.ips.failing) > 0
 }
 
 // Running lists the identities that the kernel has for endpoints, by the

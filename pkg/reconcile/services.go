@@ -34,17 +34,20 @@ type BackendTarget interface {
 // backend. No row is written before what it leads to, nor removed after it.
 type services struct {
 	dp        ServiceTarget
-	frontends *rows[model.FrontendKey, model.FrontendRow]
-	slots     *rows[uint32, []uint32]
-	backends  *rows[uint32, model.BackendRow]
+	frontends *tracked[model.FrontendKey, model.FrontendRow]
+	slots     *tracked[uint32, []uint32]
+	backends  *tracked[uint32, model.BackendRow]
+	// users are the services whose slots may name a backend, and others.
+	users map[uint32][]uint32
 }
 
 func newServices(dp ServiceTarget) *services {
 	return &services{
 		dp:        dp,
-		frontends: newRows[model.FrontendKey]("front end", func(a, b model.FrontendRow) bool { return a == b }),
-		slots:     newRows[uint32]("slots of service", slices.Equal[[]uint32]),
-		backends:  newRows[uint32]("backend", func(a, b model.BackendRow) bool { return a == b }),
+		frontends: newTracked[model.FrontendKey]("front end", func(a, b model.FrontendRow) bool { return a == b }),
+		slots:     newTracked[uint32]("slots of service", slices.Equal[[]uint32]),
+		backends:  newTracked[uint32]("backend", func(a, b model.BackendRow) bool { return a == b }),
+		users:     make(map[uint32][]uint32),
 	}
 }
 
@@ -52,47 +55,75 @@ func newServices(dp ServiceTarget) *services {
 func (s *services) adopt(held model.ServiceRows) (drift int) {
 	drift += s.frontends.adopt(byKey(held.Frontends, func(f model.FrontendRow) model.FrontendKey { return f.FrontendKey }))
 	drift += s.backends.adopt(byKey(held.Backends, func(b model.BackendRow) uint32 { return b.ID }))
-	return drift + s.slots.adopt(held.Slots)
+	drift += s.slots.adopt(held.Slots)
+	s.users = make(map[uint32][]uint32, len(held.Backends))
+	for service, table := range held.Slots {
+		s.noteUses(service, table)
+	}
+	return drift
 }
 
-func (s *services) pass(want Wanted, now time.Time) (errs []error) {
-	errs = append(errs, s.applyBackends(want.Backends, false, now)...)
-	errs = append(errs, s.applySlots(want.Slots, now)...)
-	errs = append(errs, s.applyFrontends(want.Frontends, now)...)
-	errs = append(errs, removeBatch(s.frontends, s.frontends.surplus(want.Frontends, now), s.dp.DeleteFrontends, now)...)
-	errs = append(errs, s.trimSlots(want.Slots, now)...)
-	errs = append(errs, s.applyBackends(want.Backends, true, now)...)
-	errs = append(errs, s.removeBackends(want.Backends, now)...)
-	s.backends.forget(want.Backends)
-	s.slots.forget(want.Slots)
-	s.frontends.forget(want.Frontends)
+// change takes up what is wanted now; the next pass brings it about.
+func (s *services) change(ch model.ServiceChanges) {
+	for _, k := range ch.GoneFrontends {
+		s.frontends.drop(k)
+	}
+	for _, k := range ch.GoneSlots {
+		s.slots.drop(k)
+	}
+	for _, k := range ch.GoneBackends {
+		s.backends.drop(k)
+	}
+	for _, f := range ch.Frontends {
+		s.frontends.set(f.FrontendKey, f)
+	}
+	for _, t := range ch.Slots {
+		s.slots.set(t.Service, t.Backends)
+	}
+	for _, b := range ch.Backends {
+		s.backends.set(b.ID, b)
+	}
+}
+
+func (s *services) pass(now time.Time) (errs []error) {
+	errs = append(errs, s.applyBackends(false, now)...)
+	errs = append(errs, s.applySlots(now)...)
+	errs = append(errs, s.applyFrontends(now)...)
+	errs = append(errs, removeBatch(s.frontends.rows, s.frontends.surplus(now), s.dp.DeleteFrontends, now)...)
+	errs = append(errs, s.trimSlots(now)...)
+	errs = append(errs, s.applyBackends(true, now)...)
+	errs = append(errs, s.removeBackends(now)...)
+	s.backends.settle()
+	s.slots.settle()
+	s.frontends.settle()
 	return errs
 }
 
 // applyBackends writes backends. One that is to get less than before is falling:
 // the slots name it still, and calls that met only such ones would be refused, so
 // it is written after them.
-func (s *services) applyBackends(want map[uint32]model.BackendRow, falling bool, now time.Time) []error {
-	todo := s.backends.missing(want, now)
+func (s *services) applyBackends(falling bool, now time.Time) []error {
+	todo := s.backends.missing(now)
 	if !falling {
 		todo = slices.DeleteFunc(todo, func(id uint32) bool {
 			have, ok := s.backends.applied[id]
-			return ok && want[id].State > have.State
+			return ok && s.backends.want[id].State > have.State
 		})
 	}
-	return applyBatch(s.backends, want, todo, s.dp.ApplyBackends, now)
+	return applyBatch(s.backends, todo, s.dp.ApplyBackends, now)
 }
 
 // applySlots writes the tables whose backends are all there. A table that shrinks
 // keeps its old end until no front end counts on it.
-func (s *services) applySlots(want map[uint32][]uint32, now time.Time) (errs []error) {
-	for _, service := range s.slots.missing(want, now) {
-		table, have := want[service], s.slots.applied[service]
+func (s *services) applySlots(now time.Time) (errs []error) {
+	for _, service := range s.slots.missing(now) {
+		table, have := s.slots.want[service], s.slots.applied[service]
 		_, failing := s.slots.failing[service]
 		same := s.certain(service) >= len(table) && slices.Equal(have[:len(table)], table)
 		if same && !failing || !s.backendsHeld(table) {
 			continue // only its end is to go; or a backend has failed, and is tried again
 		}
+		s.noteUses(service, table)
 		before := s.slots.possible(service)
 		err := s.dp.ApplySlots(model.SlotTable{Service: service, Backends: table})
 		if err := s.slots.done(service, withEnd(table, have), err, now); err != nil {
@@ -155,26 +186,28 @@ func (s *services) backendsHeld(table []uint32) bool {
 }
 
 // applyFrontends writes the front ends whose slots are all there.
-func (s *services) applyFrontends(want map[model.FrontendKey]model.FrontendRow, now time.Time) []error {
-	todo := slices.DeleteFunc(s.frontends.missing(want, now), func(k model.FrontendKey) bool {
-		_, failed := s.slots.failing[want[k].Service]
-		return want[k].Slots > 0 && failed || s.certain(want[k].Service) < int(want[k].Slots)
+func (s *services) applyFrontends(now time.Time) []error {
+	todo := slices.DeleteFunc(s.frontends.missing(now), func(k model.FrontendKey) bool {
+		want := s.frontends.want[k]
+		_, failed := s.slots.failing[want.Service]
+		return want.Slots > 0 && failed || s.certain(want.Service) < int(want.Slots)
 	})
-	return applyBatch(s.frontends, want, todo, s.dp.ApplyFrontends, now)
+	return applyBatch(s.frontends, todo, s.dp.ApplyFrontends, now)
 }
 
 // trimSlots removes the ends of tables, and whole tables, that no front end in
 // force reaches. What is to stay of a table must be certain: if it may be a
 // mixture, it is first written again.
-func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []error) {
-	reach := make(map[uint32]int)
-	for key := range s.frontends.applied {
-		for _, f := range s.frontends.possible(key) {
-			reach[f.Service] = max(reach[f.Service], int(f.Slots))
+func (s *services) trimSlots(now time.Time) (errs []error) {
+	longer := make(map[uint32]int) // services, and how many slots they need
+	for service := range s.slots.open {
+		if needed := len(s.slots.want[service]); needed < s.slotsOf(service) {
+			longer[service] = needed
 		}
 	}
-	for service, have := range s.slots.applied {
-		keep, length := max(len(want[service]), reach[service]), s.slotsOf(service)
+	s.reach(longer)
+	for service, keep := range longer {
+		have, length := s.slots.applied[service], s.slotsOf(service)
 		f := s.slots.failing[service]
 		if keep >= length || keep > s.certain(service) || now.Before(f.next) {
 			continue
@@ -192,6 +225,26 @@ func (s *services) trimSlots(want map[uint32][]uint32, now time.Time) (errs []er
 	return errs
 }
 
+// reach raises the needed slots of services to what front ends in force count on.
+func (s *services) reach(needed map[uint32]int) {
+	if len(needed) == 0 {
+		return
+	}
+	raise := func(f model.FrontendRow) {
+		if n, ok := needed[f.Service]; ok {
+			needed[f.Service] = max(n, int(f.Slots))
+		}
+	}
+	for _, f := range s.frontends.applied {
+		raise(f)
+	}
+	for _, tried := range s.frontends.unsure {
+		for _, f := range tried {
+			raise(f)
+		}
+	}
+}
+
 // slotsOf is how many slots a service may have in the kernel.
 func (s *services) slotsOf(service uint32) (length int) {
 	for _, table := range s.slots.possible(service) {
@@ -201,30 +254,46 @@ func (s *services) slotsOf(service uint32) (length int) {
 }
 
 // removeBackends removes those that no slot can name any more.
-func (s *services) removeBackends(want map[uint32]model.BackendRow, now time.Time) []error {
-	named := make(map[uint32]bool)
-	for service := range s.slots.applied {
-		for _, table := range s.slots.possible(service) {
-			for _, id := range table {
-				named[id] = true
-			}
+func (s *services) removeBackends(now time.Time) []error {
+	todo := slices.DeleteFunc(s.backends.surplus(now), s.used)
+	errs := removeBatch(s.backends.rows, todo, s.dp.DeleteBackends, now)
+	for _, id := range todo {
+		if _, held := s.backends.applied[id]; !held {
+			delete(s.users, id)
 		}
 	}
-	todo := slices.DeleteFunc(s.backends.surplus(want, now), func(id uint32) bool { return named[id] })
-	return removeBatch(s.backends, todo, s.dp.DeleteBackends, now)
+	return errs
+}
+
+// noteUses keeps in mind that a service's slots may name backends.
+func (s *services) noteUses(service uint32, table []uint32) {
+	for i, id := range table {
+		if i > 0 && id == table[i-1] || slices.Contains(s.users[id], service) {
+			continue
+		}
+		s.users[id] = append(s.users[id], service)
+	}
+}
+
+// used tells whether a slot may name the backend, and forgets services that do not.
+func (s *services) used(id uint32) bool {
+	s.users[id] = slices.DeleteFunc(s.users[id], func(service uint32) bool {
+		return !slices.ContainsFunc(s.slots.possible(service), func(table []uint32) bool { return slices.Contains(table, id) })
+	})
+	return len(s.users[id]) > 0
 }
 
 // applyBatch writes rows in one batch and, if that fails, each alone to find the
 // culprit.
 func applyBatch[K comparable, V any](
-	r *rows[K, V], want map[K]V, todo []K, apply func([]V) error, now time.Time,
+	r *tracked[K, V], todo []K, apply func([]V) error, now time.Time,
 ) (errs []error) {
 	if len(todo) == 0 {
 		return nil
 	}
 	batch := make([]V, len(todo))
 	for i, k := range todo {
-		batch[i] = want[k]
+		batch[i] = r.want[k]
 	}
 	whole := apply(batch)
 	for i, k := range todo {

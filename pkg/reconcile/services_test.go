@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,6 +45,20 @@ func (s *scribe) ApplyFrontends([]model.FrontendRow) error { return s.note("fron
 
 func (s *scribe) DeleteFrontends([]model.FrontendKey) error { return s.note("no front end") }
 
+// wants makes these backends, and the slots of service 7, all that is wanted.
+func (s *services) wants(backends map[uint32]model.BackendRow, slots []uint32) {
+	ch := model.ServiceChanges{Slots: []model.SlotTable{{Service: 7, Backends: slots}}}
+	for id := range s.backends.want {
+		if _, ok := backends[id]; !ok {
+			ch.GoneBackends = append(ch.GoneBackends, id)
+		}
+	}
+	for _, b := range backends {
+		ch.Backends = append(ch.Backends, b)
+	}
+	s.change(ch)
+}
+
 // All backends of a service are replaced at once: no call ever finds slots that
 // name only those that get nothing new.
 func TestBackendsFallAfterTheSlots(t *testing.T) {
@@ -65,12 +80,13 @@ func TestBackendsFallAfterTheSlots(t *testing.T) {
 		{map[uint32]model.BackendState{1: model.BackendActive}, []uint32{1},
 			[]string{"no backend [2]"}},
 	} {
-		want := Wanted{Backends: make(map[uint32]model.BackendRow), Slots: map[uint32][]uint32{7: step.slots}}
+		want := map[uint32]model.BackendRow{}
 		for id, state := range step.states {
-			want.Backends[id] = model.BackendRow{ID: id, State: state}
+			want[id] = model.BackendRow{ID: id, State: state}
 		}
 		log.lines = nil
-		if errs := s.pass(want, now); len(errs) > 0 {
+		s.wants(want, step.slots)
+		if errs := s.pass(now); len(errs) > 0 {
 			t.Fatal(errs)
 		}
 		if !slices.Equal(log.lines, step.want) {
@@ -87,12 +103,13 @@ func TestSlotsThatFailedNameBoth(t *testing.T) {
 	s.adopt(model.ServiceRows{})
 	now := time.Now()
 	pass := func(slots ...uint32) []string {
-		want := Wanted{Backends: make(map[uint32]model.BackendRow), Slots: map[uint32][]uint32{7: slots}}
+		want := map[uint32]model.BackendRow{}
 		for _, id := range slots {
-			want.Backends[id] = model.BackendRow{ID: id}
+			want[id] = model.BackendRow{ID: id}
 		}
 		log.lines = nil
-		s.pass(want, now)
+		s.wants(want, slots)
+		s.pass(now)
 		now = now.Add(time.Minute)
 		return log.lines
 	}
@@ -130,14 +147,38 @@ func TestDoubtDoesNotGrowWithTheAttempts(t *testing.T) {
 		if held == nil {
 			s.adopt(model.ServiceRows{})
 		}
-		want := Wanted{Slots: map[uint32][]uint32{7: {2, 3}}, Backends: map[uint32]model.BackendRow{2: {ID: 2}, 3: {ID: 3}}}
+		s.wants(map[uint32]model.BackendRow{2: {ID: 2}, 3: {ID: 3}}, []uint32{2, 3})
 		now := time.Now()
 		for range 40 {
-			s.pass(want, now)
+			s.pass(now)
 			now = now.Add(time.Hour)
 		}
 		if tried := slices.Index(log.lines, log.fails); tried < 0 || len(s.slots.possible(7)) > 3 {
 			t.Errorf("from slots %d, after 40 attempts %d tables are possible", held, len(s.slots.possible(7)))
 		}
+	}
+}
+
+// full is a ServiceTarget whose maps have no room.
+type full struct{ scribe }
+
+func (*full) ApplyBackends([]model.BackendRow) error { return errors.New("the map is full") }
+
+// A map that is full refuses thousands of rows: that is one line, and a number.
+func TestManyRowsThatFailAreOneError(t *testing.T) {
+	r := New(nil, time.Now)
+	r.services = newServices(&full{})
+	r.services.adopt(model.ServiceRows{})
+	var ch model.ServiceChanges
+	for id := range uint32(1000) {
+		ch.Backends = append(ch.Backends, model.BackendRow{ID: id + 1})
+	}
+	r.ChangeServices(ch)
+	err := r.Pass(t.Context(), Wanted{})
+	if err == nil || strings.Count(err.Error(), "full") != 1 || !strings.HasPrefix(err.Error(), "1000 rows, such as backend ") {
+		t.Errorf("error %v", err)
+	}
+	if n := len(r.Failing()["backend"]); n != 1000 {
+		t.Errorf("%d rows count as failing", n)
 	}
 }

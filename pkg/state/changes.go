@@ -3,8 +3,6 @@
 package state
 
 import (
-	"reflect"
-
 	"github.com/cilium/statedb"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -145,33 +143,6 @@ func (t *Tables) removeSpecs(txn statedb.WriteTxn, keys []model.PolicyKey, from 
 			}
 			changed = true
 		}
-	}
-	return changed, nil
-}
-
-// putAll writes rows that are new or differ from those of the same key.
-func putAll[T any](txn statedb.WriteTxn, table statedb.RWTable[T], rows []T, key func(T) string) (changed bool, err error) {
-	for _, row := range rows {
-		old, _, had := table.Get(txn, primary(key).QueryFromObject(row))
-		if had && reflect.DeepEqual(old, row) {
-			continue
-		}
-		if _, _, err := table.Insert(txn, row); err != nil {
-			return changed, err
-		}
-		changed = true
-	}
-	return changed, nil
-}
-
-// removeAll removes rows by their names.
-func removeAll[T, K any](txn statedb.WriteTxn, table statedb.RWTable[T], keys []K, named func(K) T) (changed bool, err error) {
-	for _, key := range keys {
-		_, had, err := table.Delete(txn, named(key))
-		if err != nil {
-			return changed, err
-		}
-		changed = changed || had
 	}
 	return changed, nil
 }

@@ -57,21 +57,18 @@ func newDesiredIPs(db *statedb.DB) (statedb.RWTable[DesiredIP], error) {
 		})
 }
 
-// Desired is what the kernel is to hold, whole.
+// Desired is what the kernel is to hold of endpoints, policies and addresses, whole.
 type Desired struct {
 	Revision  model.Revision
 	Endpoints []model.EndpointRow
 	Sets      []model.PolicySet
 	IPs       []model.IPRow
-	Frontends []model.FrontendRow
-	Slots     []model.SlotTable
-	Backends  []model.BackendRow
 }
 
 // ReplaceDesired writes the outcome of one compilation in one transaction; rows
 // that did not change keep their revision.
 func (t *Tables) ReplaceDesired(d Desired) error {
-	txn := t.db.WriteTxn(t.rows, t.sets, t.ips, t.frontends, t.slots, t.backends)
+	txn := t.db.WriteTxn(t.rows, t.sets, t.ips)
 	defer txn.Abort()
 	if err := replaceDesired(txn, t.rows, d.Endpoints, d.Revision,
 		func(r DesiredEndpoint) uint16 { return r.Slot },
@@ -96,9 +93,6 @@ func (t *Tables) ReplaceDesired(d Desired) error {
 		func(r model.IPRow, rev model.Revision) DesiredIP { return DesiredIP{r, rev} },
 	); err != nil {
 		return fmt.Errorf("writing desired addresses: %w", err)
-	}
-	if err := t.replaceServices(txn, d); err != nil {
-		return fmt.Errorf("writing desired services: %w", err)
 	}
 	txn.Commit()
 	return nil

@@ -3,8 +3,8 @@
 package state
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/cilium/statedb"
@@ -56,29 +56,41 @@ func (t *Tables) addServiceTables() (err error) {
 	return err
 }
 
-func (t *Tables) replaceServices(txn statedb.WriteTxn, d Desired) error {
-	if err := replaceDesired(txn, t.frontends, d.Frontends, d.Revision,
-		func(r DesiredFrontend) model.FrontendKey { return r.FrontendKey },
-		func(r model.FrontendRow) model.FrontendKey { return r.FrontendKey },
-		func(a DesiredFrontend, b model.FrontendRow) bool { return a.FrontendRow == b },
-		func(r model.FrontendRow, rev model.Revision) DesiredFrontend { return DesiredFrontend{r, rev} },
-	); err != nil {
+// ChangeServices writes what a compilation changed of services, in one transaction.
+func (t *Tables) ChangeServices(ch model.ServiceChanges, rev model.Revision) error {
+	txn := t.db.WriteTxn(t.frontends, t.slots, t.backends)
+	defer txn.Abort()
+	err := errors.Join(
+		change(txn, t.frontends, ch.GoneFrontends, ch.Frontends,
+			func(k model.FrontendKey) DesiredFrontend {
+				return DesiredFrontend{FrontendRow: model.FrontendRow{FrontendKey: k}}
+			},
+			func(r model.FrontendRow) DesiredFrontend { return DesiredFrontend{r, rev} }),
+		change(txn, t.slots, ch.GoneSlots, ch.Slots,
+			func(service uint32) DesiredSlots { return DesiredSlots{SlotTable: model.SlotTable{Service: service}} },
+			func(r model.SlotTable) DesiredSlots { return DesiredSlots{r, rev} }),
+		change(txn, t.backends, ch.GoneBackends, ch.Backends,
+			func(id uint32) DesiredBackend { return DesiredBackend{BackendRow: model.BackendRow{ID: id}} },
+			func(r model.BackendRow) DesiredBackend { return DesiredBackend{r, rev} }))
+	if err != nil {
+		return fmt.Errorf("writing desired services: %w", err)
+	}
+	txn.Commit()
+	return nil
+}
+
+func change[D, K, R any](
+	txn statedb.WriteTxn, table statedb.RWTable[D], gone []K, put []R, named func(K) D, wrap func(R) D,
+) error {
+	if _, err := removeAll(txn, table, gone, named); err != nil {
 		return err
 	}
-	if err := replaceDesired(txn, t.slots, d.Slots, d.Revision,
-		func(r DesiredSlots) uint32 { return r.Service },
-		func(r model.SlotTable) uint32 { return r.Service },
-		func(a DesiredSlots, b model.SlotTable) bool { return slices.Equal(a.Backends, b.Backends) },
-		func(r model.SlotTable, rev model.Revision) DesiredSlots { return DesiredSlots{r, rev} },
-	); err != nil {
-		return err
+	for _, row := range put {
+		if _, _, err := table.Insert(txn, wrap(row)); err != nil {
+			return err
+		}
 	}
-	return replaceDesired(txn, t.backends, d.Backends, d.Revision,
-		func(r DesiredBackend) uint32 { return r.ID },
-		func(r model.BackendRow) uint32 { return r.ID },
-		func(a DesiredBackend, b model.BackendRow) bool { return a.BackendRow == b },
-		func(r model.BackendRow, rev model.Revision) DesiredBackend { return DesiredBackend{r, rev} },
-	)
+	return nil
 }
 
 // DesiredServices reads the desired tables of services at once.

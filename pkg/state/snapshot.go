@@ -3,15 +3,21 @@
 package state
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+
+	"github.com/cilium/statedb"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// Snapshot is all intent at one revision. Its slices and what they point to
-// must not be changed.
+// Snapshot is all intent at one revision, of which a ServiceFollower reads what
+// became of services. Its slices and what they point to must not be changed.
 type Snapshot struct {
-	Revision   model.Revision
+	Revision model.Revision
+	// Basis is another one whenever anything but services has changed.
+	Basis      Basis
 	Synced     bool // the source has delivered its first whole state
 	Pods       []model.Pod
 	Namespaces []model.Namespace
@@ -19,10 +25,28 @@ type Snapshot struct {
 	Endpoints  []model.Endpoint
 	Identities []model.Identity
 	HostAddrs  []netip.Addr
-	Services   []model.Service
-	Slices     []model.EndpointSlice
 	Nodes      []model.ClusterNode // this one, too
 	NodeSlices []model.NodeSlice   // those of this node, too
+	APIServers []netip.Addr        // endpoints of the service default/kubernetes, sorted
+
+	txn statedb.ReadTxn
+}
+
+// Basis tells what a snapshot's policies and addresses are compiled from.
+type Basis struct {
+	revisions  statedb.Revision // of the tables, added up
+	apiServers string
+}
+
+// listings are what snapshots share.
+type listings struct {
+	pods       listing[model.Pod]
+	namespaces listing[model.Namespace]
+	policies   listing[model.Policy]
+	endpoints  listing[model.Endpoint]
+	identities listing[model.Identity]
+	nodes      listing[model.ClusterNode]
+	nodeSlices listing[model.NodeSlice]
 }
 
 // Snapshot reads every input table at once, and gives a channel that closes
@@ -34,20 +58,42 @@ func (t *Tables) Snapshot() (Snapshot, <-chan struct{}) {
 	s := Snapshot{
 		Revision:   now.Revision,
 		Synced:     now.Synced,
-		Pods:       collect(txn, t.pods.ToTable()),
-		Namespaces: collect(txn, t.namespaces.ToTable()),
-		Policies:   collect(txn, t.policies.ToTable()),
-		Endpoints:  collect(txn, t.endpoints.ToTable()),
-		Identities: collect(txn, t.identities.ToTable()),
-		Services:   collect(txn, t.services.ToTable()),
-		Slices:     collect(txn, t.slices.ToTable()),
-		Nodes:      collect(txn, t.nodes.ToTable()),
-		NodeSlices: collect(txn, t.nodeSlices.ToTable()),
+		Pods:       t.listed.pods.of(txn, t.pods.ToTable()),
+		Namespaces: t.listed.namespaces.of(txn, t.namespaces.ToTable()),
+		Policies:   t.listed.policies.of(txn, t.policies.ToTable()),
+		Endpoints:  t.listed.endpoints.of(txn, t.endpoints.ToTable()),
+		Identities: t.listed.identities.of(txn, t.identities.ToTable()),
+		Nodes:      t.listed.nodes.of(txn, t.nodes.ToTable()),
+		NodeSlices: t.listed.nodeSlices.of(txn, t.nodeSlices.ToTable()),
+		APIServers: t.apiServers(txn),
+		txn:        txn,
 	}
+	for _, table := range []statedb.TableMeta{
+		t.pods, t.namespaces, t.policies, t.endpoints, t.identities, t.hostAddrs, t.nodes, t.nodeSlices,
+	} {
+		s.Basis.revisions += table.Revision(txn)
+	}
+	s.Basis.apiServers = fmt.Sprint(s.APIServers)
 	for a := range t.hostAddrs.All(txn) {
 		s.HostAddrs = append(s.HostAddrs, a.Addr)
 	}
 	return s, watch
+}
+
+// apiServers are the addresses behind the service that Kubernetes keeps of its API
+// servers.
+func (t *Tables) apiServers(txn statedb.ReadTxn) (out []netip.Addr) {
+	service := model.ServiceKey{Namespace: "default", Name: "kubernetes"}
+	for s := range t.slices.Prefix(txn, primary(sliceKey).Query(service.Namespace+"/")) {
+		if s.Service != service {
+			continue
+		}
+		for _, b := range s.Backends {
+			out = append(out, b.Addr)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 // Revision is the newest revision of intent.

@@ -29,6 +29,8 @@ type Tables struct {
 	nodeSlices statedb.RWTable[model.NodeSlice]
 	hostAddrs  statedb.RWTable[hostAddr]
 
+	listed listings
+
 	rows statedb.RWTable[DesiredEndpoint]
 	sets statedb.RWTable[DesiredSet]
 	ips  statedb.RWTable[DesiredIP]

@@ -140,6 +140,29 @@ func startWeft(t *testing.T, n *Node) {
 	}
 }
 
+// assertGathered gathers what explains a failure, and looks into it.
+func assertGathered(t *testing.T, c *Cluster) {
+	t.Helper()
+	dir, err := c.Gather(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, holds := range map[string]string{
+		"control-plane/kube-apiserver.log": "Serving securely", "control-plane/etcd.log": "", "outside/network.txt": OutsideIPv4,
+		"n1/kubelet.log": "Starting kubelet", "n1/containerd.log": "", "n1/weft-status.txt": "health      ok",
+		"n1/maps.txt": "== /sys/fs/bpf/weft/maps/", "n1/network.txt": nodeIPv4(1), "n1/init.log": "kubelet is process",
+		"all.txt": "pod/coredns-", "nodes.yaml": "weftmesh.io/agent-not-ready", "events.txt": "Node",
+	} {
+		content, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil || !strings.Contains(string(content), holds) {
+			t.Errorf("%s does not hold %q: %v: %.200s", file, holds, err, content)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTwoClustersDoNotMeetAndDownLeavesNothing(t *testing.T) {
 	first, second := suite.Cluster(t), up(t, "test-2")
 	if _, err := second.Kubectl(t.Context(), "create", "namespace", "only-here"); err != nil {
@@ -164,6 +187,7 @@ func TestTwoClustersDoNotMeetAndDownLeavesNothing(t *testing.T) {
 		t.Errorf("from the other cluster: %q, %v", out, err)
 	}
 	startWeft(t, second.Node(1))
+	assertGathered(t, second)
 	tr := tracesOf(t, second)
 	if len(tr.processes) < 10 || len(tr.maps) < 5 || len(groupsOf(t, second, "*")) == 0 {
 		t.Fatalf("too few traces to look for: %+v, groups %v", tr, groupsOf(t, second, "*"))

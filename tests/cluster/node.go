@@ -158,7 +158,7 @@ func (n *Node) LoadImage(ctx context.Context, archive string) error {
 }
 
 func (n *Node) containerdReady(ctx context.Context) error {
-	return within(ctx, 30*time.Second, "containerd of "+n.Name(), func() error {
+	return within(ctx, 2*time.Minute, "containerd of "+n.Name(), func() error {
 		out, err := n.cluster.runOn(ctx, n.Name(), nil, n.cluster.tools.path("ctr"), "version")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)

@@ -29,6 +29,9 @@ type Node struct {
 	Tables *state.Tables
 	// Identify writes the identities that the pods of the tables need, and more.
 	Identify func(more []model.Identity) error
+	// Single tells the tables only what changes, as a watch does, once they have the
+	// source's first whole word.
+	Single bool
 	// Device is the host-side device of the i'th attachment.
 	Device func(i int) (index uint32, name string)
 
@@ -96,36 +99,70 @@ func objectStory(name, text string) ([]Event, error) {
 	return out, nil
 }
 
-// set changes one object, and the whole source with it.
+// set changes one object, or removes it, and tells the tables.
 func (n *Node) set(name string, o *manifest.Object) error {
 	if n.objects == nil {
 		n.objects = make(map[string]manifest.Object)
 	}
-	delete(n.objects, name)
-	if o != nil {
+	var changed state.Changes
+	all := n.cluster.source()
+	if o == nil {
+		forget(&changed.Gone, n.objects[name])
+		delete(n.objects, name)
+	} else {
 		n.objects[name] = *o
-	}
-	s := n.cluster.source()
-	for _, o := range n.objects {
-		switch v := o.Value.(type) {
-		case model.Pod:
-			s.Pods = append(s.Pods, v)
-		case model.Namespace:
-			s.Namespaces = append(s.Namespaces, v)
-		case model.Service:
-			s.Services = append(s.Services, v)
-		case model.EndpointSlice:
-			s.EndpointSlices = append(s.EndpointSlices, v)
-		case []model.Policy:
-			s.Policies = append(s.Policies, v...)
-		default:
-			return fmt.Errorf("%s is a %T", name, v)
+		if err := add(&changed.Put, *o); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if _, err := n.Tables.ReplaceSource(s); err != nil {
+	for _, o := range n.objects {
+		if err := add(&all, o); err != nil {
+			return err
+		}
+	}
+	var err error
+	if n.Single && n.Tables.Synced() {
+		_, err = n.Tables.Apply(changed)
+	} else {
+		_, err = n.Tables.ReplaceSource(all)
+	}
+	if err != nil {
 		return err
 	}
 	return n.Identify(n.cluster.identities)
+}
+
+func add(s *state.Source, o manifest.Object) error {
+	switch v := o.Value.(type) {
+	case model.Pod:
+		s.Pods = append(s.Pods, v)
+	case model.Namespace:
+		s.Namespaces = append(s.Namespaces, v)
+	case model.Service:
+		s.Services = append(s.Services, v)
+	case model.EndpointSlice:
+		s.EndpointSlices = append(s.EndpointSlices, v)
+	case []model.Policy:
+		s.Policies = append(s.Policies, v...)
+	default:
+		return fmt.Errorf("an object is a %T", v)
+	}
+	return nil
+}
+
+func forget(g *state.Gone, o manifest.Object) {
+	switch v := o.Value.(type) {
+	case model.Pod:
+		g.Pods = append(g.Pods, v.PodKey)
+	case model.Namespace:
+		g.Namespaces = append(g.Namespaces, v.Name)
+	case model.Service:
+		g.Services = append(g.Services, v.ServiceKey)
+	case model.EndpointSlice:
+		g.EndpointSlices = append(g.EndpointSlices, v.EndpointSliceKey)
+	case []model.Policy:
+		g.Policies = append(g.Policies, v[0].Key)
+	}
 }
 
 // attach is a CNI ADD of a pod, the number'th in all, to an address; slot and

@@ -3,8 +3,12 @@
 package netns
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,4 +84,28 @@ func TestTermLetsTrafficGoOn(t *testing.T) {
 	n.startAgent("weft-agent")
 	tr.moves("after the return")
 	tr.stop("after SIGTERM and return")
+}
+
+// 10,000 pods (a tenth in an ordinary run), each of its own kind, are declared, and
+// some that were attached have just gone, when the agent is told to end.
+func TestAnAgentWithMuchToDoEndsSoon(t *testing.T) {
+	n := startNode(t)
+	var others strings.Builder
+	for i := range level.Scale(10_000) {
+		name := "other-" + strconv.Itoa(i)
+		others.WriteString("---\n" + podSpec{namespace: "demo", name: name, labels: []string{"app=" + name}}.manifest())
+	}
+	pods := n.addMany(level.Scale(250))
+	n.removeMany(pods)
+	before := n.status().GetDesiredRevision()
+	ok(t, os.WriteFile(filepath.Join(manifestDir, "others.yaml"), []byte(others.String()), 0o644))
+	ok(t, sandbox.Eventually(n.ctx, soon, "the pods to be read", func() error {
+		if now := n.status().GetDesiredRevision(); now <= before {
+			return fmt.Errorf("revision is still %d", now)
+		}
+		return nil
+	}))
+	ok(t, n.agent.Stop())
+	n.startAgent("weft-agent")
+	n.settle()
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 	case len(args) == 2 && args[0] == "start":
 		spec := Spec{Hostname: "bound", Bound: true, Services: []Service{{Name: "sleep", Args: []string{"sleep", "1000"}}}}
 		fmt.Println("started:", Start(args[1], os.Args[0], spec, nil, func(int) error { return nil }))
-		select {}
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
 	}
 	os.Exit(m.Run())
 }
@@ -157,6 +158,10 @@ func TestTheProxyLeadsInside(t *testing.T) {
 func TestAMachineEndsWithWhoStartedItIfBound(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "m")
 	starter := exec.Command(os.Args[0], "start", dir)
+	if _, err := starter.StdinPipe(); err != nil { // which stays open
+		t.Fatal(err)
+	}
+	starter.Stdout = os.Stderr
 	if err := starter.Start(); err != nil {
 		t.Fatal(err)
 	}

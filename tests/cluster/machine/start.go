@@ -40,6 +40,10 @@ func Start(dir, binary string, spec Spec, listener *os.File, network func(pid in
 	if err := writeJSON(file(dir, "machine.json"), spec); err != nil {
 		return fmt.Errorf("making machine %s: %w", name, err)
 	}
+	// Those that it had before it was stopped share controllers out and take nobody in.
+	if err := removeGroups(context.Background(), spec.Groups); err != nil {
+		return fmt.Errorf("making machine %s: %w", name, err)
+	}
 	if err := makeGroups(spec.Groups); err != nil {
 		return fmt.Errorf("making machine %s: %w", name, err)
 	}
@@ -113,8 +117,7 @@ func run(dir, binary string, bound bool, listener *os.File, network func(pid int
 	return writeJSON(file(dir, "process.json"), init)
 }
 
-// Stop kills the machine as a loss of power does. Its folder stays, and its
-// cgroups, for another Start.
+// Stop kills the machine as a loss of power does. Its folder stays, for another Start.
 func Stop(ctx context.Context, dir string) error {
 	var init Process
 	err := readJSON(file(dir, "process.json"), &init)
