@@ -293,3 +293,19 @@ func TestWhatAWaitWaitsFor(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 }
+
+func TestAWaitForAClusterLeavesTimeToPullImages(t *testing.T) {
+	a := &app{}
+	for args, want := range map[string]time.Duration{"": installIn, "--timeout=3s": 3 * time.Second} {
+		c := a.root()
+		if err := c.ParseFlags(strings.Fields(args)); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.patience(c, true); got != want {
+			t.Errorf("%q: waits %v, not %v", args, got, want)
+		}
+		if got := a.patience(c, false); got != 0 {
+			t.Errorf("%q: waits %v without --wait", args, got)
+		}
+	}
+}

@@ -21,6 +21,9 @@ import (
 const (
 	lookAgain  = 500 * time.Millisecond
 	lookMoment = 3 * time.Second
+	// installIn is how long a wait for a cluster lasts if --timeout does not say: nodes
+	// pull images first.
+	installIn = 5 * time.Minute
 )
 
 // clusterView is how Weft stands in a cluster, at one look.
@@ -29,13 +32,14 @@ type clusterView struct {
 	answers []answer[*agentv1.GetStatusResponse]
 }
 
-func (a *app) clusterStatus(ctx context.Context, wait bool, output string) error {
+// clusterStatus waits as long as wait, which may be 0, until all is well.
+func (a *app) clusterStatus(ctx context.Context, wait time.Duration, output string) error {
 	c, err := a.openCluster()
 	if err != nil {
 		return err
 	}
-	if wait {
-		return a.waitForCluster(ctx, c, output)
+	if wait > 0 {
+		return a.waitForCluster(ctx, c, wait, output)
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -109,8 +113,8 @@ func (v *clusterView) missing(ctx context.Context, a *app) []string {
 	return slices.Compact(out)
 }
 
-func (a *app) waitForCluster(ctx context.Context, c *cluster.Cluster, output string) error {
-	until, cancel := context.WithTimeout(ctx, a.timeout)
+func (a *app) waitForCluster(ctx context.Context, c *cluster.Cluster, wait time.Duration, output string) error {
+	until, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var view *clusterView
 	var missing []string
@@ -132,14 +136,14 @@ func (a *app) waitForCluster(ctx context.Context, c *cluster.Cluster, output str
 		}
 		select {
 		case <-until.Done():
-			return a.gaveUp(ctx, view, missing, lookErr, output)
+			return a.gaveUp(ctx, view, &notReadyError{missing: missing, after: wait}, lookErr, output)
 		case <-time.After(lookAgain):
 		}
 	}
 }
 
 // gaveUp shows how things stood last.
-func (a *app) gaveUp(ctx context.Context, view *clusterView, missing []string, lookErr error, output string) error {
+func (a *app) gaveUp(ctx context.Context, view *clusterView, why *notReadyError, lookErr error, output string) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -151,11 +155,14 @@ func (a *app) gaveUp(ctx context.Context, view *clusterView, missing []string, l
 	if err := a.writeCluster(view, output); err != nil {
 		return err
 	}
-	return &notReadyError{missing: missing}
+	return why
 }
 
 // notReadyError is a wait for a cluster that was given up.
-type notReadyError struct{ missing []string }
+type notReadyError struct {
+	missing []string
+	after   time.Duration
+}
 
 // Error has a line for each thing that is missing.
 func (e *notReadyError) Error() string { return strings.Join(e.missing, "\nweft: ") }

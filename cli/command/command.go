@@ -207,7 +207,7 @@ func (a *app) late(err error) string {
 	var notReady *notReadyError
 	switch {
 	case errors.As(err, &notReady):
-		return fmt.Sprintf("after %v Weft is not ready:\nweft: %v", a.timeout, notReady)
+		return fmt.Sprintf("after %v Weft is not ready:\nweft: %v", notReady.after, notReady)
 	case errors.Is(err, errNotRealized):
 		return fmt.Sprintf("after %v not all intent is in the kernel", a.timeout)
 	}

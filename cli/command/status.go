@@ -28,9 +28,9 @@ when an agent is failing; a degraded agent still does its work and exits with 0.
 With --wait it first waits until the agent can be reached and all intent that it
 knows is in the kernel, for as long as --timeout. Of a cluster it waits until the
 DaemonSet and the operator are rolled out, an operator leads, every WeftNode is
-Ready, and every agent has all intent in the kernel; standard error tells what it
-waits for. When it gives up it shows how things stand and exits with 4, or with 3
-if no agent was ever reached.`,
+Ready, and every agent has all intent in the kernel, for 5 minutes if --timeout is
+not given; standard error tells what it waits for. When it gives up it shows how
+things stand and exits with 4, or with 3 if no agent was ever reached.`,
 		Example: `  weft status
   weft status --wait --timeout 3m
   weft status --node worker-1 -o json`,
@@ -40,7 +40,7 @@ if no agent was ever reached.`,
 				return err
 			}
 			if a.target.remote {
-				return a.clusterStatus(c.Context(), wait, output)
+				return a.clusterStatus(c.Context(), a.patience(c, wait), output)
 			}
 			s, err := a.status(c.Context(), client.Local(a.target.socket), wait)
 			if wait && a.exitCode(c.Context(), err) == ExitTimeout {
@@ -55,6 +55,17 @@ if no agent was ever reached.`,
 	c.Flags().BoolVar(&wait, "wait", false, "wait until all intent is in the kernel, of a cluster on every node")
 	outputFlag(c, &output, "text", "json")
 	return c
+}
+
+// patience is how long to wait for a cluster; 0: not at all.
+func (a *app) patience(c *cobra.Command, wait bool) time.Duration {
+	switch {
+	case !wait:
+		return 0
+	case c.Flags().Changed("timeout"):
+		return a.timeout
+	}
+	return installIn
 }
 
 func (a *app) status(ctx context.Context, agent *client.Agent, wait bool) (s *agentv1.GetStatusResponse, err error) {

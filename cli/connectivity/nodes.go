@@ -37,6 +37,9 @@ func (r *runner) chooseNodes(ctx context.Context) ([]node, error) {
 	for i := range list.Items {
 		n := &list.Items[i]
 		agent := agents[n.Name]
+		if agent == nil && needsAgent(n) {
+			r.bare = append(r.bare, "node "+n.Name+": it has no pod of the agent")
+		}
 		if agent == nil || len(r.Nodes) > 0 && !slices.Contains(r.Nodes, n.Name) || len(r.Nodes) == 0 && !takesPods(n) {
 			continue
 		}

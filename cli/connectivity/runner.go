@@ -61,6 +61,7 @@ type Result struct {
 type runner struct {
 	Config
 	stage *stage
+	bare  []string // nodes without an agent, as sentences
 }
 
 // testRun is a test under way.
@@ -96,6 +97,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 				err = clearErr
 			}
 		}()
+	}
+	if err := r.standing(ctx); err != nil {
+		return err
 	}
 	if err := r.setUp(ctx); err != nil {
 		return err

@@ -163,6 +163,24 @@ func (c *Cluster) kubectl(ctx context.Context, stdin string, args ...string) (st
 	return stdout.String(), nil
 }
 
+// Shell runs a command as a user would type it, in the repository with Env; it gives
+// both streams. What it exits with is an *exec.ExitError.
+func (c *Cluster) Shell(ctx context.Context, command string) (string, error) {
+	cmd := exec.CommandContext(ctx, "bash", "-c", command)
+	cmd.Dir, cmd.Env = c.at.repo, c.Env()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	// What the command has started may hold the streams open.
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w", command, err)
+	}
+	return out.String(), nil
+}
+
+// Repository is the folder of Weft's sources; machines see it, too.
+func (c *Cluster) Repository() string { return c.at.repo }
+
 // Env is the environment of who works with the cluster: KUBECONFIG, and weft,
 // kubectl and the other programs on PATH.
 func (c *Cluster) Env() []string {

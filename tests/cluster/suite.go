@@ -13,6 +13,10 @@ import (
 	"time"
 )
 
+// ClusterEnv names a cluster that is up (make cluster-up CLUSTER=name), for tests to
+// use in the place of their own; they leave it up.
+const ClusterEnv = "WEFT_TEST_CLUSTER"
+
 // Suite is a cluster that the tests of a package share:
 //
 //	var suite = cluster.NewSuite(cluster.Options{Name: "test-dns"})
@@ -22,6 +26,7 @@ import (
 //	func TestX(t *testing.T) { c := suite.Cluster(t); … }
 type Suite struct {
 	options Options
+	lent    bool // it was there, and stays
 	once    sync.Once
 	cluster *Cluster
 	err     error
@@ -39,7 +44,11 @@ type T interface {
 // NewSuite names the cluster; nothing is made before a test asks for it.
 func NewSuite(o Options) *Suite {
 	o.Bound = true
-	return &Suite{options: o}
+	s := &Suite{options: o}
+	if name := os.Getenv(ClusterEnv); name != "" {
+		s.options.Name, s.lent = name, true
+	}
+	return s
 }
 
 // Main runs the tests and takes the cluster away, also when it is asked to end. Of a
@@ -76,6 +85,9 @@ func (s *Suite) run(m interface{ Run() int }) int {
 }
 
 func (s *Suite) down() bool {
+	if s.lent {
+		return true
+	}
 	if err := Down(context.Background(), s.options); err != nil {
 		fmt.Fprintln(os.Stderr, "weft:", err)
 		return false
@@ -87,7 +99,13 @@ func (s *Suite) down() bool {
 // everything about the cluster is gathered in a folder that the failure names.
 func (s *Suite) Cluster(t T) *Cluster {
 	t.Helper()
-	s.once.Do(func() { s.cluster, s.err = Up(context.Background(), s.options) })
+	s.once.Do(func() {
+		if s.lent {
+			s.cluster, s.err = Open(s.options)
+		} else {
+			s.cluster, s.err = Up(context.Background(), s.options)
+		}
+	})
 	if s.err != nil {
 		t.Fatalf("%v", s.err)
 	}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// red runs a connectivity test that must fail, and tell each of these in one of the
+// checks that failed; a part is CHECK: EXPECTED or HAPPENED.
+func (w *world) red(tests string, want ...[]string) {
+	w.t.Helper()
+	out, status := w.exit("weft connectivity test --ready 15s --test " + tests)
+	if status != 1 {
+		w.t.Errorf("exit status %d, not 1:\n%s", status, out)
+	}
+	for _, parts := range want {
+		if !told(out, parts) {
+			w.t.Errorf("no failed check says all of %q:\n%s", parts, out)
+		}
+	}
+}
+
+// told finds a failed check, with the lines below it, that has every part.
+func told(out string, parts []string) bool {
+	lines := strings.Split(out, "\n")
+	for i, line := range lines {
+		if !strings.HasSuffix(line, "FAILED") {
+			continue
+		}
+		all := line
+		for _, more := range lines[i+1:] {
+			if !strings.HasPrefix(more, "    ") {
+				break
+			}
+			all += "\n" + more
+		}
+		if wants(all, parts...) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// green runs the same again, mended.
+func (w *world) green(tests string) {
+	w.t.Helper()
+	if out := w.shell("weft connectivity test --test " + tests); !strings.Contains(out, " 0 failed, ") {
+		w.t.Errorf("not green again:\n%s", out)
+	}
+}
+
+func TestRedWhenTheDNSIsAway(t *testing.T) {
+	w := installed(t)
+	w.kubectl("scale deployment/coredns -n kube-system --replicas=0")
+	w.kubectl("wait --for=delete pod -l k8s-app=kube-dns -n kube-system --timeout=60s")
+	w.red("dns,pod-to-pod",
+		[]string{"dns ", "client asks for echo.weft-test (IPv4, IPv6)", "expected: the addresses 10.96."})
+	w.kubectl("scale deployment/coredns -n kube-system --replicas=1")
+	w.kubectl("rollout status deployment/coredns -n kube-system --timeout=60s")
+	w.green("dns")
+}
+
+func TestRedWhenAPolicyForbids(t *testing.T) {
+	w := installed(t)
+	w.apply(`
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftClusterNetworkPolicy
+metadata: {name: e2e-forbids}
+spec:
+  endpointSelector: {matchLabels: {role: server}}
+  ingressDeny: [{fromEndpoints: [{matchLabels: {role: stranger}}]}]
+  enableDefaultDeny: {ingress: false}
+`)
+	t.Cleanup(func() { w.drop("weftclusternetworkpolicy", "e2e-forbids") })
+	w.red("service", []string{"service ", "stranger to echo by name", "expected: an answer from weft-test/server-",
+		"hint: ", "WeftClusterNetworkPolicy e2e-forbids ingressDeny[0]"})
+	w.drop("weftclusternetworkpolicy", "e2e-forbids")
+	w.green("service")
+}
+
+func TestRedWhenRoutesToANodeGo(t *testing.T) {
+	w := installed(t)
+	// Who removes what Weft made again and again: here a rule that goes before its routes.
+	for _, f := range []string{"-4", "-6"} {
+		w.node(1, "ip "+f+" rule add pref 10 to "+w.podRange(2, f)+" unreachable")
+	}
+	mend := func() { _, _ = w.Node(1).Run(t.Context(), "ip -4 rule del pref 10; ip -6 rule del pref 10") }
+	defer mend()
+	w.red("pod-to-pod", []string{"pod-to-pod ", "client to server-far (IPv4 TCP, IPv4 UDP, IPv6 TCP, IPv6 UDP)", "expected: an answer from weft-test/server-far"})
+	mend()
+	w.green("pod-to-pod")
+}
+
+// podRange is a node's, of family -4 or -6.
+func (w *world) podRange(n int, family string) string {
+	w.t.Helper()
+	ranges := strings.Fields(w.kubectl("get weftnode " + w.Node(n).Name() + " -o jsonpath={.spec.podCIDRs[*]}"))
+	for _, r := range ranges {
+		if strings.Contains(r, ":") == (family == "-6") {
+			return r
+		}
+	}
+	w.t.Fatalf("node %d has the ranges %v", n, ranges)
+	return ""
+}
+
+func TestRedWhenANodesAgentStaysAway(t *testing.T) {
+	w := installed(t)
+	away := w.agentAway(2)
+	w.red("pod-to-pod",
+		[]string{"setup ", "pod weft-test/server-far on node n2 is ready", "expected: it is ready within 15s", "FailedCreatePodSandBox", "the agent of Weft"},
+		[]string{"pod-to-pod ", "client to server-far", "not tried"})
+	away()
+	w.green("pod-to-pod")
+}
+
+func TestRedWhenNobodyNumbersLabels(t *testing.T) {
+	w := installed(t)
+	w.kubectl("scale deployment/weft-operator -n weft-system --replicas=0")
+	defer w.kubectl("scale deployment/weft-operator -n weft-system --replicas=2")
+	w.kubectl("wait --for=delete pod -l app.kubernetes.io/name=weft-operator -n weft-system --timeout=60s")
+	// Labels that had a number once have it still.
+	w.kubectl("delete weftidentities --all")
+	w.red("pod-to-pod", []string{"setup ", "pod weft-test/server-near on node n1 is ready", "FailedCreatePodSandBox", "identity"})
+	if out, status := w.exit("weft status"); wants(out, "weft-operator") != nil {
+		t.Errorf("weft status (%d) does not tell that no operator is there:\n%s", status, out)
+	}
+	w.kubectl("scale deployment/weft-operator -n weft-system --replicas=2")
+	w.shell("weft status --wait")
+	w.green("pod-to-pod")
+}
+
+func TestRedWhenProgramsAreOff(t *testing.T) {
+	w := installed(t)
+	// A queue that drops everything on the cable of the node, as a broken one does.
+	w.node(2, "tc qdisc add dev eth0 root netem loss 100% 2>/dev/null || tc qdisc add dev eth0 root tbf rate 8bit burst 10 limit 1")
+	mend := func() { _, _ = w.Node(2).Run(t.Context(), "tc qdisc del dev eth0 root") }
+	defer mend()
+	out, status := w.exit("weft status --timeout 3s")
+	if status == 0 || wants(out, "n2") != nil {
+		t.Errorf("weft status says of a node that is cut off (%d):\n%s", status, out)
+	}
+	mend()
+	w.eventually(30*time.Second, "all agents are reached", func() error {
+		if out, status := w.exit("weft status --timeout 3s"); status != 0 {
+			return fmt.Errorf("status %d: %s", status, out)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command traffic makes traffic that is counted, and answers it, for tests of a
+// cluster: no packet lost is a number here.
+//
+//	traffic serve                      echo by TCP and UDP on port 7000
+//	traffic call NAME=KIND,ADDRESS…    call until it is ended, and count
+//	traffic ask URL                    what a caller answers: /counts, /stop
+//
+// KIND is stream (one TCP connection, a number each 10 ms), request (a TCP connection
+// each 20 ms) or datagram (a UDP socket, a number each 10 ms). Each number must come
+// back; one by TCP before the next is sent.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+const (
+	echoPort  = ":7000"
+	tellPort  = ":7001"
+	usageText = "usage: traffic serve | call NAME=KIND,ADDRESS… | ask URL"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "traffic:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	switch {
+	case len(args) == 1 && args[0] == "serve":
+		return serve()
+	case len(args) > 1 && args[0] == "call":
+		return call(args[1:])
+	case len(args) == 2 && args[0] == "ask":
+		return ask(args[1])
+	}
+	return errors.New(usageText)
+}
+
+func ask(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	_, err = io.Copy(os.Stdout, answer.Body)
+	return err
+}
+
+// serve gives back what comes.
+func serve() error {
+	ctx := context.Background()
+	var config net.ListenConfig
+	udp, err := config.ListenPacket(ctx, "udp", echoPort)
+	if err != nil {
+		return err
+	}
+	tcp, err := config.Listen(ctx, "tcp", echoPort)
+	if err != nil {
+		return err
+	}
+	go echoDatagrams(udp) // ends with the process
+	for {
+		conn, err := tcp.Accept()
+		if err != nil {
+			return err
+		}
+		go func() { // ends with the connection
+			defer func() { _ = conn.Close() }()
+			_, _ = io.Copy(conn, conn)
+		}()
+	}
+}
+
+func echoDatagrams(udp net.PacketConn) {
+	buf := make([]byte, 2048)
+	for {
+		n, from, err := udp.ReadFrom(buf)
+		if err == nil {
+			_, _ = udp.WriteTo(buf[:n], from)
+		}
+	}
+}
