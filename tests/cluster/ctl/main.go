@@ -21,7 +21,7 @@ import (
 	"github.com/weftmesh/weft/tests/cluster/machine"
 )
 
-const usage = "usage: cluster up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
+const usage = "usage: cluster build | up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
 	"COMMAND is one argument, for a shell; CLUSTER=name and NODES=n are read from the environment"
 
 func main() {
@@ -40,6 +40,8 @@ func run(ctx context.Context, args []string) error {
 	}
 	o := cluster.Options{Name: os.Getenv("CLUSTER"), Log: os.Stdout}
 	switch command {
+	case "build":
+		return cluster.Build(ctx, o)
 	case "up":
 		return up(ctx, o)
 	case "down":
