@@ -58,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 		}
 	case "maps": // on a node: package cluster calls this
 		return mapdump.Write(os.Stdout, "/sys/fs/bpf/weft")
+	case "attached": // the same
+		return mapdump.Attached(os.Stdout)
 	case "enter": // a command on a machine: package cluster calls this
 		if len(rest) > 2 {
 			return machine.Enter(rest[0], rest[2:], []string{rest[1]})

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -64,7 +63,7 @@ func (w *world) namespace(name, labels string) {
 
 // drop removes an object, also when the test has ended; a namespace goes by and by.
 func (w *world) drop(args ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := background()
 	defer cancel()
 	if _, err := w.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--wait=false"}, args...)...); err != nil {
 		w.t.Error(err)
