@@ -40,8 +40,8 @@ func value(field string) any {
 		"nodeSelector": map[string]any{}, "fromRequires": []any{map[string]any{}}, "toRequires": []any{map[string]any{}},
 		"cidrGroupRef": "group", "cidrGroupSelector": map[string]any{}, "fromNodes": []any{map[string]any{}}, "toNodes": []any{map[string]any{}},
 		"fromGroups": []any{map[string]any{}}, "toGroups": []any{map[string]any{}}, "toServices": []any{map[string]any{}},
-		"terminatingTLS": map[string]any{}, "originatingTLS": map[string]any{}, "serverNames": []any{"a.example"},
-		"listener": map[string]any{}, "rules": map[string]any{"http": []any{map[string]any{}}}, "authentication": map[string]any{"mode": "required"},
+		"terminatingTLS": map[string]any{"secret": map[string]any{"name": "x"}}, "originatingTLS": map[string]any{"secret": map[string]any{"name": "x"}}, "serverNames": []any{"a.example"},
+		"listener": map[string]any{"name": "x", "envoyConfig": map[string]any{"name": "x"}}, "rules": map[string]any{"http": []any{map[string]any{}}}, "authentication": map[string]any{"mode": "required"},
 		"toFQDNs": []any{map[string]any{"matchName": "a.example"}}, "log": map[string]any{"value": "x"},
 	}
 	return values[field]
@@ -109,7 +109,7 @@ func TestTheAPIServerRefusesEveryFieldThatIsNotSupported(t *testing.T) {
 			if len(parts) > 1 {
 				where += "." + strings.ReplaceAll(strings.TrimSuffix(strings.Join(parts[:len(parts)-1], "."), "[]"), "[]", "[0]")
 			}
-			if err := wants(err.Error(), where, last, r.remedy); err != nil {
+			if err := wants(err.Error(), where, last, "; "+strings.Fields(r.remedy)[0]+" "); err != nil {
 				t.Errorf("%s: %s: %v", kind, r.field, err)
 			}
 		}
@@ -163,7 +163,7 @@ spec: {endpointSelector: {matchLabels: {e2e: nobody}}, ingress: [{fromEntities: 
 		w.kubectl("wait --for=condition=Valid " + what + " --timeout=20s")
 		w.eventually(time.Second, "shown", func() error { return wants(w.kubectl("get "+what), "NAME", "VALID", "AGE", "True") })
 	}
-	for short, row := range map[string]string{"wn": "n1 ", "wid": "k8s:", "wes": "n1-"} {
+	for short, row := range map[string]string{"wn": "n1 ", "wid": "NAMESPACE", "wes": "n1-"} {
 		if err := wants(w.kubectl("get "+short), "NAME", row); err != nil {
 			t.Errorf("%s: %v", short, err)
 		}

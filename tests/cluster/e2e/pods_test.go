@@ -53,6 +53,8 @@ spec:
 // namespace makes one that goes when the test ends.
 func (w *world) namespace(name, labels string) {
 	w.t.Helper()
+	// One of an earlier run may be on its way out.
+	w.kubectl("wait --for=delete namespace/" + name + " --timeout=30s")
 	w.apply(fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {%s}}\n", name, labels))
 	w.t.Cleanup(func() { w.drop("namespace", name) })
 	w.eventually(20*time.Second, "a service account in namespace "+name, func() error {

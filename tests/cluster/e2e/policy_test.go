@@ -29,11 +29,44 @@ func newShop(t *testing.T) *shop {
 	w.namespace("e2e-shop", "team: shop")
 	w.namespace("e2e-street", "colour: blue")
 	s := &shop{world: w,
-		near:   &pod{namespace: "e2e-shop", name: "near", node: 1, labels: "app: web", more: "    ports: [{name: http, containerPort: 8080}]"},
-		far:    &pod{namespace: "e2e-shop", name: "far", node: 2, labels: "app: web", command: "[/agnhost, netexec, --http-port=9090, --udp-port=9091]", more: "    ports: [{name: http, containerPort: 9090}]"},
+		near:   &pod{namespace: "e2e-shop", name: "near", node: 1, labels: "app: web, at: near", more: "    ports: [{name: http, containerPort: 8080}]"},
+		far:    &pod{namespace: "e2e-shop", name: "far", node: 2, labels: "app: web, at: far", command: "[/agnhost, netexec, --http-port=9090, --udp-port=9091]", more: "    ports: [{name: http, containerPort: 9090}]"},
 		client: &pod{namespace: "e2e-street", name: "client", node: 1, labels: "app: client"}}
 	w.make(s.near, s.far, s.client)
 	return s
+}
+
+func TestPolicies(t *testing.T) {
+	whole := newShop(t)
+	for name, test := range map[string]func(*shop){
+		"named ports mean those of each pod":                namedPorts,
+		"a namespace that is relabelled is another":         relabelledNamespace,
+		"a pod that is relabelled is another":               relabelledPod,
+		"a policy reaches open connections":                 openConnections,
+		"entities, and addresses outside":                   entities,
+		"observe names who, and the policy that decided it": observe,
+	} {
+		t.Run(name, func(t *testing.T) {
+			part := *whole
+			part.world = &world{Cluster: whole.Cluster, t: t}
+			test(&part)
+		})
+	}
+}
+
+// policy applies one that goes when the test ends.
+func (s *shop) policy(yaml string) {
+	s.t.Helper()
+	s.apply(yaml)
+	s.t.Cleanup(func() {
+		ctx, cancel := background()
+		defer cancel()
+		for _, kinds := range []string{"networkpolicy,weftnetworkpolicy -n e2e-shop", "networkpolicy,weftnetworkpolicy -n e2e-street", "weftclusternetworkpolicy"} {
+			if _, err := s.Kubectl(ctx, append([]string{"delete", "--all"}, strings.Fields(kinds)...)...); err != nil {
+				s.t.Error(err)
+			}
+		}
+	})
 }
 
 // reach and cannot wait until it is so.
@@ -47,9 +80,9 @@ func (s *shop) cannot(from *pod, host string, port int) {
 	s.eventually(settle, fmt.Sprintf("%s is kept from %s:%d", from.name, host, port), func() error { return s.isolated(from, host, port) })
 }
 
-func TestNamedPortsMeanThoseOfEachPod(t *testing.T) {
-	s := newShop(t)
-	s.apply(`
+func namedPorts(s *shop) {
+	s.t.Helper()
+	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: named, namespace: e2e-street}
@@ -63,7 +96,7 @@ spec:
 	s.reach(s.client, s.far.ipv6, 9090)
 	s.cannot(s.client, s.far.ipv4, 8080) // the other's number
 	s.drop("networkpolicy", "named", "-n", "e2e-street")
-	s.apply(`
+	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: named, namespace: e2e-shop}
@@ -78,9 +111,9 @@ spec:
 	s.reach(s.client, s.far.ipv4, 9090)
 }
 
-func TestANamespaceThatIsRelabelledIsAnother(t *testing.T) {
-	s := newShop(t)
-	s.apply(`
+func relabelledNamespace(s *shop) {
+	s.t.Helper()
+	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: blue, namespace: e2e-shop}
@@ -99,9 +132,9 @@ spec:
 	s.reach(s.client, s.near.ipv6, 8080)
 }
 
-func TestAPodThatIsRelabelledIsAnother(t *testing.T) {
-	s := newShop(t)
-	s.apply(`
+func relabelledPod(s *shop) {
+	s.t.Helper()
+	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftClusterNetworkPolicy
 metadata: {name: e2e-friends}
@@ -109,7 +142,6 @@ spec:
   endpointSelector: {matchLabels: {app: web}}
   ingress: [{fromEndpoints: [{matchLabels: {friend: "yes"}}]}]
 `)
-	t.Cleanup(func() { s.drop("weftclusternetworkpolicy", "e2e-friends") })
 	s.cannot(s.client, s.far.ipv4, 9090)
 	s.kubectl("label pod client -n e2e-street friend=yes")
 	s.reach(s.client, s.far.ipv4, 9090)
@@ -119,13 +151,13 @@ spec:
 	s.reach(s.client, s.far.ipv4, 9090)
 }
 
-func TestAPolicyReachesOpenConnections(t *testing.T) {
-	s := newShop(t)
+func openConnections(s *shop) {
+	s.t.Helper()
 	server := s.echo("e2e-shop", "echo", 2, "app: echo")
 	s.make(server)
 	caller := s.caller("e2e-street", "caller", 1, "tcp=stream,"+server.ipv4+":7000", "tcp6=stream,["+server.ipv6+"]:7000")
 	s.flowing(caller, 20)
-	s.apply(`
+	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: closed, namespace: e2e-shop}
@@ -145,14 +177,14 @@ spec: {podSelector: {matchLabels: {app: echo}}, policyTypes: [Ingress]}
 	s.flowing(caller, 20)
 	for name, c := range s.ask(caller, "stop") {
 		if c.Failed != 0 || c.lost() != 0 {
-			t.Errorf("%s is another connection now: %+v", name, c)
+			s.t.Errorf("%s is another connection now: %+v", name, c)
 		}
 	}
 }
 
-func TestEntitiesAndAddressesOutside(t *testing.T) {
-	s := newShop(t)
-	s.apply(`
+func entities(s *shop) {
+	s.t.Helper()
+	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: api-only, namespace: e2e-street}
@@ -164,7 +196,7 @@ spec:
 	s.cannot(s.client, cluster.OutsideIPv4, 8080)
 	s.reach(s.client, "10.96.0.1", 443)
 	s.drop("weftnetworkpolicy", "api-only", "-n", "e2e-street")
-	s.apply(`
+	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: outside, namespace: e2e-street}
@@ -182,8 +214,8 @@ spec:
 	})
 }
 
-func TestObserveNamesWhoAndWhy(t *testing.T) {
-	s := newShop(t)
+func observe(s *shop) {
+	s.t.Helper()
 	s.apply(`
 apiVersion: apps/v1
 kind: Deployment
@@ -200,7 +232,7 @@ spec:
 	s.kubectl("rollout status deployment/buyer -n e2e-street --timeout=60s")
 	name := s.kubectl("get pods -n e2e-street -l app=buyer -o jsonpath={.items[0].metadata.name}")
 	buyer := &pod{namespace: "e2e-street", name: name, node: 1}
-	s.apply(`
+	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: buyers, namespace: e2e-shop}
@@ -212,7 +244,7 @@ spec:
 	s.cannot(s.client, s.far.ipv4, 9090)
 	s.reach(buyer, s.far.ipv4, 9090)
 	look := func(args string, parts ...string) {
-		t.Helper()
+		s.t.Helper()
 		s.eventually(settle, "seen", func() error { return wants(s.shell("weft observe --since 1m "+args), parts...) })
 	}
 	look("--from-pod e2e-street/client --to-pod e2e-shop/far --verdict dropped", "DROPPED", "e2e-street/client:", "e2e-shop/far:9090",
