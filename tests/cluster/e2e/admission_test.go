@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -119,26 +120,60 @@ func TestTheAPIServerRefusesEveryFieldThatIsNotSupported(t *testing.T) {
 func TestTheAPIServerRefusesWhatCannotBeMeant(t *testing.T) {
 	w := installed(t)
 	for _, c := range []struct{ spec, where, why string }{
-		{`{"ingress":[{"fromEndpoints":[{}],"fromCIDR":["192.0.2.0/24"]}]}`, "spec.ingress[0]", "one"},
+		{`{"ingress":[{"fromEndpoints":[{}],"fromCIDR":["192.0.2.0/24"]}]}`, "spec.ingress[0]", "write a rule for each"},
+		{`{"egressDeny":[{"toEntities":["world"],"toCIDRSet":[{"cidr":"192.0.2.0/24"}]}]}`, "spec.egressDeny[0]", "write a rule for each"},
 		{`{"ingress":[{"toPorts":[{"ports":[]}]}]}`, "spec.ingress[0].toPorts[0].ports", "at least 1"},
-		{`{"ingress":[{"toPorts":[{"ports":[{"port":"70000"}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0]", "65535"},
-		{`{"ingress":[{"toPorts":[{"ports":[{"port":"90","endPort":80}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0]", "endPort"},
-		{`{"ingress":[{"fromCIDR":["300.0.0.0/8"]}]}`, "spec.ingress[0].fromCIDR[0]", "300.0.0.0/8"},
-		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["192.0.2.0/24"]}]}]}`, "spec.egress[0].toCIDRSet[0]", "except"},
-		{`{"egress":[{"toEntities":["everybody"]}]}`, "spec.egress[0].toEntities[0]", "everybody"},
-		{`{"egress":[{"icmps":[{"fields":[{"type":"Echo"}]}]}]}`, "spec.egress[0].icmps[0].fields[0]", "type"},
+		{`{"egress":[{"toEntities":["everybody"]}]}`, "spec.egress[0].toEntities[0]", "supported values"},
+		{`{"egress":[{"toPorts":[{"ports":[{"port":"80","protocol":"HTTP"}]}]}]}`, "spec.egress[0].toPorts[0].ports[0].protocol", "supported values"},
 		{`{"egress":[{"toEndpoint":[{}]}]}`, "spec.egress[0].toEndpoint", "unknown field"},
+		{`{}`, "spec", "one of ingress, ingressDeny, egress and egressDeny is needed"},
 	} {
-		var spec map[string]any
-		if err := json.Unmarshal([]byte(c.spec), &spec); err != nil {
-			t.Fatal(err)
-		}
-		err := w.create("WeftNetworkPolicy", spec)
+		err := w.create("WeftNetworkPolicy", decoded(t, c.spec))
 		if err == nil {
 			t.Errorf("%s is taken", c.spec)
 			continue
 		}
 		if err := wants(err.Error(), c.where, c.why); err != nil {
+			t.Errorf("%s: %v", c.spec, err)
+		}
+	}
+}
+
+func decoded(t *testing.T, content string) map[string]any {
+	t.Helper()
+	var spec map[string]any
+	if err := json.Unmarshal([]byte(content), &spec); err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// What a schema may not look into, because of what it would cost the API server, is told
+// by the condition.
+func TestTheConditionTellsWhatTheSchemaCannot(t *testing.T) {
+	w := installed(t)
+	w.namespace("e2e-bad", "")
+	bad := []struct{ spec, where, why string }{
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"70000"}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0]", "neither a number from 0 to 65535 nor a name"},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"90","endPort":80}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0]", "endPort 80 is not between port 90 and 65535"},
+		{`{"ingress":[{"fromCIDR":["300.0.0.0/8"]}]}`, "spec.ingress[0].fromCIDR[0]", "300.0.0.0/8"},
+		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["192.0.2.0/24"]}]}]}`, "spec.egress[0].toCIDRSet[0].except[0]", "is not inside 10.0.0.0/8; name a prefix that is, or remove it"},
+		{`{"egress":[{"icmps":[{"fields":[{"type":"Echo"}]}]}]}`, "spec.egress[0].icmps[0].fields[0]", "Echo"},
+	}
+	for i, c := range bad {
+		spec := decoded(t, c.spec)
+		spec["endpointSelector"] = map[string]any{}
+		content, err := json.Marshal(map[string]any{"apiVersion": "weftmesh.io/v1alpha1", "kind": "WeftNetworkPolicy",
+			"metadata": map[string]any{"namespace": "e2e-bad", "name": fmt.Sprintf("bad-%d", i)}, "spec": spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.apply(string(content))
+	}
+	for i, c := range bad {
+		what := fmt.Sprintf("wnp bad-%d -n e2e-bad", i)
+		w.kubectl("wait --for=condition=Valid=False " + what + " --timeout=20s")
+		if err := wants(w.kubectl("get "+what+" -o wide"), "False", c.where, c.why); err != nil {
 			t.Errorf("%s: %v", c.spec, err)
 		}
 	}
