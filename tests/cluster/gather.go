@@ -53,6 +53,7 @@ func (c *Cluster) ask(ctx context.Context, dir, name string) error {
 		questions["weft-flows.txt"] = "weft observe --last 1000"
 		questions["pins.txt"] = "ls -lR /sys/fs/bpf"
 		questions["maps.txt"] = c.binary() + " maps"
+		questions["programs.txt"] = c.binary() + " attached"
 		questions["cni.txt"] = "ls -l /opt/cni/bin /etc/cni/net.d; cat /etc/cni/net.d/*"
 		questions["mounts.txt"] = "cat /proc/self/mountinfo"
 		questions["containers.txt"] = "ctr -n k8s.io containers ls; ctr -n k8s.io images ls"

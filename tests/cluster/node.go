@@ -41,6 +41,11 @@ func (n *Node) Run(ctx context.Context, command string) (string, error) {
 	return n.cluster.runOn(ctx, n.Name(), nil, "sh", "-c", command)
 }
 
+// Attached are the programs on the node's devices, a line each.
+func (n *Node) Attached(ctx context.Context) (string, error) {
+	return n.Run(ctx, n.cluster.binary()+" attached")
+}
+
 // Exec runs a command on the node in the place of this process.
 func (n *Node) Exec(args ...string) error {
 	return machine.Enter(n.cluster.at.machine(n.Name()), args, []string{n.cluster.tools.searchPath(n.cluster.at.bin())})

@@ -14,6 +14,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.fromRequires)",message="fromRequires: not supported yet; put its requirements into every fromEndpoints selector"
 // +kubebuilder:validation:XValidation:rule="!has(self.fromNodes)",message="fromNodes: not supported yet; use fromEntities with host and remote-node"
 // +kubebuilder:validation:XValidation:rule="!has(self.fromGroups)",message="fromGroups: not supported yet; list the addresses in fromCIDRSet"
+// +kubebuilder:validation:XValidation:rule="(has(self.fromEndpoints) && size(self.fromEndpoints) > 0 ? 1 : 0) + (has(self.fromEntities) && size(self.fromEntities) > 0 ? 1 : 0) + (has(self.fromCIDR) && size(self.fromCIDR) > 0 ? 1 : 0) + (has(self.fromCIDRSet) && size(self.fromCIDRSet) > 0 ? 1 : 0) <= 1",message="fromEndpoints, fromEntities, fromCIDR, fromCIDRSet: one rule has one of them; write a rule for each"
 type IngressPeers struct {
 	// FromEndpoints selects pods by labels; {} selects all (of the policy's
 	// namespace, if it has one). A selector that names no namespace means the
@@ -48,6 +49,7 @@ type IngressPeers struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.toNodes)",message="toNodes: not supported yet; use toEntities with host and remote-node"
 // +kubebuilder:validation:XValidation:rule="!has(self.toGroups)",message="toGroups: not supported yet; list the addresses in toCIDRSet"
 // +kubebuilder:validation:XValidation:rule="!has(self.toServices)",message="toServices: not supported yet; use toEndpoints with the labels of the service's pods"
+// +kubebuilder:validation:XValidation:rule="(has(self.toEndpoints) && size(self.toEndpoints) > 0 ? 1 : 0) + (has(self.toEntities) && size(self.toEntities) > 0 ? 1 : 0) + (has(self.toCIDR) && size(self.toCIDR) > 0 ? 1 : 0) + (has(self.toCIDRSet) && size(self.toCIDRSet) > 0 ? 1 : 0) <= 1",message="toEndpoints, toEntities, toCIDR, toCIDRSet: one rule has one of them; write a rule for each"
 type EgressPeers struct {
 	// ToEndpoints selects pods by labels; {} selects all (of the policy's
 	// namespace, if it has one). A selector that names no namespace means the

@@ -58,12 +58,14 @@ func run(ctx context.Context, args []string) error {
 		if len(rest) == 1 {
 			machine.Main(rest[0])
 		}
-	case "maps": // on a machine: package cluster calls this, and the next two
+	case "maps": // on a machine: package cluster calls this, and the next three
 		return dump.Maps(os.Stdout, "/sys/fs/bpf/weft")
 	case "network":
 		return dump.Network(os.Stdout)
 	case "processes":
 		return dump.Processes(os.Stdout)
+	case "attached":
+		return dump.Attached(os.Stdout)
 	case "enter": // a command on a machine: package cluster calls this
 		if len(rest) > 2 {
 			return machine.Enter(rest[0], rest[2:], []string{rest[1]})

@@ -129,6 +129,20 @@ func (w *world) apply(yaml string) {
 	}
 }
 
+// onNode is node also when the test has ended.
+func (w *world) onNode(n int, command string) {
+	ctx, cancel := background()
+	defer cancel()
+	if out, err := w.Node(n).Run(ctx, command); err != nil {
+		w.t.Logf("%v\n%s", err, out)
+	}
+}
+
+// background is for what is done when a test, and its context, has ended.
+func background() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 30*time.Second)
+}
+
 // eventually looks until there is no error, for at most so long.
 func (w *world) eventually(atMost time.Duration, what string, look func() error) {
 	w.t.Helper()

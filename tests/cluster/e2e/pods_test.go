@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -54,6 +53,8 @@ spec:
 // namespace makes one that goes when the test ends.
 func (w *world) namespace(name, labels string) {
 	w.t.Helper()
+	// One of an earlier run may be on its way out.
+	w.kubectl("wait --for=delete namespace/" + name + " --timeout=30s")
 	w.apply(fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s, labels: {%s}}\n", name, labels))
 	w.t.Cleanup(func() { w.drop("namespace", name) })
 	w.eventually(20*time.Second, "a service account in namespace "+name, func() error {
@@ -64,7 +65,7 @@ func (w *world) namespace(name, labels string) {
 
 // drop removes an object, also when the test has ended; a namespace goes by and by.
 func (w *world) drop(args ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := background()
 	defer cancel()
 	if _, err := w.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--wait=false"}, args...)...); err != nil {
 		w.t.Error(err)

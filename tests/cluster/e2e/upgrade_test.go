@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/tests/cluster"
+)
+
+// oldTag is that of the images of the commit that an upgrade comes from: its version may
+// be today's.
+const oldTag = "upgrade-from"
+
+// old has the chart of the commit in tests/upgrade-from, and its images in every node.
+func (w *world) old() (chart string) {
+	w.t.Helper()
+	content, err := os.ReadFile(filepath.Join(w.Repository(), "tests/upgrade-from"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	commit := strings.TrimSpace(string(content))
+	dir := filepath.Join(w.Repository(), "build/upgrade-from", commit)
+	if _, err := os.Stat(filepath.Join(dir, "build/images/weft-operator.tar")); err != nil {
+		w.shell(fmt.Sprintf("rm -rf %[1]s && mkdir -p %[1]s && git archive %[2]s | tar -x -C %[1]s && make -C %[1]s images", dir, commit))
+	}
+	archives, err := filepath.Glob(filepath.Join(dir, "build/images/*.tar"))
+	if err != nil || len(archives) != 2 {
+		w.t.Fatalf("images of commit %s: %v, %v", commit, archives, err)
+	}
+	version, err := os.ReadFile(filepath.Join(dir, "VERSION"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.load(archives)
+	for _, n := range w.Nodes() {
+		for _, a := range archives {
+			name := "ghcr.io/weftmesh/" + strings.TrimSuffix(filepath.Base(a), ".tar") + ":"
+			out, err := n.Run(w.t.Context(), "ctr -n k8s.io images tag --force "+name+"v"+strings.TrimSpace(string(version))+" "+name+oldTag)
+			if err != nil {
+				w.t.Fatalf("%v\n%s", err, out)
+			}
+		}
+	}
+	// A name that both have is today's again.
+	today, err := w.WeftImages("")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.load(today)
+	return filepath.Join(dir, "daemonset/chart")
+}
+
+func (w *world) load(archives []string) {
+	w.t.Helper()
+	for _, a := range archives {
+		if err := w.LoadImage(w.t.Context(), a); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// documented gives the line of docs/KUBERNETES.md that begins so.
+func (w *world) documented(begin string) string {
+	w.t.Helper()
+	content, err := os.ReadFile(filepath.Join(w.Repository(), "docs/KUBERNETES.md"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	lines := strings.Split(string(content), "\n")
+	i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "    "+begin) })
+	if i < 0 {
+		w.t.Fatalf("docs/KUBERNETES.md has no command %q", begin)
+	}
+	return strings.TrimSpace(lines[i])
+}
+
+// images tells what the agents run.
+func (w *world) images() []string {
+	w.t.Helper()
+	images := strings.Fields(w.kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-agent -o jsonpath={.items[*].spec.containers[0].image}"))
+	slices.Sort(images)
+	return slices.Compact(images)
+}
+
+// runsTag waits until all agents run images of this tag, and Weft is ready.
+func (w *world) runsTag(tag string) {
+	w.t.Helper()
+	w.kubectl("rollout status daemonset/weft-agent -n weft-system --timeout=120s")
+	w.settled()
+	if images := w.images(); len(images) != 1 || !strings.HasSuffix(images[0], ":"+tag) {
+		w.t.Fatalf("agents run %v, not %s", images, tag)
+	}
+}
+
+// outsideEcho answers on the host outside while the test runs.
+func (w *world) outsideEcho() {
+	w.t.Helper()
+	pid, err := w.Outside(w.t.Context(), w.traffic()+" serve >/dev/null 2>&1 & echo $!")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		ctx, cancel := background()
+		defer cancel()
+		_, _ = w.Outside(ctx, "kill "+pid)
+	})
+}
+
+func TestUpgradeAndRollbackLoseNoPacket(t *testing.T) {
+	w := bare(t)
+	chart := w.old()
+	w.uninstall()
+	install := readme(t, w.Repository())[0]
+	w.shell(strings.Replace(install, " daemonset/chart ", " "+chart+" ", 1) + " --set image.tag=" + oldTag)
+	w.runsTag(oldTag)
+
+	w.namespace("e2e-upgrade", "")
+	w.outsideEcho()
+	near, far := w.echo("e2e-upgrade", "near", 1, "app: echo"), w.echo("e2e-upgrade", "far", 2, "app: echo")
+	w.make(near, far)
+	w.apply(`
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: e2e-upgrade}
+spec:
+  selector: {app: echo}
+  ports: [{name: tcp, port: 7000, protocol: TCP}, {name: udp, port: 7000, protocol: UDP}]
+`)
+	service := w.kubectl("get service echo -n e2e-upgrade -o jsonpath={.spec.clusterIP}") + ":7000"
+	outside := cluster.OutsideIPv4 + ":7000"
+	targets := slices.Concat(streams("near", near), streams("far", far), []string{
+		"service-tcp=stream," + service, "service-requests=request," + service, "service-udp=datagram," + service,
+		"outside-tcp=stream," + outside, "outside-requests=request," + outside, "outside-udp=datagram," + outside})
+	caller := w.caller("e2e-upgrade", "caller", 1, targets...)
+	w.eventually(settle, "the service served", func() error { return w.connects(caller, strings.TrimSuffix(service, ":7000"), 7000) })
+	w.flowing(caller, 20)
+	before := w.ask(caller, "counts")
+
+	w.shell(w.documented("helm upgrade weft ") + " --set image.tag=")
+	version, err := os.ReadFile(filepath.Join(w.Repository(), "VERSION"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	today := "v" + strings.TrimSpace(string(version))
+	w.runsTag(today)
+	w.flowing(caller, 20)
+	w.shell("helm rollback weft --namespace weft-system")
+	w.runsTag(oldTag)
+	w.flowing(caller, 20)
+	// To the outside over IPv6, which leaves with the pod's address unless it is asked for.
+	w.shell(w.documented("helm upgrade weft ") + " --set image.tag= --set masquerade.ipv6=true")
+	w.runsTag(today)
+	w.flowing(caller, 20)
+	// What failed while the service was not there yet is not counted.
+	all := w.ask(caller, "stop")
+	for name, c := range all {
+		t.Logf("%s: %d sent, %d lost, %d errors, longest pause %d ms", name, c.Sent, c.lost(), c.Failed, c.PauseMS)
+		if c.Failed > before[name].Failed || c.lost() > before[name].Failed {
+			t.Errorf("%s: of %d sent %d were lost, %d failed: %v", name, c.Sent, c.lost(), c.Failed, c.Errors)
+		}
+	}
+	w.eventually(settle, "seen as the node over IPv6", func() error {
+		out, err := w.exec(caller, "/e2e/traffic ask http://["+cluster.OutsideIPv6+"]:8080/clientip")
+		if err != nil {
+			return err
+		}
+		return wants(out, "["+w.Node(1).IPv6()+"]:")
+	})
+}
+
+// uninstall takes Weft off if it is there, by the documented command.
+func (w *world) uninstall() {
+	w.t.Helper()
+	if _, err := w.Shell(w.t.Context(), "helm status weft --namespace weft-system"); err == nil {
+		w.shell(w.documented("helm uninstall weft "))
+	}
+}
+
+func TestUninstallLeavesCleanNodesAndPolicies(t *testing.T) {
+	w := installed(t)
+	w.namespace("e2e-kept", "")
+	w.apply(`
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftNetworkPolicy
+metadata: {name: kept, namespace: e2e-kept}
+spec: {endpointSelector: {matchLabels: {app: shut}}, ingress: [{}]}
+`)
+	shut := &pod{namespace: "e2e-kept", name: "shut", node: 2, labels: "app: shut"}
+	other := &pod{namespace: "e2e-kept", name: "other", node: 1, labels: "app: other"}
+	w.make(shut, other)
+	w.eventually(settle, "isolated", func() error { return w.isolated(other, shut.ipv4, 8080) })
+	for _, n := range w.Nodes() {
+		if on, err := n.Attached(t.Context()); err != nil || !strings.Contains(on, "eth0 ingress weft_") {
+			t.Errorf("programs on %s: %q, %v", n.Name(), on, err)
+		}
+	}
+	w.uninstall()
+	for _, n := range w.Nodes() {
+		w.clean(n)
+	}
+	if out := w.kubectl("get wnp -n e2e-kept -o name"); !strings.Contains(out, "/kept") {
+		t.Errorf("policies that are left: %q", out)
+	}
+	// A pod that had its network from the last installation has none now.
+	w.drop("pod", "shut", "other", "-n", "e2e-kept", "--wait=true")
+	w = installed(t)
+	w.make(shut, other)
+	w.eventually(settle, "isolated again", func() error { return w.isolated(other, shut.ipv4, 8080) })
+	if err := w.connects(shut, other.ipv4, 8080); err != nil {
+		t.Error(err)
+	}
+}
+
+// clean looks for what Weft leaves on a node while it is installed.
+func (w *world) clean(n *cluster.Node) {
+	w.t.Helper()
+	err := within(w.t.Context(), 5*time.Second, func() error {
+		on, err := n.Attached(w.t.Context())
+		if err != nil {
+			return err
+		}
+		left, err := n.Run(w.t.Context(), `ls -d /sys/fs/bpf/weft /run/weft /var/lib/weft/* /etc/cni/net.d/*weft* /opt/cni/bin/weft-cni 2>/dev/null
+ip -o link | cut -d: -f2 | grep -vE '^ (lo|eth0|.*tunl0|.*gre.*|.*sit0|.*vti.*|ip6.*)(@.*)?$'
+ip -4 route show proto 119; ip -4 route show proto 120; ip -6 route show proto 119; ip -6 route show proto 120; ip rule | grep -vE 'lookup (local|main|default)$'; true`)
+		if err == nil && on+left != "" {
+			err = fmt.Errorf("left: %s%s", on, left)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Errorf("%s: %v", n.Name(), err)
+	}
+}
