@@ -62,7 +62,8 @@ func (s vicinity) clash(w nodeRoute) string {
 	}
 	for _, n := range s.nodes {
 		for _, a := range n.Addrs {
-			if w.to.Contains(a) {
+			// What a node says of itself must not take the route from others' pods.
+			if w.to.Contains(a) && s.ledTo(netip.PrefixFrom(a, a.BitLen())) {
 				return fmt.Sprintf("contains %s, the address of node %s", a, n.Name)
 			}
 		}

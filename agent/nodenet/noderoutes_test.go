@@ -214,4 +214,13 @@ func TestRoutesLeaveTheNodesNetworkAlone(t *testing.T) {
 			t.Fatalf("range %s: other routes are\n%q, were\n%q", bad, got, before)
 		}
 	}
+	// A node that claims an address among others' pods takes nothing from them.
+	nodes := []model.ClusterNode{clusterNode("far", "192.0.2.2", "10.244.2.0/24"), clusterNode("foe", "10.244.2.9", "192.0.2.3")}
+	r := NewNodeRoutes("here", func() ([]model.ClusterNode, bool, <-chan struct{}) { return nodes, true, nil }, slog.New(slog.DiscardHandler))
+	if err := r.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ours(t); !slices.Equal(got, []string{"10.244.2.0/24 via 192.0.2.2"}) {
+		t.Errorf("routes %q, faults %q", got, r.Faults())
+	}
 }
