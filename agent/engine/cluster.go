@@ -46,8 +46,8 @@ type remote struct {
 // is not known to the sets keeps the one that the kernel has for its address; where
 // there is none, its address is not known: to lead it to a number that sets do not
 // know would let it slip past their denies.
-func remotes(self string, s state.Snapshot, ids known, applied func(netip.Prefix) (model.IPRow, bool)) []remote {
-	owners := owners(self, s)
+func remotes(node Node, s state.Snapshot, ids known, applied func(netip.Prefix) (model.IPRow, bool)) []remote {
+	self, owners := node.Name, owners(node, s)
 	out := make([]remote, 0, countEndpoints(s))
 	addrs := make([]netip.Addr, 0, len(owners)) // of all, in one piece
 	for i := range s.NodeSlices {
@@ -92,11 +92,14 @@ func lastIdentity(e model.NodeEndpoint, ids known, applied func(netip.Prefix) (m
 // place is an endpoint in a snapshot's slices.
 type place struct{ slice, endpoint int }
 
-// owners says whose each address is. Of several pods that claim one, as while a
-// range passes from a node that went to another one, it is that of the node that
-// has the range, or else the first by node and slice.
-func owners(self string, s state.Snapshot) map[netip.Addr]place {
-	ranges := make(map[string][]netip.Prefix, len(s.Nodes))
+// owners says whose each address is. A node speaks for the addresses of its own
+// range alone: it cannot give the API server, the world or another node's pods an
+// identity. One whose range is not known, as while its WeftNode is made anew, speaks
+// for what is the cluster's and no other node's. Of several pods that claim an
+// address it is that of the node that has the range, or else the first by node and
+// slice.
+func owners(node Node, s state.Snapshot) map[netip.Addr]place {
+	self, ranges := node.Name, make(map[string][]netip.Prefix, len(s.Nodes))
 	for _, n := range s.Nodes {
 		ranges[n.Name] = n.PodCIDRs
 	}
@@ -108,7 +111,7 @@ func owners(self string, s state.Snapshot) map[netip.Addr]place {
 		}
 		for j, e := range slice.Endpoints {
 			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
-				if !a.IsValid() {
+				if !a.IsValid() || !may(node, slice.Node, a, ranges) {
 					continue
 				}
 				had, taken := out[a]
@@ -120,6 +123,23 @@ func owners(self string, s state.Snapshot) map[netip.Addr]place {
 		}
 	}
 	return out
+}
+
+// may tells whether a node may speak for an address.
+func may(node Node, name string, addr netip.Addr, ranges map[string][]netip.Prefix) bool {
+	has := func(p netip.Prefix) bool { return p.Contains(addr) }
+	if own := ranges[name]; len(own) > 0 {
+		return slices.ContainsFunc(own, has)
+	}
+	if !slices.ContainsFunc(node.ClusterCIDRs, has) {
+		return false
+	}
+	for _, of := range ranges {
+		if slices.ContainsFunc(of, has) {
+			return false
+		}
+	}
+	return true
 }
 
 // better tells whether slice a's claim to an address beats b's.

@@ -28,6 +28,7 @@ func bigSlice(i int, id model.IdentityID) model.NodeSlice {
 // BenchmarkOneRemotePodOf5000 is what it takes to follow the change of one slice.
 func BenchmarkOneRemotePodOf5000(b *testing.B) {
 	w := newWorld(&testing.T{}, fake.New())
+	w.engine.cfg.Node.ClusterCIDRs = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/16")}
 	var c state.Changes
 	for i := range 157 {
 		c.Put.NodeSlices = append(c.Put.NodeSlices, bigSlice(i, 0))

@@ -64,6 +64,7 @@ func TestRemotePodsAreNeverTakenForOthers(t *testing.T) {
 		w.drive(watched{w.dp, func() { checkFar(t, seed, w.dp) }})
 		w.source.Pods = []model.Pod{testPod(1, map[string]string{"role": "server"})}
 		w.source.Policies = guard(random)
+		w.source.Nodes = []model.ClusterNode{{Name: "far", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24")}}}
 		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
 		w.apply()
 		w.identities(farIdentity(299, "friend"), farIdentity(300, "foe"))
@@ -135,6 +136,7 @@ func checkFar(t *testing.T, seed uint64, dp *fake.Datapath) {
 func TestWhatAddressesOfTheClusterAre(t *testing.T) {
 	w := newWorld(t, fake.New())
 	w.engine.cfg.Node.Name = "here"
+	w.engine.cfg.Node.ClusterCIDRs = []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
 	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
 	pod := func(name string, id model.IdentityID, a string) model.NodeEndpoint {
 		return model.NodeEndpoint{Pod: model.PodKey{Namespace: "demo", Name: name}, Identity: id, IPv4: addr(a)}
@@ -145,9 +147,11 @@ func TestWhatAddressesOfTheClusterAre(t *testing.T) {
 		{Name: "b", Addrs: []netip.Addr{addr("192.0.2.3")}, PodCIDRs: []netip.Prefix{prefix("10.9.2.0/24")}},
 	}
 	w.source.NodeSlices = []model.NodeSlice{
-		{Name: "a-1", Node: "a", Endpoints: []model.NodeEndpoint{pod("p", 299, "10.9.1.1"), pod("q", 299, "10.9.2.2"), pod("x", 999, "10.9.1.9"), pod("h", 299, "192.0.2.1")}},
+		{Name: "a-1", Node: "a", Endpoints: []model.NodeEndpoint{pod("p", 299, "10.9.1.1"), pod("q", 299, "10.9.2.2"), pod("x", 999, "10.9.1.9"), pod("h", 299, "192.0.2.1"),
+			pod("api", 299, "198.51.100.5"), pod("node", 299, "192.0.2.3"), pod("world", 299, "203.0.113.1"), pod("later", 299, "10.9.2.7")}},
 		{Name: "b-1", Node: "b", Endpoints: []model.NodeEndpoint{pod("r", 300, "10.9.2.2")}},
 		{Name: "here-1", Node: "here", Endpoints: []model.NodeEndpoint{pod("s", 299, "10.9.0.5")}},
+		{Name: "new-1", Node: "new", Endpoints: []model.NodeEndpoint{pod("t", 299, "10.9.3.1"), pod("u", 299, "10.9.2.8"), pod("v", 299, "203.0.113.2")}},
 	}
 	api := model.EndpointSlice{EndpointSliceKey: model.EndpointSliceKey{Namespace: "default", Name: "kubernetes"},
 		Service: model.ServiceKey{Namespace: "default", Name: "kubernetes"}}
@@ -170,6 +174,11 @@ func TestWhatAddressesOfTheClusterAre(t *testing.T) {
 		"10.9.2.2/32":     300, // of the node that has the range
 		"10.9.1.9/32":     0,   // its identity is not known
 		"10.9.0.5/32":     0,   // this node knows its own pods
+		"203.0.113.1/32":  0,   // no node speaks for the world
+		"10.9.2.7/32":     0,   // nor for what is another's
+		"10.9.3.1/32":     299, // a node without a range, for what is the cluster's
+		"10.9.2.8/32":     0,   // and nobody's
+		"203.0.113.2/32":  0,
 		"10.9.0.0/24":     model.IdentityUnknown,
 		"10.9.1.0/24":     model.IdentityUnknown,
 		"10.9.2.0/24":     model.IdentityUnknown,

@@ -34,7 +34,7 @@ func newCompiler() *compiler {
 func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error) {
 	identityOf := c.identities.finder(node, s)
 	bound, waiting := bind(identityOf, st.running, s)
-	others := remotes(node.Name, s, st.identities, st.applied)
+	others := remotes(node, s, st.identities, st.applied)
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
 		Identities: st.identities,

@@ -99,10 +99,14 @@ func (r *NodeRoutes) refresh() error {
 		return nil
 	}
 	wanted, faults := wantedRoutes(r.self, nodes)
+	around, err := lookNearby(r.self, nodes)
+	if err != nil {
+		return err
+	}
 	keep := make(map[string]bool, len(wanted))
 	set := 0
 	for _, w := range wanted {
-		route, fault := routeTo(w)
+		route, fault := routeTo(w, around)
 		if fault != "" {
 			faults = append(faults, fault)
 		}
@@ -137,9 +141,13 @@ func (r *NodeRoutes) note(set int, faults []string) {
 
 func routeKey(r netlink.Route) string { return fmt.Sprint(r.Dst, r.Gw, r.LinkIndex) }
 
-// routeTo makes the route; none where the node is beyond a router: there the
-// network must lead to its pods, and a route that is there already says that it does.
-func routeTo(w nodeRoute) (*netlink.Route, string) {
+// routeTo makes the route; none where it would take something away, or where the
+// node is beyond a router: there the network must lead to its pods, and a route that
+// is there already says that it does.
+func routeTo(w nodeRoute, around vicinity) (*netlink.Route, string) {
+	if why := around.clash(w); why != "" {
+		return nil, fmt.Sprintf("pods %s of node %s cannot be reached: the range %s; correct podCIDRs of its WeftNode, or that route or address", w.to, w.node, why)
+	}
 	found, err := netlink.RouteGet(w.via.AsSlice())
 	switch {
 	case err != nil || len(found) == 0:
@@ -147,15 +155,13 @@ func routeTo(w nodeRoute) (*netlink.Route, string) {
 	case found[0].Type == unix.RTN_LOCAL:
 		return nil, fmt.Sprintf("pods %s of node %s cannot be reached: its address %s is this node's; correct the addresses of the Node", w.to, w.node, w.via)
 	case found[0].Gw != nil || found[0].Via != nil:
-		led, err := ledTo(w.to)
-		if err != nil {
-			return nil, err.Error()
-		}
-		if led {
+		if around.ledTo(w.to) {
 			return nil, ""
 		}
 		return nil, fmt.Sprintf("pods %s of node %s cannot be reached: its address %s is behind a router; "+
 			"connect the nodes by one network, or set a route to the range", w.to, w.node, w.via)
+	case around.sameRoute(w):
+		return nil, ""
 	}
 	family := netlink.FAMILY_V6
 	if w.to.Addr().Is4() {
@@ -166,25 +172,6 @@ func routeTo(w nodeRoute) (*netlink.Route, string) {
 		Gw:  w.via.AsSlice(), LinkIndex: found[0].LinkIndex, Family: family,
 		Protocol: nodeRouteProtocol, Table: unix.RT_TABLE_MAIN,
 	}, ""
-}
-
-// ledTo tells whether someone else's route, not the default one, leads to a range.
-func ledTo(p netip.Prefix) (bool, error) {
-	family := netlink.FAMILY_V6
-	if p.Addr().Is4() {
-		family = netlink.FAMILY_V4
-	}
-	routes, err := podnet.Dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
-	if err != nil {
-		return false, fmt.Errorf("listing routes: %w", err)
-	}
-	return slices.ContainsFunc(routes, func(r netlink.Route) bool {
-		if r.Dst == nil || r.Protocol == nodeRouteProtocol || r.Type != unix.RTN_UNICAST {
-			return false
-		}
-		ones, _ := r.Dst.Mask.Size()
-		return ones > 0 && ones <= p.Bits() && r.Dst.Contains(p.Addr().AsSlice())
-	}), nil
 }
 
 // nodeChanges tells when the nodes are others.

@@ -155,3 +155,72 @@ func TestRoutesFollowTheNodes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A range that is written wrong must not cut the node off, nor when it goes again.
+func TestRoutesLeaveTheNodesNetworkAlone(t *testing.T) {
+	inNamespace(t)
+	add := func(to, via string) {
+		t.Helper()
+		dst, err := netlink.ParseIPNet(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: netip.MustParseAddr(via).AsSlice()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("10.50.0.0/24", "192.0.2.250")
+	add("10.51.0.0/24", "192.0.2.2")
+	others := func() []string {
+		t.Helper()
+		around, err := lookNearby("here", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, r := range around.others {
+			out = append(out, r.String())
+		}
+		return out
+	}
+	before := others()
+	for bad, why := range map[string]string{
+		"192.0.2.0/24":    "contains 192.0.2.1, an address of this node",
+		"192.0.0.0/8":     "contains 192.0.2.1, an address of this node",
+		"192.0.2.2/31":    "contains 192.0.2.2, the address of node far",
+		"192.0.2.250/31":  "contains 192.0.2.250, a router of this node's",
+		"2001:db8::/64":   "contains 2001:db8::, an address of this node",
+		"10.244.1.128/25": "overlaps 10.244.1.0/24, the range of this node's pods",
+		"10.50.0.0/24":    "is led to by a route that is not Weft's",
+		"10.51.0.0/24":    "", // the same, set by someone else
+	} {
+		nodes := []model.ClusterNode{clusterNode("here", "192.0.2.1", "10.244.1.0/24"),
+			clusterNode("far", "192.0.2.2", "2001:db8::2", bad)}
+		r := NewNodeRoutes("here", func() ([]model.ClusterNode, bool, <-chan struct{}) { return nodes, true, nil }, slog.New(slog.DiscardHandler))
+		if err := r.refresh(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.Faults(), "; "); !strings.Contains(got, why) || (why == "") != (got == "") {
+			t.Errorf("range %s: faults %q, want %q", bad, got, why)
+		}
+		if got := ours(t); len(got) > 0 {
+			t.Errorf("range %s: routes %q", bad, got)
+		}
+		nodes = nil
+		if err := r.refresh(); err != nil {
+			t.Fatal(err)
+		}
+		if got := others(); !slices.Equal(got, before) {
+			t.Fatalf("range %s: other routes are\n%q, were\n%q", bad, got, before)
+		}
+	}
+	// A node that claims an address among others' pods takes nothing from them.
+	nodes := []model.ClusterNode{clusterNode("far", "192.0.2.2", "10.244.2.0/24"), clusterNode("foe", "10.244.2.9", "192.0.2.3")}
+	r := NewNodeRoutes("here", func() ([]model.ClusterNode, bool, <-chan struct{}) { return nodes, true, nil }, slog.New(slog.DiscardHandler))
+	if err := r.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ours(t); !slices.Equal(got, []string{"10.244.2.0/24 via 192.0.2.2"}) {
+		t.Errorf("routes %q, faults %q", got, r.Faults())
+	}
+}

@@ -78,8 +78,9 @@ func (s *Slices) Run(ctx context.Context) error {
 	failing, retry := false, time.Duration(0)
 	for {
 		changed := s.cfg.Changed()
-		wait := checkEvery
-		switch err := s.pass(ctx); {
+		err := s.pass(ctx)
+		wait := s.untilNext()
+		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
@@ -96,6 +97,15 @@ func (s *Slices) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// untilNext is when to look again though nothing is told: what became of a slice by
+// someone else's hand soon after it was written was not looked at.
+func (s *Slices) untilNext() time.Duration {
+	if left := echo - time.Since(s.wrote); left >= 0 {
+		return left + gather
+	}
+	return checkEvery
 }
 
 // pause returns some time after a change, or after the longest wait.

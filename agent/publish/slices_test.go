@@ -12,6 +12,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -229,6 +231,35 @@ func TestWhatFailsIsWrittenLater(t *testing.T) {
 	if err := s.pass(t.Context()); err != nil || len(api.told(t)) != 1 {
 		t.Errorf("after it %v, told %v", err, api.told(t))
 	}
+}
+
+// Who deletes a slice just after it was written finds it again soon, not at the next
+// change of a pod.
+func TestASliceDeletedAfterAWriteComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := newAPIServer(t)
+		s := New(Config{Node: "n", Slices: api.slices, Nodes: api.nodes, Log: slog.New(slog.DiscardHandler),
+			Pods:    func() ([]model.NodeEndpoint, bool) { return []model.NodeEndpoint{endpoint(1, 300)}, true },
+			Held:    func() []model.NodeSlice { return api.told(t) },
+			Changed: func() <-chan struct{} { return nil }})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }() // ends below
+		for range 3 {
+			synctest.Wait()
+			if len(api.told(t)) != 1 {
+				t.Fatal("the slice is not written")
+			}
+			if err := api.slices.Delete(ctx, "n-0", metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(echo + time.Second)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestOfTwoSandboxesTheNewerIsTold(t *testing.T) {

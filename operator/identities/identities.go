@@ -204,6 +204,9 @@ func (x *Identities) missed(ctx context.Context, name string) error {
 	if !ok {
 		return nil
 	}
+	if had, known := x.alloc.Get(id.ID); known && isBroken(had) {
+		return nil // no node uses it: its number is free again when it is collected
+	}
 	again, err := x.alloc.Missed(ctx, id.ID)
 	if again {
 		x.Log.Warn("a WeftIdentity that is known was deleted by someone else; it is there again", "name", name)

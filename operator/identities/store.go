@@ -94,6 +94,11 @@ func identityOf(obj *v1alpha1.WeftIdentity) (model.Identity, bool) {
 	return model.Identity{ID: id, Labels: model.NewLabels(model.Label{Source: sourceBroken, Key: obj.Name})}, true
 }
 
+// isBroken tells whether an object cannot be understood.
+func isBroken(id model.Identity) bool {
+	return slices.ContainsFunc(id.Labels, func(l model.Label) bool { return l.Source == sourceBroken })
+}
+
 // Newest is the number that was made last. Its object stays, so that the next
 // leader knows where numbers stood.
 func (s *Store) Newest() model.IdentityID {

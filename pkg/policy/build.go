@@ -58,9 +58,21 @@ func (b *builder) build(out []model.PolicyEntry) []model.PolicyEntry {
 				b.join(id, i, peerNamed)
 			}
 		}
+		if deniesPods(r) {
+			b.join(model.IdentityUnknown, i, peerNamed)
+		}
 	}
 	out = b.emit(out, model.IdentityNone, b.rows(everybody, nil))
 	return b.emitAll(out)
+}
+
+// deniesPods tells whether a rule denies pods by their labels. One whose labels are
+// not known may be one of those, and must not get past the rule while the word of it
+// is on its way.
+func deniesPods(r *compiledRule) bool {
+	return r.src.Action != model.ActionAllow && slices.ContainsFunc(r.peers, func(s *peerSet) bool {
+		return s.peer.Selector != nil && !wantsReserved(s.peer.Selector)
+	})
 }
 
 // join adds a rule to an identity's group, once.

@@ -52,6 +52,34 @@ func compileOne(t *testing.T, in policy.Inputs) (policy.Result, policy.RuleNumbe
 	return out.Results[0], out.Rules
 }
 
+// A pod of which nothing is known yet may be one that a rule denies by its labels:
+// no allow lets it pass, on the ports of the rule.
+func TestAnUnknownPodDoesNotPassADeny(t *testing.T) {
+	app := func(source string) model.Peer {
+		return model.Peer{Selector: &model.Selector{Requirements: []model.Requirement{{Source: source, Key: "app", Operator: model.OpIn, Values: []string{"b"}}}}}
+	}
+	for _, tt := range []struct {
+		deny model.Peer
+		want [2]model.Action // port 80, which the rule names, and 81
+	}{
+		{app("k8s"), [2]model.Action{model.ActionDeny, model.ActionAllow}},
+		{model.Peer{Selector: &model.Selector{}}, [2]model.Action{model.ActionDeny, model.ActionAllow}},
+		{app(model.SourceReserved), [2]model.Action{model.ActionAllow, model.ActionAllow}},
+		{model.Peer{Entity: "host"}, [2]model.Action{model.ActionAllow, model.ActionAllow}},
+	} {
+		for _, d := range []model.Direction{model.Ingress, model.Egress} {
+			res, _ := compileOne(t, policy.Inputs{Policies: []model.Policy{
+				one("deny", d, model.ActionDeny, tt.deny, tcp(80, 80)), one("allow", d, model.ActionAllow, model.Peer{Any: true}),
+			}})
+			for i, want := range tt.want {
+				if got := policygen.Lookup(res.Set.Entries, d, model.IdentityUnknown, model.ProtoTCP, uint16(80+i)); got.Action != want {
+					t.Errorf("deny of %+v, direction %v, port %d: %v, want %v", tt.deny, d, 80+i, got.Action, want)
+				}
+			}
+		}
+	}
+}
+
 // A narrow allow inside a wide deny, and the other way round, of one peer and
 // of everybody: deny always wins.
 func TestDenyWinsWhateverIsLonger(t *testing.T) {

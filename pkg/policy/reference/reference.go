@@ -47,7 +47,8 @@ func Decide(policies []model.Policy, q Question) Answer {
 		}
 		isolated = isolated || p.Isolate[q.Direction]
 		for _, r := range p.Rules {
-			if r.Direction != q.Direction || !anyPeer(r, q.Peer) || !anyPort(r, q) {
+			met := anyPeer(r, q.Peer) || r.Action == model.ActionDeny && q.Peer.Reserved == "unknown" && anyPods(r)
+			if r.Direction != q.Direction || !met || !anyPort(r, q) {
 				continue
 			}
 			ref := model.RuleRef{Policy: p.Key, Rule: r.Name, Action: r.Action}
@@ -69,6 +70,16 @@ func Decide(policies []model.Policy, q Question) Answer {
 
 func anyPeer(r model.Rule, who Party) bool {
 	return slices.ContainsFunc(r.Peers, func(p model.Peer) bool { return isPeer(p, who) })
+}
+
+// anyPods tells whether a rule is about pods: to deny those is to deny an address of
+// the cluster's of which nothing is known, too, as it may be one of them.
+func anyPods(r model.Rule) bool {
+	return slices.ContainsFunc(r.Peers, func(p model.Peer) bool {
+		return p.Selector != nil && !slices.ContainsFunc(p.Selector.Requirements, func(q model.Requirement) bool {
+			return q.Source == model.SourceReserved && (q.Operator == model.OpIn || q.Operator == model.OpExists)
+		})
+	})
 }
 
 func isPeer(p model.Peer, who Party) bool {
