@@ -50,14 +50,17 @@ func workload(w *cluster.Workload, name string) string {
 	return text
 }
 
+// withoutLeader is what the operator's absence means; what there is goes on.
+const withoutLeader = "new nodes, and pods with labels that no pod had yet, wait"
+
 func leader(s *cluster.State, now time.Time) string {
 	switch {
 	case s.Operator == nil:
 		return ""
 	case s.Leader == nil:
-		return ", nobody leads"
+		return ", nobody leads: " + withoutLeader
 	case s.Leader.Expired:
-		return fmt.Sprintf(", nobody leads (%s did, until %s ago)", leaderPod(s.Leader.Name), now.Sub(s.Leader.Renewed).Round(time.Second))
+		return fmt.Sprintf(", nobody leads (%s did, until %s ago): %s", leaderPod(s.Leader.Name), now.Sub(s.Leader.Renewed).Round(time.Second), withoutLeader)
 	}
 	return ", leader " + leaderPod(s.Leader.Name)
 }
