@@ -188,7 +188,7 @@ func TestNodesThatAreNotThere(t *testing.T) {
 	if got := w.run(t, "endpoint", "list", "--node", "worker-9"); got.code != ExitError || !strings.Contains(got.stderr, "no node worker-9 is known; the nodes with an agent: worker-1") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
-	if got := w.run(t, "endpoint", "list", "--weft-namespace", "elsewhere"); got.code != ExitError || !strings.Contains(got.stderr, "in namespace elsewhere of cluster test; is Weft installed there?") {
+	if got := w.run(t, "endpoint", "list", "--weft-namespace", "elsewhere"); got.code != ExitUnreachable || !strings.Contains(got.stderr, "in namespace elsewhere of cluster test; is Weft installed there?") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
 }
