@@ -44,7 +44,7 @@ func (p *problems) status(source func() (name, message string, err error)) func(
 		}
 		if len(p.list) > 0 {
 			out.Health = agentv1.Health_HEALTH_DEGRADED
-			out.Message = fmt.Sprintf("%s in %s; %s: %s", countOf(len(p.list), "fault"), out.Message, p.list[0].effect, p.list[0].text)
+			out.Message = fmt.Sprintf("%s, with %s; %s: %s", out.Message, countOf(len(p.list), "fault"), p.list[0].effect, p.list[0].text)
 		}
 		return out
 	}

@@ -37,7 +37,8 @@ type Workload struct {
 	Desired int32  `json:"desired"`
 	Updated int32  `json:"updated"` // pods of the newest template
 	Ready   int32  `json:"ready"`
-	Rolled  bool   `json:"rolledOut"` // all are of the newest template, and ready
+	Rolled  bool   `json:"rolledOut"`      // all are of the newest template, and ready
+	Note    string `json:"note,omitempty"` // why they cannot be, and what to do
 }
 
 // Leader is the operator that acts.
@@ -53,6 +54,8 @@ type Node struct {
 	AgentVersion string `json:"agentVersion,omitempty"`
 	Ready        bool   `json:"ready"`
 	Message      string `json:"message,omitempty"` // why it is not ready
+	// Unattached are pods, namespace/name, that run there without Weft.
+	Unattached []string `json:"unattached,omitempty"`
 }
 
 // State reads it; now is the time by which a lease is judged.
@@ -78,6 +81,9 @@ func (c *Cluster) State(ctx context.Context, now time.Time) (*State, error) {
 	}
 	if s.Nodes, err = c.nodes(ctx); err != nil {
 		return nil, c.failed("listing nodes", err)
+	}
+	if o := s.Operator; o != nil && !o.Rolled && int(o.Desired) > len(s.Nodes) && len(s.Nodes) > 0 {
+		o.Note = fmt.Sprintf("each needs a node of its own: helm upgrade with --set operator.replicas=%d", len(s.Nodes))
 	}
 	return s, nil
 }
@@ -188,6 +194,14 @@ func weftNode(u *unstructured.Unstructured) (Node, error) {
 	return out, nil
 }
 
+// note is what is to be added about it.
+func (w *Workload) note() string {
+	if w.Note == "" {
+		return ""
+	}
+	return "; " + w.Note
+}
+
 // Missing is what keeps a cluster from being ready, by its API server; empty: it is.
 func (s *State) Missing() []string {
 	var out []string
@@ -196,7 +210,7 @@ func (s *State) Missing() []string {
 		case w == nil:
 			out = append(out, fmt.Sprintf("%s %s/%s is not there", kind, s.Namespace, name))
 		case !w.Rolled:
-			out = append(out, fmt.Sprintf("%s %s: %d of %d pods are ready, %d of the newest template", kind, name, w.Ready, w.Desired, w.Updated))
+			out = append(out, fmt.Sprintf("%s %s: %d of %d pods are ready, %d of the newest template", kind, name, w.Ready, w.Desired, w.Updated)+w.note())
 		}
 	}
 	rollout(s.Agents, "DaemonSet", AgentName)

@@ -84,8 +84,9 @@ func newWorld(t *testing.T, agents ...agentv1.AgentServiceServer) *world {
 	}
 	w.kube = fake.NewClientset(objects...)
 	w.dynamic = dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
-		{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftnodes"}:      "WeftNodeList",
-		{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftidentities"}: "WeftIdentityList",
+		{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftnodes"}:          "WeftNodeList",
+		{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftidentities"}:     "WeftIdentityList",
+		{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftendpointslices"}: "WeftEndpointSliceList",
 	}, custom...)
 	return w
 }
@@ -93,7 +94,7 @@ func newWorld(t *testing.T, agents ...agentv1.AgentServiceServer) *world {
 func agentPod(name, node string) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "weft-system", Name: name, Labels: map[string]string{"app.kubernetes.io/name": "weft-agent"}},
-		Spec:       corev1.PodSpec{NodeName: node},
+		Spec:       corev1.PodSpec{NodeName: node, HostNetwork: true},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "agent", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
 	}
@@ -183,12 +184,66 @@ func TestAnAgentThatDoesNotAnswerIsNamed(t *testing.T) {
 	}
 }
 
+// Pods that another CNI plugin attached, or an installation that was removed, run on
+// with no network of Weft.
+func TestPodsWithoutWeftAreNamed(t *testing.T) {
+	w := newWorld(t, &agent{status: on("worker-1", 13)})
+	add := func(name string, change func(*corev1.Pod)) {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "demo", Name: name}, Spec: corev1.PodSpec{NodeName: "worker-1"},
+			Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+		change(p)
+		if _, err := w.kube.CoreV1().Pods("demo").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"attached", "old-1", "old-2", "old-3", "old-4"} {
+		add(name, func(*corev1.Pod) {})
+	}
+	add("starting", func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending })
+	add("of-the-host", func(p *corev1.Pod) { p.Spec.HostNetwork = true })
+	add("ending", func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: now()} })
+	add("elsewhere", func(p *corev1.Pod) { p.Spec.NodeName = "worker-9" })
+	slice := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "weftmesh.io/v1alpha1", "kind": "WeftEndpointSlice", "metadata": map[string]any{"name": "worker-1-0"}, "nodeName": "worker-1",
+		"endpoints": []any{map[string]any{"namespace": "demo", "name": "attached", "identity": int64(300), "addresses": []any{"10.0.0.2"}}}}}
+	slices := schema.GroupVersionResource{Group: "weftmesh.io", Version: "v1alpha1", Resource: "weftendpointslices"}
+	if _, err := w.dynamic.Resource(slices).Create(t.Context(), slice, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "pods that began before Weft and have no network of it: demo/old-1, demo/old-2, demo/old-3 and 1 more; delete them, so that they are made anew"
+	got := w.run(t, "status")
+	if got.code != ExitOK || !strings.Contains(got.stdout, want) || strings.Contains(got.stdout, "demo/attached") {
+		t.Errorf("exit %d: %s%s", got.code, got.stdout, got.stderr)
+	}
+}
+
+// A cluster of one node has no place for the second operator.
+func TestAnOperatorWithoutANodeOfItsOwn(t *testing.T) {
+	w := newWorld(t, &agent{status: on("worker-1", 13)})
+	deployments := w.kube.AppsV1().Deployments("weft-system")
+	d, err := deployments.Get(t.Context(), "weft-operator", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Status.ReadyReplicas = 1
+	if _, err := deployments.UpdateStatus(t.Context(), d, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const remedy = "; each needs a node of its own: helm upgrade with --set operator.replicas=1"
+	if got := w.run(t, "status"); !strings.Contains(got.stdout, "1 of 2 ready"+remedy) {
+		t.Errorf("%s%s", got.stdout, got.stderr)
+	}
+	if got := w.run(t, "status", "--wait", "--timeout", "1s"); got.code != ExitTimeout || !strings.Contains(got.stderr, remedy) {
+		t.Errorf("exit %d: %s", got.code, got.stderr)
+	}
+}
+
 func TestNodesThatAreNotThere(t *testing.T) {
 	w := newWorld(t, &agent{status: on("worker-1", 13)})
 	if got := w.run(t, "endpoint", "list", "--node", "worker-9"); got.code != ExitError || !strings.Contains(got.stderr, "no node worker-9 is known; the nodes with an agent: worker-1") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
-	if got := w.run(t, "endpoint", "list", "--weft-namespace", "elsewhere"); got.code != ExitError || !strings.Contains(got.stderr, "in namespace elsewhere of cluster test; is Weft installed there?") {
+	if got := w.run(t, "endpoint", "list", "--weft-namespace", "elsewhere"); got.code != ExitUnreachable || !strings.Contains(got.stderr, "in namespace elsewhere of cluster test; is Weft installed there?") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
 }

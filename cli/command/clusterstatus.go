@@ -47,6 +47,9 @@ func (a *app) clusterStatus(ctx context.Context, wait time.Duration, output stri
 	if err != nil {
 		return err
 	}
+	if err := c.FindUnattached(ctx, view.state); err != nil {
+		return err
+	}
 	return a.showCluster(view, output)
 }
 
@@ -125,6 +128,9 @@ func (a *app) waitForCluster(ctx context.Context, c *cluster.Cluster, wait time.
 		case err == nil:
 			view, lookErr = now, nil
 			if missing = now.missing(until, a); len(missing) == 0 {
+				if err := c.FindUnattached(until, view.state); err != nil {
+					return err
+				}
 				return a.showCluster(view, output)
 			}
 		case until.Err() == nil:

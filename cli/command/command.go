@@ -169,7 +169,7 @@ func (a *app) exitCode(ctx context.Context, err error) int {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		status.Code(err) == codes.DeadlineExceeded:
 		return ExitTimeout
-	case errors.As(err, &unreachable):
+	case errors.As(err, &unreachable), errors.Is(err, cluster.ErrNoAgents):
 		return ExitUnreachable
 	case errors.As(err, &usage), !a.started, status.Code(err) == codes.InvalidArgument:
 		return ExitUsage

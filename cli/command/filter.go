@@ -34,7 +34,7 @@ type filterFlags struct {
 
 func filterFields() []filterFlag {
 	return []filterFlag{
-		{name: "pod", usage: "only flows of this pod, on either side: namespace/name, namespace/ or the beginning of a name", pods: true,
+		{name: "pod", usage: "only flows of this pod, on either side: namespace/name (of a pod, or of the workload that made it), namespace/ or the beginning of a name", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Pod = v; return nil }},
 		{name: "from-pod", usage: "only flows that this pod began", pods: true,
 			set: func(f *agentv1.FlowFilter, v []string) error { f.FromPod = v; return nil }},

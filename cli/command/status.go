@@ -22,8 +22,9 @@ func (a *app) statusCommand() *cobra.Command {
 		Short: "Show the health of agents and operator, policy revisions, counts and drops by reason",
 		Long: `Shows the health of every part of the agent, which revision of the intent is in
 the kernel, what is known, and what was dropped and why. Of a cluster it shows a
-line for each node, with what is wrong there, and the operator. It exits with 1
-when an agent is failing; a degraded agent still does its work and exits with 0.
+line for each node, with what is wrong there (also pods that began before Weft, and
+so have no network of it), and the operator. It exits with 1 when an agent is
+failing; a degraded agent still does its work and exits with 0.
 
 With --wait it first waits until the agent can be reached and all intent that it
 knows is in the kernel, for as long as --timeout. Of a cluster it waits until the

@@ -47,17 +47,23 @@ func workload(w *cluster.Workload, name string) string {
 	if w.Updated < w.Desired {
 		text += fmt.Sprintf(", %d of the newest template", w.Updated)
 	}
+	if w.Note != "" {
+		text += "; " + w.Note
+	}
 	return text
 }
+
+// withoutLeader is what the operator's absence means; what there is goes on.
+const withoutLeader = "new nodes, and pods with labels that no pod had yet, wait"
 
 func leader(s *cluster.State, now time.Time) string {
 	switch {
 	case s.Operator == nil:
 		return ""
 	case s.Leader == nil:
-		return ", nobody leads"
+		return ", nobody leads: " + withoutLeader
 	case s.Leader.Expired:
-		return fmt.Sprintf(", nobody leads (%s did, until %s ago)", leaderPod(s.Leader.Name), now.Sub(s.Leader.Renewed).Round(time.Second))
+		return fmt.Sprintf(", nobody leads (%s did, until %s ago): %s", leaderPod(s.Leader.Name), now.Sub(s.Leader.Renewed).Round(time.Second), withoutLeader)
 	}
 	return ", leader " + leaderPod(s.Leader.Name)
 }
@@ -112,6 +118,9 @@ func nodeLine(name string, n cluster.Node, a OfNode) []string {
 	if p := Problem(status); p != "" {
 		problems = append(problems, p)
 	}
+	if p := unattached(n.Unattached); p != "" {
+		problems = append(problems, p)
+	}
 	revision := number(status.GetRealizedRevision())
 	if status.GetRealizedRevision() < status.GetDesiredRevision() {
 		revision += " of " + number(status.GetDesiredRevision())
@@ -119,6 +128,19 @@ func nodeLine(name string, n cluster.Node, a OfNode) []string {
 	return []string{name, status.GetVersion(), ready, health(status.GetHealth()), revision, number(status.GetEndpoints()),
 		number(status.GetServices()), number(status.GetPolicies()), number(status.GetFlows().GetSeen()), number(status.GetFlows().GetLost()),
 		strings.Join(problems, "; ")}
+}
+
+// unattached names the first of the pods that run without Weft, and what to do.
+func unattached(pods []string) string {
+	const shown = 3
+	if len(pods) == 0 {
+		return ""
+	}
+	text := strings.Join(pods[:min(len(pods), shown)], ", ")
+	if more := len(pods) - shown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return "pods that began before Weft and have no network of it: " + text + "; delete them, so that they are made anew"
 }
 
 // Problem is what the agent says of its parts that are not well.

@@ -75,25 +75,33 @@ func podField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetPod()) == 0 {
 		return nil, nil
 	}
-	return anyPeer(func(p *model.FlowPeer) bool { return named(f.GetPod(), p.Pod.Namespace, p.Pod.Name) }), nil
+	return anyPeer(func(p *model.FlowPeer) bool { return podNamed(f.GetPod(), p.Pod) }), nil
 }
 
 func fromPodField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetFromPod()) == 0 {
 		return nil, nil
 	}
-	return func(flow *model.Flow) bool {
-		return named(f.GetFromPod(), flow.Peers[0].Pod.Namespace, flow.Peers[0].Pod.Name)
-	}, nil
+	return func(flow *model.Flow) bool { return podNamed(f.GetFromPod(), flow.Peers[0].Pod) }, nil
 }
 
 func toPodField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetToPod()) == 0 {
 		return nil, nil
 	}
-	return func(flow *model.Flow) bool {
-		return named(f.GetToPod(), flow.Peers[1].Pod.Namespace, flow.Peers[1].Pod.Name)
-	}, nil
+	return func(flow *model.Flow) bool { return podNamed(f.GetToPod(), flow.Peers[1].Pod) }, nil
+}
+
+// podNamed is named for pods: "namespace/name" is also each pod of a workload of that
+// name, for controllers name their pods after themselves and a dash.
+func podNamed(patterns []string, pod model.PodKey) bool {
+	if named(patterns, pod.Namespace, pod.Name) {
+		return true
+	}
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ns, owner, _ := strings.Cut(pattern, "/")
+		return owner != "" && pod.Namespace == ns && strings.HasPrefix(pod.Name, owner+"-")
+	})
 }
 
 // named: "namespace/name" is that pod or service, "namespace/" all of a

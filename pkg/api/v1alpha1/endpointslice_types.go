@@ -14,7 +14,6 @@ import (
 // +kubebuilder:resource:path=weftendpointslices,singular=weftendpointslice,scope=Cluster,shortName=wes,categories=weft
 // +kubebuilder:storageversion
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.nodeName`
-// +kubebuilder:printcolumn:name="Addresses",type=string,priority=1,JSONPath=`.endpoints[*].addresses[*]`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type WeftEndpointSlice struct {
 	metav1.TypeMeta   `json:",inline"`

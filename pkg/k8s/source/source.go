@@ -101,7 +101,7 @@ func (s *Source) Waiting() string {
 	if len(missing) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("the API server has not told all %s yet", missing[0])
+	text := fmt.Sprintf("the API server has not told all objects of kind %s yet", missing[0])
 	if err := s.outage.last(); err != nil {
 		text += ": " + err.Error()
 	}

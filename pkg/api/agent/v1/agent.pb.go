@@ -1909,7 +1909,7 @@ func (x *ObserveFlowsRequest) GetExclude() []*FlowFilter {
 // matches when one of its values does.
 type FlowFilter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pod           []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name", "namespace/" or a prefix of a name; either side
+	Pod           []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name" of a pod or its workload, "namespace/" or a prefix of a name; either side
 	FromPod       []string               `protobuf:"bytes,2,rep,name=from_pod,json=fromPod,proto3" json:"from_pod,omitempty"`
 	ToPod         []string               `protobuf:"bytes,3,rep,name=to_pod,json=toPod,proto3" json:"to_pod,omitempty"`
 	Namespace     []string               `protobuf:"bytes,4,rep,name=namespace,proto3" json:"namespace,omitempty"`       // either side
@@ -1920,7 +1920,7 @@ type FlowFilter struct {
 	Protocol      []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
 	Verdict       []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
 	Type          []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
-	Service       []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // as pod
+	Service       []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // "namespace/name", "namespace/" or a prefix of a name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
