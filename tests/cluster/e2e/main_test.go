@@ -84,7 +84,9 @@ func (w *world) shell(command string) string {
 	if err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}
-	w.t.Logf("%s: %.1f s", command, time.Since(begun).Seconds())
+	if took := time.Since(begun); took > time.Second {
+		w.t.Logf("%s: %.1f s", command, took.Seconds())
+	}
 	return out
 }
 
