@@ -180,6 +180,8 @@ func (w *world) uninstall() {
 	w.t.Helper()
 	if _, err := w.Shell(w.t.Context(), "helm status weft --namespace weft-system"); err == nil {
 		w.shell(w.documented("helm uninstall weft "))
+		// Pods have lost their network, as is documented; the DNS gets one with the next.
+		w.kubectl("delete pods --all -n kube-system --wait=false")
 	}
 }
 
