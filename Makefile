@@ -82,7 +82,8 @@ cluster-down: cluster-build ## take the cluster away
 test-cluster: cluster-build build images helm ## the tests that need a real Kubernetes; each cluster is made and taken away
 	$(call say,test-cluster: a real Kubernetes)
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
-	@cd tests/cluster && exec ../../build/bin/testrun ./...
+	@build/bin/cluster build
+	@exec build/bin/testrun -tags cluster -module tests/cluster ./tests/operator
 
 generate: need-go tools clang ## everything that is generated and committed
 	$(call say,generate: kernel objects; API; CRDs)

@@ -69,7 +69,7 @@ func (a *agent) stateForMetrics() metrics.State {
 	for _, e := range view.Endpoints {
 		s.Endpoints[string(e.State)]++
 	}
-	for _, i := range view.Identities {
+	for _, i := range view.Identities() {
 		s.Identities[i.Kind]++
 	}
 	for _, p := range view.Policies {

@@ -53,7 +53,7 @@ func text(a netip.Addr) string {
 // ListIdentities lists every identity known here.
 func (s *Server) ListIdentities(context.Context, *agentv1.ListIdentitiesRequest) (*agentv1.ListIdentitiesResponse, error) {
 	out := &agentv1.ListIdentitiesResponse{}
-	for _, i := range s.cfg.View().Identities {
+	for _, i := range s.cfg.View().Identities() {
 		out.Identities = append(out.Identities, &agentv1.Identity{
 			Id: uint32(i.ID), Labels: i.Labels.Strings(), Endpoints: uint32(i.Endpoints), Kind: i.Kind,
 		})

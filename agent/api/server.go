@@ -76,7 +76,7 @@ func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (
 		Version: s.cfg.Version, Node: s.cfg.Node, Source: s.cfg.Source,
 		Started: timestamppb.New(s.cfg.Started), PodCidrs: s.cfg.PodCIDRs,
 		DesiredRevision: uint64(s.cfg.Revisions.Revision()), RealizedRevision: uint64(realized),
-		Endpoints: uint32(len(view.Endpoints)), Identities: uint32(len(view.Identities)),
+		Endpoints: uint32(len(view.Endpoints)), Identities: uint32(len(view.Identities())),
 		Policies: uint32(len(view.Policies)), Services: uint32(view.Services.Len()),
 	}
 	var err error

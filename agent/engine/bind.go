@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"hash/maphash"
 	"net/netip"
 	"slices"
 
@@ -77,53 +76,6 @@ type wait struct {
 	// allocation tells that the pod is known and only its identity is missing:
 	// intent that is not in the kernel, and will be without anyone's doing.
 	allocation bool
-}
-
-// identityFinder finds the identity of a pod, if one is allocated.
-type identityFinder func(model.Pod) (model.Identity, bool)
-
-// identitiesOf indexes identities by a hash of their labels: to spell out those of
-// thousands takes longer than all else of a compilation.
-func identitiesOf(node Node, s state.Snapshot) identityFinder {
-	seed := maphash.MakeSeed()
-	byLabels := make(map[uint64]int, len(s.Identities))
-	same := make(map[uint64][]int) // others of the same hash
-	for i, id := range s.Identities {
-		h := hashLabels(seed, id.Labels)
-		if _, taken := byLabels[h]; taken {
-			same[h] = append(same[h], i)
-			continue
-		}
-		byLabels[h] = i
-	}
-	labelsOf := LabelsOf(node, s)
-	return func(p model.Pod) (model.Identity, bool) {
-		labels := labelsOf(p)
-		h := hashLabels(seed, labels)
-		first, ok := byLabels[h]
-		if !ok {
-			return model.Identity{}, false
-		}
-		// Of two with the same labels the last counts.
-		for _, i := range slices.Backward(append([]int{first}, same[h]...)) {
-			if slices.Equal(s.Identities[i].Labels, labels) {
-				return s.Identities[i], true
-			}
-		}
-		return model.Identity{}, false
-	}
-}
-
-func hashLabels(seed maphash.Seed, labels model.Labels) uint64 {
-	var h maphash.Hash
-	h.SetSeed(seed)
-	for _, l := range labels {
-		for _, part := range []string{l.Source, l.Key, l.Value} {
-			_, _ = h.WriteString(part)
-			_ = h.WriteByte(0)
-		}
-	}
-	return h.Sum64()
 }
 
 // LabelsOf gives the identity-relevant labels of the snapshot's pods.

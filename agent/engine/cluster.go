@@ -11,8 +11,29 @@ import (
 	"github.com/weftmesh/weft/pkg/state"
 )
 
-// known are the identities that policy sets are compiled over, by number.
-type known = map[model.IdentityID]model.Identity
+// known are the identities that policy sets are compiled over, sorted by number.
+type known []model.Identity
+
+// find looks an identity up by its number.
+func (k known) find(id model.IdentityID) (model.Identity, bool) {
+	i, ok := slices.BinarySearchFunc(k, id, func(have model.Identity, id model.IdentityID) int { return cmp.Compare(have.ID, id) })
+	if !ok {
+		return model.Identity{}, false
+	}
+	return k[i], true
+}
+
+func (k known) has(id model.IdentityID) bool { _, ok := k.find(id); return ok }
+
+// with adds identities that are not in it yet; without any, it is k itself.
+func (k known) with(more []model.Identity) known {
+	if len(more) == 0 {
+		return k
+	}
+	out := append(slices.Clone(k), more...)
+	slices.SortFunc(out, func(a, b model.Identity) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.CompactFunc(out, func(a, b model.Identity) bool { return a.ID == b.ID })
+}
 
 // remote is a pod of another node, and the identity that its addresses lead to.
 type remote struct {
@@ -37,7 +58,7 @@ func remotes(self string, s state.Snapshot, ids known, applied func(netip.Prefix
 		for j, e := range slice.Endpoints {
 			r := remote{NodeEndpoint: e, identity: e.Identity}
 			first := len(addrs)
-			if _, ok := ids[e.Identity]; !ok {
+			if !ids.has(e.Identity) {
 				r.identity = lastIdentity(e, ids, applied)
 			}
 			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {
@@ -61,7 +82,7 @@ func lastIdentity(e model.NodeEndpoint, ids known, applied func(netip.Prefix) (m
 			continue
 		}
 		row, ok := applied(netip.PrefixFrom(a, a.BitLen()))
-		if _, still := ids[row.Identity]; ok && still && row.Slot == 0 {
+		if ok && row.Slot == 0 && ids.has(row.Identity) {
 			return row.Identity
 		}
 	}

@@ -5,7 +5,6 @@ package engine
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -20,14 +19,25 @@ type Result struct {
 	waiting map[uint32]wait // endpoints that cannot be compiled yet
 }
 
-// compile is pure but for the compiler's cache, which changes no answer.
-func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (Result, error) {
-	identityOf := identitiesOf(node, s)
+// compiler keeps what the next compilation can use, which changes no answer.
+type compiler struct {
+	policies   *policy.Compiler
+	identities *identityIndex
+	effective  map[wholeSet]model.PolicySet // of the last compilation
+}
+
+func newCompiler() *compiler {
+	return &compiler{policies: policy.NewCompiler(), identities: newIdentityIndex()}
+}
+
+// compile is pure but for what the compiler keeps.
+func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error) {
+	identityOf := c.identities.finder(node, s)
 	bound, waiting := bind(identityOf, st.running, s)
 	others := remotes(node.Name, s, st.identities, st.applied)
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
-		Identities: slices.SortedFunc(maps.Values(st.identities), func(a, b model.Identity) int { return cmp.Compare(a.ID, b.ID) }),
+		Identities: st.identities,
 		Ports:      portsByIdentity(identityOf, s.Pods, others),
 		Prefixes:   st.universe,
 	}
@@ -36,20 +46,22 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 			Identity: e.identity.ID, Labels: e.identity.Labels, Ports: e.pod.Ports,
 		})
 	}
-	out, err := compiler.Update(in)
+	out, err := c.policies.Update(in)
 	if err != nil {
 		return Result{}, fmt.Errorf("compiling policies: %w", err)
 	}
 	r := Result{Desired: state.Desired{Revision: s.Revision}, waiting: waiting}
 	sets := make(map[model.SetHash]model.PolicySet)
+	effective := make(map[wholeSet]model.PolicySet)
 	for i, e := range bound {
 		result := &out.Results[i]
-		result.Set = effectiveSet(*result)
+		result.Set = c.effectiveSet(*result, effective)
 		if len(result.Set.Entries) > 0 {
 			sets[result.Set.Hash] = result.Set
 		}
 		r.Desired.Endpoints = append(r.Desired.Endpoints, endpointRow(e, *result))
 	}
+	c.effective = effective
 	for _, set := range sets {
 		r.Desired.Sets = append(r.Desired.Sets, set)
 	}
@@ -60,13 +72,28 @@ func compile(compiler *policy.Compiler, node Node, s state.Snapshot, st step) (R
 	return r, nil
 }
 
-// effectiveSet leaves out of a result what cannot matter.
-func effectiveSet(r policy.Result) model.PolicySet {
-	entries := withoutIdle(r.Set.Entries, r.Isolate)
-	if len(entries) == len(r.Set.Entries) {
-		return r.Set
+// wholeSet is a set as it was compiled, and where its endpoints are isolated.
+type wholeSet struct {
+	hash    model.SetHash
+	isolate [2]bool
+}
+
+// effectiveSet leaves out of a result what cannot matter. What it finds is noted in
+// now.
+func (c *compiler) effectiveSet(r policy.Result, now map[wholeSet]model.PolicySet) model.PolicySet {
+	whole := wholeSet{r.Set.Hash, r.Isolate}
+	set, ok := now[whole]
+	if !ok {
+		set, ok = c.effective[whole]
 	}
-	return model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
+	if !ok {
+		set = r.Set
+		if entries := withoutIdle(set.Entries, r.Isolate); len(entries) < len(set.Entries) {
+			set = model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
+		}
+	}
+	now[whole] = set
+	return set
 }
 
 func endpointRow(e boundEndpoint, r policy.Result) model.EndpointRow {

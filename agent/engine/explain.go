@@ -23,13 +23,13 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, other
 		Workloads:  make(map[netip.Addr]flow.Workload, 2*(len(others)+len(bound))),
 		Endpoints:  make(map[uint16]flow.Endpoint),
 		Identities: make(map[model.IdentityID]model.Labels),
+		Cluster:    st.identities,
 		Rules:      out.Rules.All(),
-	}}
+	}, cluster: st.identities, prefixes: st.universe, using: make(map[model.IdentityID]int)}
 	selected := make(map[model.PolicyKey][]uint32)
-	using := make(map[model.IdentityID]int)
 	for i, e := range bound {
 		r := out.Results[i]
-		using[e.identity.ID]++
+		v.using[e.identity.ID]++
 		v.Endpoints = append(v.Endpoints, EndpointView{
 			Endpoint: e.Endpoint, Identity: e.identity, Isolated: r.Isolate, Entries: r.Set.Entries,
 			Ports: e.pod.Ports, Owner: e.pod.Workload,
@@ -54,8 +54,7 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, other
 	}
 	v.Endpoints = withUnbound(v.Endpoints, s.Endpoints)
 	v.Policies = policyViews(node.Filter, st.policies, selected)
-	v.Identities = identityViews(st, using)
-	for _, id := range v.Identities {
+	for _, id := range v.withoutCluster() {
 		v.Names.Identities[id.ID] = id.Labels
 	}
 	return v
@@ -127,19 +126,26 @@ func absentMessage(keys []string) string {
 		"select by another one, or change identityLabels", strings.Join(slices.Compact(keys), ", "))
 }
 
-func identityViews(st step, using map[model.IdentityID]int) []IdentityView {
+// Identities lists every identity that is known on this node, by number.
+func (v *View) Identities() []IdentityView {
+	out := v.withoutCluster()
+	for _, id := range v.cluster {
+		out = append(out, IdentityView{Identity: id, Kind: "cluster", Endpoints: v.using[id.ID]})
+	}
+	slices.SortFunc(out, func(a, b IdentityView) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// withoutCluster lists those that have a meaning of their own.
+func (v *View) withoutCluster() []IdentityView {
 	var out []IdentityView
 	for id, name := range model.ReservedNames() {
 		labels := model.NewLabels(model.Label{Source: model.SourceReserved, Key: name})
 		out = append(out, IdentityView{Identity: model.Identity{ID: id, Labels: labels}, Kind: "reserved"})
 	}
-	for _, id := range st.identities {
-		out = append(out, IdentityView{Identity: id, Kind: "cluster", Endpoints: using[id.ID]})
-	}
-	for prefix, id := range st.universe {
+	for prefix, id := range v.prefixes {
 		labels := model.NewLabels(model.Label{Source: model.SourceCIDR, Key: prefix.String()})
 		out = append(out, IdentityView{Identity: model.Identity{ID: id, Labels: labels}, Kind: "cidr"})
 	}
-	slices.SortFunc(out, func(a, b IdentityView) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/manifest"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
@@ -43,7 +42,7 @@ func FuzzManifestsBecomeRows(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := compile(policy.NewCompiler(), testNode(), snap, steps[len(steps)-1])
+		out, err := newCompiler().compile(testNode(), snap, steps[len(steps)-1])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,28 +78,27 @@ func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 // addresses in the kernel still lead to: sets forget a number only when no address
 // has it.
 func identities(before memory, s state.Snapshot, held map[model.IdentityID]bool) (ids, more known) {
-	ids = make(known, len(s.Identities))
-	for _, id := range s.Identities {
-		ids[id.ID] = id
-	}
-	keep := func(to known, id model.IdentityID) {
-		if _, ok := to[id]; ok {
-			return
+	ids = s.Identities
+	var named, led []model.Identity
+	keep := func(to []model.Identity, id model.IdentityID) []model.Identity {
+		if ids.has(id) {
+			return to
 		}
-		if old, ok := before.identities[id]; ok {
-			to[id] = old
+		if old, ok := before.identities.find(id); ok {
+			to = append(to, old)
 		}
+		return to
 	}
 	for i := range s.NodeSlices {
 		for _, e := range s.NodeSlices[i].Endpoints {
-			keep(ids, e.Identity)
+			named = keep(named, e.Identity)
 		}
 	}
-	more = maps.Clone(ids)
 	for id := range held {
-		keep(more, id)
+		led = keep(led, id)
 	}
-	return ids, more
+	ids = ids.with(named)
+	return ids, ids.with(led)
 }
 
 func keys(m prefixIDs) []netip.Prefix {

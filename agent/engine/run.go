@@ -15,7 +15,6 @@ import (
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/policy"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
 )
@@ -48,7 +47,7 @@ type Engine struct {
 	realized *Realized
 	view     atomic.Pointer[View]
 	before   memory
-	compiler *policy.Compiler
+	compiler *compiler
 	services lb.Compiler
 	follower *state.ServiceFollower
 	// last is the last compilation of policies, if it is in the kernel in full: it
@@ -66,7 +65,7 @@ type outcome struct {
 // New makes an engine; nothing happens before Run.
 func New(cfg Config) *Engine {
 	e := &Engine{cfg: cfg, rec: reconcile.New(cfg.Datapath, time.Now), realized: NewRealized(),
-		compiler: policy.NewCompiler(), services: lb.Compiler{Node: cfg.Node.Name}}
+		compiler: newCompiler(), services: lb.Compiler{Node: cfg.Node.Name}}
 	e.view.Store(&View{Names: &flow.Maps{}, Services: lb.NewBook()})
 	return e
 }
@@ -91,21 +90,30 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer compare.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	for {
+	finish := newFinisher(e.cfg)
+	defer finish.timer.Stop()
+	for ctx.Err() == nil {
 		snap, changed := e.cfg.Tables.Snapshot()
 		if snap.Synced && ctx.Err() == nil {
 			e.realize(ctx, snap)
 		}
+		finish.arm()
 		retry.Reset(untilNext(e.rec.NextTry()))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-retry.C:
-		case <-compare.C:
-			e.compare()
+		for waiting := true; waiting; {
+			waiting = false
+			select {
+			case <-ctx.Done():
+			case <-changed:
+			case <-retry.C:
+			case <-compare.C:
+				e.compare()
+			case <-finish.timer.C:
+				finish.run(changed)
+				waiting = true // the tables are as they were
+			}
 		}
 	}
+	return nil
 }
 
 func untilNext(at time.Time) time.Duration {
@@ -177,7 +185,7 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}
-		if last, err = compile(e.compiler, e.cfg.Node, snap, st); err != nil {
+		if last, err = e.compiler.compile(e.cfg.Node, snap, st); err != nil {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
 		}
@@ -228,8 +236,7 @@ func (e *Engine) knowsAll(st step) bool {
 		if row.Identity.IsLocal() && st.universe[row.Prefix] != row.Identity {
 			return false
 		}
-		_, before := e.before.identities[row.Identity]
-		if _, now := st.identities[row.Identity]; before && !now {
+		if e.before.identities.has(row.Identity) && !st.identities.has(row.Identity) {
 			return false
 		}
 	}

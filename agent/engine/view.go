@@ -11,12 +11,14 @@ import (
 // View is one compilation in the terms of those who ask about it. It is never
 // changed once it is published.
 type View struct {
-	Revision   model.Revision
-	Names      *flow.Maps // what flow events are explained with
-	Endpoints  []EndpointView
-	Policies   []PolicyView
-	Identities []IdentityView
-	Services   *lb.Book
+	Revision  model.Revision
+	Names     *flow.Maps // what flow events are explained with
+	Endpoints []EndpointView
+	Policies  []PolicyView
+	Services  *lb.Book
+	cluster   []model.Identity
+	prefixes  prefixIDs
+	using     map[model.IdentityID]int // local endpoints by identity
 }
 
 // withServices enters the services, in names of its own: those of an earlier view

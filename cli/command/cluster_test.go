@@ -222,6 +222,9 @@ func TestNeitherSocketNorKubeconfig(t *testing.T) {
 	if got.code != ExitUnreachable || !strings.Contains(got.stderr, "no kubeconfig was found") || !strings.Contains(got.stderr, "--kubeconfig or KUBECONFIG") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}
+	if got := run(t, "", "status", "--wait", "--timeout", "300ms"); got.code != ExitUnreachable || strings.Contains(got.stderr, "kubeconfig was found") {
+		t.Errorf("an agent that is yet to start here is not waited for: exit %d: %s", got.code, got.stderr)
+	}
 	if got := run(t, "", "status", "--kubeconfig", "/nonexistent/config"); got.code != ExitError || !strings.Contains(got.stderr, "/nonexistent/config: no such file") {
 		t.Errorf("exit %d: %s", got.code, got.stderr)
 	}

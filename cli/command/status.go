@@ -39,6 +39,9 @@ things stand and exits with 4, or with 3 if no agent was ever reached.`,
 			if err := oneOf("output", output, "text", "json"); err != nil {
 				return err
 			}
+			if wait {
+				a.orHere()
+			}
 			if a.target.remote {
 				return a.clusterStatus(c.Context(), a.patience(c, wait), output)
 			}

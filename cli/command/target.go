@@ -25,6 +25,7 @@ type target struct {
 	cluster cluster.Options
 	nodes   []string
 	remote  bool // a cluster
+	guessed bool // that it is one, as this host has no socket
 }
 
 func (t *target) addFlags(flags *pflag.FlagSet) {
@@ -39,7 +40,7 @@ func (t *target) addFlags(flags *pflag.FlagSet) {
 // choose decides between the two: what a flag asks for, then the environment, then
 // the socket if there is one.
 func (t *target) choose(flags *pflag.FlagSet, getenv func(string) string) error {
-	t.remote = false
+	t.remote, t.guessed = false, false
 	var asked string
 	for _, name := range []string{"kubeconfig", "context", "weft-namespace", "node"} {
 		if flags.Changed(name) {
@@ -57,6 +58,7 @@ func (t *target) choose(flags *pflag.FlagSet, getenv func(string) string) error 
 	default:
 		_, err := os.Lstat(t.socket)
 		t.remote = errors.Is(err, fs.ErrNotExist)
+		t.guessed = t.remote
 	}
 	return nil
 }
@@ -80,6 +82,17 @@ func (a *app) openCluster() (*cluster.Cluster, error) {
 				"For a cluster: name its kubeconfig with --kubeconfig or KUBECONFIG."}
 	}
 	return c, err
+}
+
+// orHere comes back to this host if nothing but a missing socket speaks for a
+// cluster and there is no kubeconfig: an agent may be about to start here.
+func (a *app) orHere() {
+	if !a.target.guessed {
+		return
+	}
+	if _, err := a.openCluster(); errors.Is(err, cluster.ErrNoConfig) {
+		a.target.remote = false
+	}
 }
 
 func (a *app) fleet(ctx context.Context) (*fleet, error) {

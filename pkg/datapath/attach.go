@@ -21,7 +21,7 @@ type AttachMode uint8
 
 // Modes of attachment.
 const (
-	AttachAuto   AttachMode = iota // tcx where the kernel has it
+	AttachAuto   AttachMode = iota // tcx where the kernel has it, for pods by way of filters
 	AttachTCX                      // links, kernel 6.6 and later
 	AttachClsact                   // filters of a clsact qdisc
 )
@@ -41,6 +41,8 @@ type attacher interface {
 	takeOver() error
 	// attach is idempotent; it returns when both programs are in place.
 	attach(at place, ifindex uint32, ifname string) error
+	// finish moves one device to where it is to stay, and tells how many are left.
+	finish() (left int, err error)
 	// detach of a device that has no programs, or is gone, succeeds.
 	detach(at place, ifname string) error
 	// attached lists the devices that have the programs of a place.
@@ -58,7 +60,11 @@ func newAttacher(mode AttachMode, p pins, progs *weftbpf.BpfPrograms, log *slog.
 	if mode != AttachClsact {
 		err := haveTCX()
 		if err == nil {
-			return &tcxAttacher{pins: p, places: placesOf(progs), log: log}, nil
+			t := &tcxAttacher{pins: p, places: placesOf(progs), log: log, filtered: make(map[string]uint32)}
+			if mode == AttachAuto {
+				t.quick = &clsactAttacher{pins: p, places: t.places, log: log}
+			}
+			return t, nil
 		}
 		if mode == AttachTCX || !errors.Is(err, ebpf.ErrNotSupported) {
 			return nil, fmt.Errorf("probing for tcx (6.6): %w", err)
@@ -129,6 +135,19 @@ func (d *Datapath) Attach(ctx context.Context, ifindex uint32, ifname string) er
 		return fmt.Errorf("attaching to device %s: %w", ifname, err)
 	}
 	return nil
+}
+
+// FinishAttach does for one pod's device what Attach put off, and tells for how many
+// it is still to be done: the programs run already, but in a place that is only
+// quick to reach. It takes the kernel some grace periods, so there is a time for it
+// when nothing else waits. What failed is tried again by the next call.
+func (d *Datapath) FinishAttach() (left int, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if left, err = d.attacher.finish(); err != nil {
+		return left, fmt.Errorf("moving a device from filters to links: %w", err)
+	}
+	return left, nil
 }
 
 // Detach takes the programs off a pod's device; one that is gone is no error.

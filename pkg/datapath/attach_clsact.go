@@ -105,6 +105,9 @@ func (c *clsactAttacher) put(at place, ifindex int, choose chooser) error {
 	return nil
 }
 
+// finish has nothing to do.
+func (c *clsactAttacher) finish() (int, error) { return 0, nil }
+
 func (c *clsactAttacher) attached(at place) ([]string, error) {
 	devices, err := filteredDevices()
 	var found []string
@@ -234,6 +237,22 @@ func removeFilters(ifindex int) error {
 	if others == 0 {
 		return ignoreGone(netlink.QdiscDel(clsactQdisc(ifindex)))
 	}
+	return dropFilters(ifindex)
+}
+
+// removeIdleQdisc removes a clsact qdisc that dropFilters left.
+func removeIdleQdisc(ifindex int) error {
+	ours, others, err := filtersOf(ifindex)
+	if err != nil || len(ours)+others > 0 {
+		return err
+	}
+	return ignoreGone(netlink.QdiscDel(clsactQdisc(ifindex)))
+}
+
+// dropFilters removes our filters and leaves the qdisc, which costs nothing where a
+// link decides before it. To remove a qdisc the kernel takes a device that is up
+// out of service for a moment, and what is sent to it then is lost.
+func dropFilters(ifindex int) error {
 	for _, parent := range []uint32{clsactIngress, clsactEgress} {
 		filter := &netlink.BpfFilter{FilterAttrs: ourFilter(ifindex, parent)}
 		if err := ignoreGone(netlink.FilterDel(filter)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,13 +20,26 @@ import (
 
 // tcxAttacher attaches by links that are pinned, so that they stay when the
 // agent goes.
+//
+// The kernel takes a grace period for each link, some 20 ms a device, in which it
+// lets nobody else change devices either; filters take half a millisecond. So that
+// a pod need not wait, its device gets filters of the same programs, and links in
+// their place later (finish). A link comes before filters, and what it lets pass or
+// drops does not reach them, so each packet meets one program all the time. What an
+// agent that is killed leaves on filters, the next one takes over.
 type tcxAttacher struct {
-	pins   pins
-	places places
-	log    *slog.Logger
+	pins     pins
+	places   places
+	log      *slog.Logger
+	quick    *clsactAttacher   // nil: links at once
+	filtered map[string]uint32 // devices that are to get links, and their indexes
 }
 
 func (t *tcxAttacher) replace(choose chooser) error {
+	filters := clsactAttacher{pins: t.pins, places: t.places, log: t.log}
+	if err := filters.replace(choose); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(t.pins.linksDir())
 	if err != nil {
 		return fmt.Errorf("listing pinned links: %w", err)
@@ -52,10 +66,10 @@ func (t *tcxAttacher) takeOver() error {
 		return err
 	}
 	for _, dev := range devices {
-		if err := t.attach(t.places.of(dev.programs), uint32(dev.Index), dev.Name); err != nil {
+		if err := t.link(t.places.of(dev.programs), uint32(dev.Index), dev.Name); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
-		if err := removeFilters(dev.Index); err != nil {
+		if err := dropFilters(dev.Index); err != nil {
 			return fmt.Errorf("device %s: %w", dev.Name, err)
 		}
 	}
@@ -108,6 +122,53 @@ func openLink(path string) (link.Link, linkEnds, error) {
 }
 
 func (t *tcxAttacher) attach(at place, ifindex uint32, ifname string) error {
+	if t.quick == nil || at != atPod {
+		return t.link(at, ifindex, ifname)
+	}
+	missing, err := t.missing(at, ifindex, ifname)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	if err := t.quick.attach(at, ifindex, ifname); err != nil {
+		t.log.Info("a device gets no filters, and links at once", "device", ifname, "error", err)
+		return t.link(at, ifindex, ifname)
+	}
+	t.filtered[ifname] = ifindex
+	return nil
+}
+
+// finish takes any of the devices: all have their programs.
+func (t *tcxAttacher) finish() (left int, err error) {
+	for ifname, ifindex := range t.filtered {
+		if err := t.link(atPod, ifindex, ifname); err != nil && !errors.Is(err, unix.ENODEV) {
+			return len(t.filtered), fmt.Errorf("device %s: %w", ifname, err)
+		}
+		if err := dropFilters(int(ifindex)); err != nil {
+			return len(t.filtered), fmt.Errorf("device %s: %w", ifname, err)
+		}
+		delete(t.filtered, ifname)
+		break
+	}
+	return len(t.filtered), nil
+}
+
+// link attaches by links.
+func (t *tcxAttacher) link(at place, ifindex uint32, ifname string) error {
+	missing, err := t.missing(at, ifindex, ifname)
+	if err != nil {
+		return err
+	}
+	for _, s := range missing {
+		if err := t.attachSide(ifindex, t.pins.linkPath(ifname, s.suffix), s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// missing lists the sides of a device that have no link. The links of a device of
+// an earlier pod go.
+func (t *tcxAttacher) missing(at place, ifindex uint32, ifname string) (missing []side, err error) {
 	for _, s := range t.places[at] {
 		path := t.pins.linkPath(ifname, s.suffix)
 		l, have, err := openLink(path)
@@ -116,17 +177,15 @@ func (t *tcxAttacher) attach(at place, ifindex uint32, ifname string) error {
 			if have.ifindex == ifindex {
 				continue
 			}
-			if err := removeLink(path); err != nil { // a device of an earlier pod
-				return err
+			if err := removeLink(path); err != nil {
+				return nil, err
 			}
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("opening the pinned link: %w", err)
+			return nil, fmt.Errorf("opening the pinned link: %w", err)
 		}
-		if err := t.attachSide(ifindex, path, s); err != nil {
-			return err
-		}
+		missing = append(missing, s)
 	}
-	return nil
+	return missing, nil
 }
 
 // attachSide attaches before every other program: what passes here has been
@@ -158,11 +217,20 @@ func (t *tcxAttacher) attached(at place) ([]string, error) {
 			}
 		}
 	}
+	if at == atPod {
+		found = slices.AppendSeq(found, maps.Keys(t.filtered))
+	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
 }
 
 func (t *tcxAttacher) detach(at place, ifname string) error {
+	if _, ok := t.filtered[ifname]; ok && at == atPod {
+		if err := t.quick.detach(at, ifname); err != nil {
+			return err
+		}
+		delete(t.filtered, ifname)
+	}
 	for _, s := range t.places[at] {
 		if err := removeLink(t.pins.linkPath(ifname, s.suffix)); err != nil {
 			return err

@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -77,6 +78,111 @@ func TestProgramsAreReplacedOnTheirDevices(t *testing.T) {
 			}
 		})
 	}
+}
+
+// both tells whether a device has the pod's programs, and them alone, in one of the
+// kernel's places.
+func both(found map[string]ebpf.ProgramID, mode AttachMode) bool {
+	return len(found) == 2 && found[mode.String()+" weft_from_pod"] != 0 && found[mode.String()+" weft_to_pod"] != 0
+}
+
+func TestAPodsDeviceGetsFiltersAndThenLinks(t *testing.T) {
+	if errors.Is(haveTCX(), ebpf.ErrNotSupported) {
+		t.Skip("kernel: tcx (6.6)")
+	}
+	d := open(t, Config{})
+	devices := map[string]uint32{"wf.one": 0, "wf.two": 0, "wf.three": 0}
+	for name := range devices {
+		devices[name] = veth(t, name)
+		must(t, d.Attach(t.Context(), devices[name], name))
+		must(t, d.Attach(t.Context(), devices[name], name))
+		if now := attached(t, devices[name]); !both(now, AttachClsact) {
+			t.Errorf("on %s, attached are at first %v", name, now)
+		}
+	}
+	must(t, d.Detach("wf.three"))
+	if now := attached(t, devices["wf.three"]); len(now) != 0 {
+		t.Errorf("after Detach, attached are %v", now)
+	}
+	for want := 1; want >= 0; want-- {
+		if left, err := d.FinishAttach(); err != nil || left != want {
+			t.Fatalf("%d devices are left, %v, want %d", left, err, want)
+		}
+	}
+	if left, err := d.FinishAttach(); err != nil || left != 0 {
+		t.Fatalf("with nothing to do: %d, %v", left, err)
+	}
+	for _, name := range []string{"wf.one", "wf.two"} {
+		must(t, d.Attach(t.Context(), devices[name], name))
+		if now := attached(t, devices[name]); !both(now, AttachTCX) {
+			t.Errorf("on %s, attached are at last %v", name, now)
+		}
+	}
+	must(t, d.Detach("wf.one"))
+	if now := attached(t, devices["wf.one"]); len(now) != 0 {
+		t.Errorf("after Detach, attached are %v", now)
+	}
+	if !hasClsact(t, devices["wf.two"]) {
+		t.Error("to remove the qdisc, a device that is up was taken out of service")
+	}
+	must(t, d.Close())
+	must(t, Cleanup(testRoot))
+	if hasClsact(t, devices["wf.two"]) {
+		t.Error("after Cleanup there is still a clsact qdisc")
+	}
+}
+
+func hasClsact(t *testing.T, ifindex uint32) bool {
+	t.Helper()
+	list, err := netlink.QdiscList(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}})
+	must(t, err)
+	return slices.ContainsFunc(list, func(q netlink.Qdisc) bool { return q.Type() == "clsact" })
+}
+
+// An agent may be killed between any two writes of FinishAttach.
+func TestAnotherAgentFinishesWhatWasPutOff(t *testing.T) {
+	if errors.Is(haveTCX(), ebpf.ErrNotSupported) {
+		t.Skip("kernel: tcx (6.6)")
+	}
+	for name, cut := range map[string]func(*tcxAttacher, uint32) error{
+		"before it began": func(*tcxAttacher, uint32) error { return nil },
+		"after one link": func(a *tcxAttacher, dev uint32) error {
+			return a.attachSide(dev, a.pins.linkPath("wfcut", "_in"), a.places[atPod][0])
+		},
+		"after both links": func(a *tcxAttacher, dev uint32) error { return a.link(atPod, dev, "wfcut") },
+		"after one filter": func(a *tcxAttacher, dev uint32) error {
+			filter := &netlink.BpfFilter{FilterAttrs: ourFilter(int(dev), clsactIngress)}
+			return errors.Join(a.link(atPod, dev, "wfcut"), netlink.FilterDel(filter))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, Config{})
+			dev := veth(t, "wfcut")
+			must(t, d.Attach(t.Context(), dev, "wfcut"))
+			must(t, cut(d.attacher.(*tcxAttacher), dev))
+			must(t, d.Close())
+			d = reopen(t, Config{})
+			if now := attached(t, dev); !both(now, AttachTCX) {
+				t.Errorf("attached are %v", now)
+			}
+			if left, err := d.FinishAttach(); err != nil || left != 0 {
+				t.Errorf("%d devices are left, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestADeviceThatWentIsNotWaitedFor(t *testing.T) {
+	d := open(t, Config{})
+	dev := veth(t, "wfwent")
+	must(t, d.Attach(t.Context(), dev, "wfwent"))
+	gone, err := netlink.LinkByName("wfwent")
+	must(t, err)
+	must(t, netlink.LinkDel(gone))
+	if left, err := d.FinishAttach(); err != nil || left != 0 {
+		t.Errorf("%d devices are left, %v", left, err)
+	}
+	must(t, d.Detach("wfwent"))
 }
 
 func TestModeOfAttachmentMayChange(t *testing.T) {

@@ -140,7 +140,7 @@ func (d *Datapath) ensureRing(slot uint32) error {
 		return fmt.Errorf("making its ring of unanswered flows: %w", err)
 	}
 	defer ring.Close()
-	if err := d.maps.WeftPend.Put(slot, ring); err != nil {
+	if err := d.waits.put(d.maps.WeftPend, slot, ring); err != nil {
 		return fmt.Errorf("putting its ring of unanswered flows in place: %w", err)
 	}
 	return nil

@@ -23,7 +23,7 @@ type Contents struct {
 // Inspect reads pinned maps without loading or changing anything, so that it may
 // look over the shoulder of a running agent of the same version.
 func Inspect(bpffs string) (Contents, error) {
-	d := &Datapath{pins: pins{root: bpffs}}
+	d := &Datapath{pins: pins{root: bpffs}, sets: newSetTable()}
 	opened := make(map[string]*ebpf.Map)
 	defer func() {
 		for _, m := range opened {

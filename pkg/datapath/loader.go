@@ -53,6 +53,7 @@ type Datapath struct {
 
 	endsSockets bool          // the kernel can end sockets
 	removed     chan struct{} // backends were removed; holds one
+	waits       *graceWaits
 
 	mu      sync.Mutex // over what follows, and over sequences of writes
 	maps    weftbpf.BpfMaps
@@ -76,7 +77,7 @@ func Open(cfg Config) (*Datapath, error) {
 		return nil, err
 	}
 	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log},
-		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1)}
+		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1), waits: newGraceWaits(), sets: newSetTable()}
 	if !d.endsSockets {
 		d.log.Info("the kernel cannot end sockets (bpf_sock_destroy, 6.5): those of removed backends end by themselves")
 	}
@@ -196,6 +197,7 @@ func (d *Datapath) readState() error {
 	if _, err := d.readSets(); err != nil {
 		return err
 	}
+	d.startKeeping()
 	err := dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
 		d.epoch = max(d.epoch, row.Epoch)
 		return nil
@@ -208,8 +210,11 @@ func (d *Datapath) readState() error {
 
 // Close gives back the handles; programs stay attached and maps pinned.
 func (d *Datapath) Close() error {
+	d.waits.wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	closeSpares(d.sets.spare)
+	d.sets.spare = nil
 	var errs []error
 	if d.progs.WeftFromPod != nil {
 		errs = append(errs, d.progs.Close(), d.maps.Close())

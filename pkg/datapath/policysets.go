@@ -14,34 +14,6 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// setTable numbers policy sets: a set's number is its place in weft_polsets.
-// Place 0 stands for the empty set and holds nothing. A set never changes; other
-// entries are another set in another place.
-type setTable struct {
-	places map[model.SetHash]setPlace
-	last   uint32 // place given out last; a freed one is reused late
-}
-
-type setPlace struct {
-	index uint32
-	flags uint16 // directions that have entries, as weft_ep_flag
-}
-
-// free finds a place for another set in an outer map of size places.
-func (t setTable) free(size uint32) (uint32, error) {
-	taken := make(map[uint32]bool, len(t.places))
-	for _, p := range t.places {
-		taken[p.index] = true
-	}
-	for i := range size - 1 {
-		index := (t.last+i)%(size-1) + 1
-		if !taken[index] {
-			return index, nil
-		}
-	}
-	return 0, fmt.Errorf("all %d places for policy sets are taken", size-1)
-}
-
 // ApplyPolicySet puts a set into the kernel, whole, before anything can see it.
 func (d *Datapath) ApplyPolicySet(set model.PolicySet) error {
 	if hash := model.HashEntries(set.Entries); hash != set.Hash {
@@ -52,69 +24,15 @@ func (d *Datapath) ApplyPolicySet(set model.PolicySet) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.sets.places[set.Hash]; ok {
+	if _, ok := d.sets.places[set.Hash]; ok || d.sets.revive(set.Hash) {
 		return nil
 	}
-	index, err := d.sets.free(d.maps.WeftPolsets.MaxEntries())
+	index, err := d.putSet(set.Entries)
 	if err != nil {
-		return err
-	}
-	inner, err := newSetMap(d.setSpec, set.Entries)
-	if err != nil {
-		return fmt.Errorf("filling a map with policy set %x: %w", set.Hash, err)
-	}
-	defer inner.Close()
-	if err := d.maps.WeftPolsets.Put(index, inner); err != nil {
 		return fmt.Errorf("putting policy set %x in place: %w", set.Hash, err)
 	}
 	d.sets.places[set.Hash] = setPlace{index: index, flags: ruleFlags(set.Entries)}
-	d.sets.last = index
-	return nil
-}
-
-// newSetMap makes and fills the map of one set.
-func newSetMap(spec *ebpf.MapSpec, entries []model.PolicyEntry) (*ebpf.Map, error) {
-	spec = spec.Copy()
-	spec.Name = "weft_polset"
-	spec.MaxEntries = max(spec.MaxEntries, uint32(len(entries)))
-	inner, err := ebpf.NewMap(spec)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]weftbpf.BpfWeftPolKey, len(entries))
-	values := make([]weftbpf.BpfWeftPol, len(entries))
-	for i, e := range entries {
-		keys[i], values[i] = encodeEntry(e)
-	}
-	if err := putAll(inner, keys, values); err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return inner, nil
-}
-
-// DeletePolicySet forgets a set, and frees its map; one that is not there is no
-// error. While an endpoint row names it, it stays and ErrSetInUse is returned.
-func (d *Datapath) DeletePolicySet(hash model.SetHash) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	place, ok := d.sets.places[hash]
-	if !ok {
-		return nil
-	}
-	err := dump(d.maps.WeftEp, func(slot uint32, row weftbpf.BpfWeftEpRow) error {
-		if row.Ifindex != 0 && row.Polset == place.index {
-			return fmt.Errorf("policy set %x, endpoint in slot %d: %w", hash, slot, ErrSetInUse)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if err := ignoreMissing(d.maps.WeftPolsets.Delete(place.index)); err != nil {
-		return fmt.Errorf("removing policy set %x: %w", hash, err)
-	}
-	delete(d.sets.places, hash)
+	d.startKeeping()
 	return nil
 }
 
@@ -130,24 +48,44 @@ func (d *Datapath) PolicySets() (map[model.SetHash]model.PolicySet, error) {
 // applied and pointed to again. Of equal sets, the first place counts.
 func (d *Datapath) readSets() (map[model.SetHash]model.PolicySet, error) {
 	sets := make(map[model.SetHash]model.PolicySet)
-	places := make(map[model.SetHash]setPlace)
+	places, doubles := make(map[model.SetHash]setPlace), make(map[uint32]bool)
+	var empty []uint32
 	err := dumpMaps(d.maps.WeftPolsets, func(index uint32, id ebpf.MapID) error {
+		if d.sets.unread(index) {
+			return nil // and its map may be gone by now
+		}
 		entries, err := readSet(id)
 		if err != nil {
 			return fmt.Errorf("reading policy set %d: %w", index, err)
 		}
-		hash := model.HashEntries(entries)
-		if _, twice := places[hash]; !twice {
-			sets[hash] = model.PolicySet{Hash: hash, Entries: entries}
-			places[hash] = setPlace{index: index, flags: ruleFlags(entries)}
+		if len(entries) == 0 {
+			empty = append(empty, index)
+			return nil
 		}
+		hash := model.HashEntries(entries)
+		if _, twice := places[hash]; twice {
+			doubles[index] = true
+			return nil
+		}
+		sets[hash] = model.PolicySet{Hash: hash, Entries: entries}
+		places[hash] = setPlace{index: index, flags: ruleFlags(entries)}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	delete(sets, model.SetHash{})
-	d.sets.places = places
+	named, err := d.namedPlaces()
+	if err != nil {
+		return nil, err
+	}
+	d.sets.places, d.sets.foreign = places, doubles
+	for _, index := range empty { // an earlier agent had most of them ready
+		if _, ok := named[index]; ok {
+			d.sets.foreign[index] = true
+			continue
+		}
+		d.sets.retire(model.SetHash{}, setPlace{index: index})
+	}
 	return maps.Clone(sets), nil
 }
 

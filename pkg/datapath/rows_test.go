@@ -143,13 +143,12 @@ func TestPolicySetsAreStoredOnceAndKnownAfterARestart(t *testing.T) {
 	row := endpointRow(1, 5, "")
 	row.Set = sets[2].Hash
 	must(t, d.ApplyEndpoint(row))
-	if err := d.DeletePolicySet(sets[2].Hash); !errors.Is(err, ErrSetInUse) {
+	if err := d.DeletePolicySets([]model.SetHash{sets[0].Hash, sets[2].Hash}); !errors.Is(err, ErrSetInUse) {
 		t.Errorf("removing a set in use: %v", err)
 	}
 	must(t, d.DeleteEndpoint(1))
-	for _, set := range sets {
-		must(t, d.DeletePolicySet(set.Hash))
-		must(t, d.DeletePolicySet(set.Hash))
+	for _, gone := range [][]model.SetHash{{sets[0].Hash}, {sets[0].Hash, sets[1].Hash, sets[2].Hash}, {sets[2].Hash}} {
+		must(t, d.DeletePolicySets(gone))
 	}
 	if got, err := d.PolicySets(); err != nil || len(got) != 0 {
 		t.Errorf("after their removal there are %v, %v", got, err)

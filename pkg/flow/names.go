@@ -3,7 +3,9 @@
 package flow
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -43,12 +45,14 @@ type Endpoint struct {
 	Isolated [2][]model.PolicyKey
 }
 
-// Maps is a Names made of plain maps and of services. None of them may be changed once the value
-// is in use; a new state is a new value.
+// Maps is a Names made of plain maps, of services, and of a list where a map of
+// thousands would be made anew with every state. None of them may be changed once the
+// value is in use; a new state is a new value.
 type Maps struct {
 	Workloads  map[netip.Addr]Workload
 	Endpoints  map[uint16]Endpoint // by slot
 	Identities map[model.IdentityID]model.Labels
+	Cluster    []model.Identity // others, sorted by number
 	Rules      map[model.RuleID]model.RuleRef
 	Services   Services // nil: none
 }
@@ -73,8 +77,16 @@ func (m *Maps) Endpoint(slot uint16) (Endpoint, bool) {
 
 // Labels implements Names.
 func (m *Maps) Labels(id model.IdentityID) (model.Labels, bool) {
-	ls, ok := m.Identities[id]
-	return ls, ok
+	if ls, ok := m.Identities[id]; ok {
+		return ls, true
+	}
+	i, ok := slices.BinarySearchFunc(m.Cluster, id, func(have model.Identity, id model.IdentityID) int {
+		return cmp.Compare(have.ID, id)
+	})
+	if !ok {
+		return nil, false
+	}
+	return m.Cluster[i].Labels, true
 }
 
 // Rule implements Names.

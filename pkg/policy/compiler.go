@@ -197,7 +197,7 @@ func (c *Compiler) subject(in *Subject, changed policyChange) *subject {
 	if ok && s.seen == c.round {
 		return s
 	}
-	if ok && sameLabels(s.labels, in.Labels) {
+	if ok && s.labels.Same(in.Labels) {
 		s.seen = c.round
 		s.apply(changed)
 		return s

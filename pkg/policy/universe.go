@@ -16,7 +16,7 @@ type element struct {
 	id     model.IdentityID
 	labels model.Labels
 	prefix netip.Prefix // of node-local identities and of the world
-	round  uint64       // last one in which it was given
+	round  uint64       // of a node-local one: last in which it was given
 }
 
 // universe holds the identities, and for each distinct peer that rules name the
@@ -25,6 +25,8 @@ type universe struct {
 	elements map[model.IdentityID]*element
 	having   map[keyValue]map[model.IdentityID]*element // by each label
 	peers    map[string]*peerSet
+	cluster  []model.Identity // given last, sorted by number
+	local    map[model.IdentityID]*element
 }
 
 // keyValue is a label of any source.
@@ -45,6 +47,7 @@ func newUniverse() *universe {
 		elements: map[model.IdentityID]*element{},
 		having:   map[keyValue]map[model.IdentityID]*element{},
 		peers:    map[string]*peerSet{},
+		local:    map[model.IdentityID]*element{},
 	}
 	for id, name := range model.ReservedNames() {
 		e := &element{id: id, labels: model.NewLabels(model.Label{Source: model.SourceReserved, Key: name})}
@@ -61,26 +64,36 @@ func newUniverse() *universe {
 
 // sync makes the elements those that are given, and the peer sets follow.
 func (u *universe) sync(round uint64, identities []model.Identity, prefixes map[netip.Prefix]model.IdentityID) {
-	for i := range identities {
-		if id := &identities[i]; id.ID.IsCluster() {
+	now := model.SortIdentities(identities)
+	gone, came := model.DiffIdentities(u.cluster, now)
+	u.cluster = now
+	for _, id := range gone {
+		if e, ok := u.elements[id.ID]; ok && id.ID.IsCluster() {
+			u.remove(round, e)
+		}
+	}
+	for _, id := range came {
+		if id.ID.IsCluster() {
 			u.put(round, id.ID, id.Labels, netip.Prefix{})
 		}
 	}
 	for prefix, id := range prefixes {
 		if id.IsLocal() {
 			u.put(round, id, nil, prefix)
+			u.local[id] = u.elements[id]
 		}
 	}
-	for id, e := range u.elements {
-		if !id.IsReserved() && e.round != round {
+	for id, e := range u.local {
+		if e.round != round {
 			u.remove(round, e)
+			delete(u.local, id)
 		}
 	}
 }
 
 func (u *universe) put(round uint64, id model.IdentityID, labels model.Labels, prefix netip.Prefix) {
 	old, ok := u.elements[id]
-	if ok && old.prefix == prefix && sameLabels(old.labels, labels) {
+	if ok && old.prefix == prefix && old.labels.Same(labels) {
 		old.round = round
 		return
 	}
@@ -229,12 +242,4 @@ func peerKey(p model.Peer) string {
 		b.WriteString(" " + x.String())
 	}
 	return b.String()
-}
-
-// sameLabels is cheap where the caller hands in the same slice again.
-func sameLabels(a, b model.Labels) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	return len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b)
 }

@@ -200,18 +200,15 @@ func (r *Reconciler) removeEndpoints(want map[uint16]model.EndpointRow, hold map
 	return errs
 }
 
+// removeSets leaves alone a set that an endpoint has which should have moved on and
+// failed to.
 func (r *Reconciler) removeSets(want map[model.SetHash]model.PolicySet) (errs []error) {
 	now := r.now()
-	for _, hash := range r.sets.surplus(want, now) {
-		if r.setInUse(hash) {
-			continue // an endpoint that should have moved on has failed to
-		}
-		err := r.dp.DeletePolicySet(hash)
-		if err := r.sets.removed(hash, err, now); err != nil {
-			errs = append(errs, err)
-		}
+	todo := slices.DeleteFunc(r.sets.surplus(want, now), r.setInUse)
+	if len(todo) == 0 {
+		return nil
 	}
-	return errs
+	return removeBatch(r.sets, todo, r.dp.DeletePolicySets, now)
 }
 
 func (r *Reconciler) setInUse(hash model.SetHash) bool {

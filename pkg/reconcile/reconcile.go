@@ -24,10 +24,15 @@ type EndpointTarget interface {
 	DeleteEndpoint(slot uint16) error
 }
 
+// AttachFinisher does what Attach put off, device by device.
+type AttachFinisher interface {
+	FinishAttach() (left int, err error)
+}
+
 // PolicyTarget holds the policy sets and what is known of addresses.
 type PolicyTarget interface {
 	ApplyPolicySet(model.PolicySet) error
-	DeletePolicySet(model.SetHash) error
+	DeletePolicySets([]model.SetHash) error
 	ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error
 }
 
@@ -42,6 +47,7 @@ type Dumper interface {
 // Datapath is all of a node's datapath that the reconciler writes.
 type Datapath interface {
 	EndpointTarget
+	AttachFinisher
 	PolicyTarget
 	ServiceTarget
 	Dumper

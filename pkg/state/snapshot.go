@@ -23,7 +23,7 @@ type Snapshot struct {
 	Namespaces []model.Namespace
 	Policies   []model.Policy
 	Endpoints  []model.Endpoint
-	Identities []model.Identity
+	Identities []model.Identity // sorted by number
 	HostAddrs  []netip.Addr
 	Nodes      []model.ClusterNode // this one, too
 	NodeSlices []model.NodeSlice   // those of this node, too

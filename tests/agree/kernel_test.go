@@ -167,13 +167,15 @@ func (k *kernel) forget(sets map[model.SetHash]model.PolicySet) error {
 	if err != nil {
 		return err
 	}
+	var gone []model.SetHash
 	for hash := range held {
-		if _, ok := sets[hash]; ok {
-			delete(held, hash)
-		} else if err := k.dp.DeletePolicySet(hash); err != nil {
-			return err
+		if _, ok := sets[hash]; !ok {
+			gone = append(gone, hash)
 		}
 		delete(sets, hash)
+	}
+	if err := k.dp.DeletePolicySets(gone); err != nil {
+		return err
 	}
 	if len(sets) > 0 {
 		return fmt.Errorf("sets that were written read back as other ones: %v", sets)

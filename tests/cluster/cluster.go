@@ -128,6 +128,16 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
+// Build makes the programs of Kubernetes that are not in the cache yet.
+func Build(ctx context.Context, o Options) error {
+	c, err := newCluster(o)
+	if err != nil {
+		return err
+	}
+	_, err = c.makeTools(ctx)
+	return err
+}
+
 // Open finds a cluster that is up.
 func Open(o Options) (*Cluster, error) {
 	c, err := newCluster(o)

@@ -150,7 +150,7 @@ func assertGathered(t *testing.T, c *Cluster) {
 	for file, holds := range map[string]string{
 		"control-plane/kube-apiserver.log": "Serving securely", "control-plane/etcd.log": "", "outside/network.txt": OutsideIPv4,
 		"n1/kubelet.log": "Starting kubelet", "n1/containerd.log": "", "n1/weft-status.txt": "health      ok",
-		"n1/maps.txt": "== /sys/fs/bpf/weft/maps/", "n1/network.txt": nodeIPv4(1), "n1/init.log": "kubelet is process",
+		"n1/maps.txt": "== /sys/fs/bpf/weft/maps/", "n1/network.txt": nodeIPv4(1) + "/24", "n1/processes.txt": "--kubeconfig=/etc/kubernetes/kubelet.conf", "n1/init.log": "kubelet is process",
 		"all.txt": "pod/coredns-", "nodes.yaml": "weftmesh.io/agent-not-ready", "events.txt": "Node",
 	} {
 		content, err := os.ReadFile(filepath.Join(dir, file))

@@ -45,8 +45,8 @@ func (c *Cluster) Gather(ctx context.Context) (string, error) {
 // ask runs what shows a machine's state on it.
 func (c *Cluster) ask(ctx context.Context, dir, name string) error {
 	questions := map[string]string{
-		"network.txt":   "ip -d addr; ip -4 route show table all; ip -6 route show table all; ip neigh; ip rule",
-		"processes.txt": "ps -eo pid,ppid,rss,etime,args --forest",
+		"network.txt":   c.binary() + " network",
+		"processes.txt": c.binary() + " processes",
 	}
 	if name != controlPlane && name != outside {
 		questions["weft-status.txt"] = "weft status"

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -31,9 +32,23 @@ const pinRoot = "/sys/fs/bpf/weft"
 // content. Left out is what history alone decides and no packet can tell apart:
 // epochs, the place of a policy set in its array, the numbers of prefixes (they
 // are called by the prefix); and what the programs write: flows and counters.
+//
+// Some things the agent does when nobody waits for them; they get a while.
 func kernelState(t *testing.T) []string {
 	t.Helper()
-	d := &stateDump{t: t, locals: map[uint32]string{}, sets: map[uint32]string{}}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(5 * time.Second); ; <-tick.C {
+		d := readState(t)
+		if d.unlinked == 0 && len(d.unnamed) == 0 || time.Now().After(end) {
+			return d.lines
+		}
+	}
+}
+
+func readState(t *testing.T) *stateDump {
+	t.Helper()
+	d := &stateDump{t: t, locals: map[uint32]string{}, sets: map[uint32]string{}, unnamed: map[uint32]bool{}}
 	d.addresses()
 	d.policySets()
 	d.endpoints()
@@ -41,7 +56,7 @@ func kernelState(t *testing.T) []string {
 	d.services()
 	d.pins()
 	slices.Sort(d.lines)
-	return d.lines
+	return d
 }
 
 type stateDump struct {
@@ -49,6 +64,9 @@ type stateDump struct {
 	lines  []string
 	locals map[uint32]string // identity of a prefix -> the prefix
 	sets   map[uint32]string // place -> content
+
+	unlinked int             // links that devices of endpoints lack
+	unnamed  map[uint32]bool // places of sets that no endpoint has
 }
 
 func (d *stateDump) add(format string, args ...any) {
@@ -87,7 +105,11 @@ func (d *stateDump) policySets() {
 			entries = append(entries, fmt.Sprintf("{%s dir %d proto %d port %d/%d: action %d precedence %d rule %d ruleset %d}",
 				d.identity(k.Identity), k.Dir, k.Proto, k.Port, k.Prefixlen, v.Action, v.Precedence, v.Rule, v.Ruleset))
 		})
+		if len(entries) == 0 {
+			return // the place is only ready for a set
+		}
 		slices.Sort(entries)
+		d.unnamed[place] = true
 		d.sets[place] = strings.Join(entries, " ")
 		d.add("policy set %s", d.sets[place])
 	})
@@ -100,6 +122,7 @@ func (d *stateDump) endpoints() {
 			return
 		}
 		set := d.sets[row.Polset]
+		delete(d.unnamed, row.Polset)
 		row.Polset = 0
 		d.add("endpoint in slot %d: %+v, set %s", slot, row, set)
 	})
@@ -107,10 +130,12 @@ func (d *stateDump) endpoints() {
 }
 
 func (d *stateDump) devices() {
+	links := map[uint32]int{}
 	for _, m := range []string{"weft_if_v1", "weft_if_hi_v1"} {
 		each(d.t, m, func(ifindex, slot uint32) {
 			if slot != 0 {
 				d.add("device %d is slot %d", ifindex, slot)
+				links[ifindex] = 2
 			}
 		})
 	}
@@ -121,6 +146,12 @@ func (d *stateDump) devices() {
 		ok(d.t, err)
 		prog.Close()
 		d.add("link %s of device %d runs %s", pin, info.TCX().Ifindex, got.Name)
+		if links[info.TCX().Ifindex] > 0 {
+			d.unlinked--
+		}
+	}
+	for _, n := range links {
+		d.unlinked += n
 	}
 }
 

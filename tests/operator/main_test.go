@@ -95,7 +95,7 @@ func setUp(m *testing.M) (int, error) {
 
 // install makes the CRDs as the chart has them, the namespace, and the rights.
 func (w *world) install(ctx context.Context) error {
-	files, err := filepath.Glob(root + "/daemonset/chart/crds/*.yaml")
+	files, err := filepath.Glob(root + "/daemonset/chart/crd/*.yaml")
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("looking for CRDs: %v, %w", files, err)
 	}

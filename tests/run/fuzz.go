@@ -67,7 +67,7 @@ func fuzz(ctx context.Context, o options, t *tally) error {
 		args := []string{"test", "-json", "-count=1", "-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + o.fuzz.String(),
 			"-fuzzminimizetime=10x", "-timeout=" + o.limit.String(), f.pkg}
 		failed := t.failed
-		if err := goTest(ctx, o, args, t); err != nil {
+		if err := goTest(ctx, o, ".", args, t); err != nil {
 			return err
 		}
 		if t.failed == failed {

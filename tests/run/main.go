@@ -29,6 +29,8 @@ func main() {
 	seed := flag.Uint64("seed", 0, "seed of random choices; 0: 1, or with -long a random one")
 	limit := flag.Duration("limit", 20*time.Minute, "longest time for everything; ten minutes is the aim")
 	fuzz := flag.Duration("fuzz", time.Minute, "with -long, time for each fuzz target; 0: its seeds only")
+	tags := flag.String("tags", "", "build tags, as go test takes them")
+	module := flag.String("module", "", "folder of another module, whose tests all run last")
 	flag.Parse()
 	if *seed == 0 {
 		*seed = 1
@@ -44,7 +46,7 @@ func main() {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
-	if err := run(ctx, options{long: *long, seed: *seed, limit: *limit, fuzz: *fuzz, patterns: patterns}); err != nil {
+	if err := run(ctx, options{long: *long, seed: *seed, limit: *limit, fuzz: *fuzz, tags: *tags, module: *module, patterns: patterns}); err != nil {
 		if !errors.Is(err, errFailed) {
 			fmt.Fprintln(os.Stderr, "run:", err)
 		}
@@ -57,6 +59,8 @@ type options struct {
 	seed     uint64
 	limit    time.Duration
 	fuzz     time.Duration
+	tags     string
+	module   string
 	patterns []string
 }
 
@@ -64,9 +68,16 @@ type options struct {
 var errFailed = errors.New("tests failed")
 
 func run(ctx context.Context, o options) error {
-	groups, err := plan(ctx, o)
+	groups, err := plan(ctx, o, ".", o.patterns)
 	if err != nil {
 		return err
+	}
+	if o.module != "" {
+		more, err := plan(ctx, o, o.module, []string{"./..."})
+		if err != nil {
+			return err
+		}
+		groups = append(groups, more...)
 	}
 	if o.long {
 		fmt.Printf("seed %d (again with: go run ./tests/run -long -seed %d)\n", o.seed, o.seed)
@@ -93,6 +104,7 @@ func run(ctx context.Context, o options) error {
 
 // group is a set of packages that run with the same flags.
 type group struct {
+	dir      string // of their module
 	packages []string
 	serial   bool // one package at a time: they measure time or load the machine
 	rapid    bool // they take the flags of property tests
@@ -100,20 +112,22 @@ type group struct {
 
 // plan sorts packages with tests into groups: quick ones side by side, those
 // with property tests with their seed, and those in a sandbox or cluster one by one.
-func plan(ctx context.Context, o options) ([]group, error) {
+func plan(ctx context.Context, o options, dir string, patterns []string) ([]group, error) {
 	const form = `{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}} {{join .TestImports ","}},{{join .XTestImports ","}}{{end}}`
-	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-f", form}, o.patterns...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-tags=" + o.tags, "-f", form}, patterns...)...)
+	cmd.Dir = dir
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("listing packages: %w", err)
 	}
-	plain, props, boxed := group{}, group{rapid: true}, group{serial: true}
-	boxedProps := group{serial: true, rapid: true}
+	plain, props, boxed := group{dir: dir}, group{dir: dir, rapid: true}, group{dir: dir, serial: true}
+	boxedProps := group{dir: dir, serial: true, rapid: true}
 	for line := range strings.Lines(string(out)) {
 		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
 		rapid := strings.Contains(imports, "pgregory.net/rapid")
-		sandboxed := strings.Contains(imports, "weft/tests/sandbox") || strings.Contains(imports, "weft/tests/cluster")
+		sandboxed := strings.Contains(imports, "weft/tests/sandbox") || strings.Contains(imports, "weft/tests/cluster") ||
+			strings.Contains(imports, "weft/tests/apiserver")
 		g := &plain
 		switch {
 		case sandboxed && rapid:
@@ -134,7 +148,7 @@ func testGroup(ctx context.Context, o options, g group, t *tally) error {
 	if len(g.packages) == 0 || ctx.Err() != nil {
 		return nil
 	}
-	args := []string{"test", "-json", "-count=1", "-timeout=" + o.limit.String()}
+	args := []string{"test", "-json", "-count=1", "-tags=" + o.tags, "-timeout=" + o.limit.String()}
 	if g.serial {
 		args = append(args, "-p=1")
 	}
@@ -145,12 +159,13 @@ func testGroup(ctx context.Context, o options, g group, t *tally) error {
 			args = append(args, "-rapid.checks=2000")
 		}
 	}
-	return goTest(ctx, o, args, t)
+	return goTest(ctx, o, g.dir, args, t)
 }
 
 // goTest runs `go test -json` and adds what it tells to the tally.
-func goTest(ctx context.Context, o options, args []string, t *tally) error {
+func goTest(ctx context.Context, o options, dir string, args []string, t *tally) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
 	// A group of its own, so that ending the run ends every test binary too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }

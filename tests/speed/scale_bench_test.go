@@ -12,8 +12,10 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
 
 	"github.com/weftmesh/weft/agent/engine"
+	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/pkg/identity"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/state"
@@ -139,6 +141,8 @@ func BenchmarkAddPod(b *testing.B) {
 			dp.ApplyIPs(ips, nil)))
 		took = append(took, float64(time.Since(start).Microseconds())/1e3)
 		attached(b, row.IfIndex, seen)
+		finished(b, dp)
+		attached(b, row.IfIndex, seen)
 	}
 	rounds.Report(b, "p50", rounds.Quantile(took, 0.5), "ms")
 	rounds.Report(b, "p99", rounds.Quantile(took, 0.99), "ms")
@@ -154,14 +158,34 @@ func podEntries(i int) (out []model.PolicyEntry) {
 	return out
 }
 
-// attached notes the programs on a device.
+// attached notes the programs on a device, which has one in each direction.
 func attached(tb testing.TB, ifindex uint32, seen map[ebpf.ProgramID]bool) {
 	tb.Helper()
-	for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
-		found, err := link.QueryPrograms(link.QueryOptions{Target: int(ifindex), Attach: hook})
+	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: int(ifindex)}}
+	for hook, parent := range map[ebpf.AttachType]uint32{
+		ebpf.AttachTCXIngress: netlink.HANDLE_MIN_INGRESS, ebpf.AttachTCXEgress: netlink.HANDLE_MIN_EGRESS,
+	} {
+		linked, err := link.QueryPrograms(link.QueryOptions{Target: int(ifindex), Attach: hook})
 		ok(tb, err)
-		for _, p := range found.Programs {
+		for _, p := range linked.Programs {
 			seen[p.ID] = true
 		}
+		filters, _ := netlink.FilterList(dev, parent) // fails where there was never one
+		for _, f := range filters {
+			seen[ebpf.ProgramID(f.(*netlink.BpfFilter).Id)] = true
+		}
+		if n := len(linked.Programs) + len(filters); n != 1 {
+			tb.Fatalf("%d programs are attached", n)
+		}
+	}
+}
+
+// finished has devices come to where they are to stay, which no pod waits for.
+func finished(tb testing.TB, dp *datapath.Datapath) {
+	tb.Helper()
+	left, err := dp.FinishAttach()
+	ok(tb, err)
+	if left > 0 {
+		tb.Fatalf("%d devices are left", left)
 	}
 }

@@ -80,6 +80,11 @@ func (d *Datapath) Attach(ctx context.Context, ifindex uint32, ifname string) er
 	})
 }
 
+// FinishAttach finds nothing that was put off.
+func (d *Datapath) FinishAttach() (left int, err error) {
+	return 0, d.write(func() error { return nil })
+}
+
 // Detach forgets the device.
 func (d *Datapath) Detach(ifname string) error {
 	return d.write(func() error {
@@ -137,18 +142,17 @@ func (d *Datapath) ApplyPolicySet(set model.PolicySet) error {
 	})
 }
 
-// DeletePolicySet forgets a set that no row names.
-func (d *Datapath) DeletePolicySet(hash model.SetHash) error {
+// DeletePolicySets forgets sets if no row names one of them.
+func (d *Datapath) DeletePolicySets(hashes []model.SetHash) error {
 	return d.write(func() error {
-		if _, ok := d.sets[hash]; !ok {
-			return nil
-		}
 		for slot, row := range d.rows {
-			if row.Set == hash {
-				return fmt.Errorf("policy set %x, endpoint in slot %d: %w", hash, slot, datapath.ErrSetInUse)
+			if _, ok := d.sets[row.Set]; ok && slices.Contains(hashes, row.Set) {
+				return fmt.Errorf("policy set %x, endpoint in slot %d: %w", row.Set, slot, datapath.ErrSetInUse)
 			}
 		}
-		delete(d.sets, hash)
+		for _, hash := range hashes {
+			delete(d.sets, hash)
+		}
 		return nil
 	})
 }

@@ -16,6 +16,7 @@ func TestContractsHold(t *testing.T) {
 	entries := []model.PolicyEntry{{Direction: model.Ingress, Action: model.ActionAllow}}
 	set := model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
 	row := model.EndpointRow{Slot: 1, IfIndex: 5, Identity: 256, Set: set.Hash}
+	hashes := []model.SetHash{set.Hash}
 	if err := d.ApplyEndpoint(row); !errors.Is(err, datapath.ErrUnknownSet) {
 		t.Errorf("a row with an unknown set: %v", err)
 	}
@@ -25,10 +26,10 @@ func TestContractsHold(t *testing.T) {
 	if d.Writes() != 2 || d.Epoch(1) != 1 {
 		t.Errorf("%d writes, epoch %d", d.Writes(), d.Epoch(1))
 	}
-	if err := d.DeletePolicySet(set.Hash); !errors.Is(err, datapath.ErrSetInUse) {
+	if err := d.DeletePolicySets(hashes); !errors.Is(err, datapath.ErrSetInUse) {
 		t.Errorf("removing a set in use: %v", err)
 	}
-	if err := errors.Join(d.DeleteEndpoint(1), d.DeletePolicySet(set.Hash), d.DeletePolicySet(set.Hash)); err != nil {
+	if err := errors.Join(d.DeleteEndpoint(1), d.DeletePolicySets(hashes), d.DeletePolicySets(hashes)); err != nil {
 		t.Error(err)
 	}
 }

@@ -17,11 +17,11 @@ import (
 	"syscall"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/dump"
 	"github.com/weftmesh/weft/tests/cluster/machine"
-	"github.com/weftmesh/weft/tests/cluster/mapdump"
 )
 
-const usage = "usage: cluster up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
+const usage = "usage: cluster build | up | shell [COMMAND] | node N [COMMAND] | load [ARCHIVE] | gather | down; " +
 	"COMMAND is one argument, for a shell; CLUSTER=name and NODES=n are read from the environment"
 
 func main() {
@@ -40,6 +40,8 @@ func run(ctx context.Context, args []string) error {
 	}
 	o := cluster.Options{Name: os.Getenv("CLUSTER"), Log: os.Stdout}
 	switch command {
+	case "build":
+		return cluster.Build(ctx, o)
 	case "up":
 		return up(ctx, o)
 	case "down":
@@ -56,10 +58,14 @@ func run(ctx context.Context, args []string) error {
 		if len(rest) == 1 {
 			machine.Main(rest[0])
 		}
-	case "maps": // on a node: package cluster calls this
-		return mapdump.Write(os.Stdout, "/sys/fs/bpf/weft")
-	case "attached": // the same
-		return mapdump.Attached(os.Stdout)
+	case "maps": // on a machine: package cluster calls this, and the next three
+		return dump.Maps(os.Stdout, "/sys/fs/bpf/weft")
+	case "network":
+		return dump.Network(os.Stdout)
+	case "processes":
+		return dump.Processes(os.Stdout)
+	case "attached":
+		return dump.Attached(os.Stdout)
 	case "enter": // a command on a machine: package cluster calls this
 		if len(rest) > 2 {
 			return machine.Enter(rest[0], rest[2:], []string{rest[1]})

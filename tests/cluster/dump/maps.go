@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mapdump writes down what is in the kernel's maps, where no bpftool is.
-package mapdump
+// Package dump writes down what the kernel knows of a machine, also where none of
+// the programs is installed that show it.
+package dump
 
 import (
 	"errors"
@@ -16,9 +17,9 @@ import (
 // limit is the number of entries of a map that are written.
 const limit = 20000
 
-// Write writes the maps that are pinned below dir, keys and values in hexadecimal.
+// Maps writes those that are pinned below dir, keys and values in hexadecimal.
 // What cannot be read is said in its place.
-func Write(w io.Writer, dir string) error {
+func Maps(w io.Writer, dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
