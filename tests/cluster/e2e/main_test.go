@@ -131,15 +131,6 @@ func (w *world) apply(yaml string) {
 	}
 }
 
-// onNode is node also when the test has ended.
-func (w *world) onNode(n int, command string) {
-	ctx, cancel := background()
-	defer cancel()
-	if out, err := w.Node(n).Run(ctx, command); err != nil {
-		w.t.Logf("%v\n%s", err, out)
-	}
-}
-
 // background is for what is done when a test, and its context, has ended.
 func background() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 30*time.Second)
