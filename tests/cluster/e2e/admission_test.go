@@ -158,7 +158,7 @@ func TestTheConditionTellsWhatTheSchemaCannot(t *testing.T) {
 		{`{"ingress":[{"toPorts":[{"ports":[{"port":"90","endPort":80}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0]", "endPort 80 is not between port 90 and 65535"},
 		{`{"ingress":[{"fromCIDR":["300.0.0.0/8"]}]}`, "spec.ingress[0].fromCIDR[0]", "300.0.0.0/8"},
 		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["192.0.2.0/24"]}]}]}`, "spec.egress[0].toCIDRSet[0].except[0]", "is not inside 10.0.0.0/8; name a prefix that is, or remove it"},
-		{`{"egress":[{"icmps":[{"fields":[{"type":"Echo"}]}]}]}`, "spec.egress[0].icmps[0].fields[0]", "Echo"},
+		{`{"egress":[{"icmps":[{"fields":[{"type":"Ping"}]}]}]}`, "spec.egress[0].icmps[0].fields[0]", "Ping"},
 	}
 	for i, c := range bad {
 		spec := decoded(t, c.spec)

@@ -53,7 +53,7 @@ func (w *world) agentPod(n int) string {
 // agentPID is a node's agent, as the node sees it; 0: none runs.
 func (w *world) agentPID(n int) string {
 	w.t.Helper()
-	return strings.TrimSpace(w.node(n, "pgrep -x weft-agent || true"))
+	return strings.TrimSpace(w.node(n, `for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" != weft-agent ] || echo ${p#/proc/}; done`))
 }
 
 // killAgent ends a node's agent with SIGKILL, and gives back who it was.

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -84,28 +86,20 @@ spec:
 
 func TestRedWhenSomebodyRoutesANodesPodsAway(t *testing.T) {
 	w := installed(t)
-	// A rule that goes before the routes of Weft, which it cannot mend.
-	for _, f := range []string{"-4", "-6"} {
-		w.node(1, "ip "+f+" rule add pref 10 to "+w.podRange(2, f)+" unreachable")
+	// By a rule that goes before the routes of Weft, which it cannot mend.
+	undo, err := w.Node(1).RouteAway(strings.Fields(w.kubectl("get weftnode n2 -o jsonpath={.spec.podCIDRs[*]}"))...)
+	if err != nil {
+		t.Fatal(err)
 	}
-	mend := func() { w.onNode(1, "ip -4 rule del pref 10; ip -6 rule del pref 10") }
+	mend := sync.OnceFunc(func() {
+		if err := undo(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(mend)
 	w.red("pod-to-pod", []string{"pod-to-pod ", "client to server-far (IPv4 TCP, IPv4 UDP, IPv6 TCP, IPv6 UDP)", "expected: an answer from weft-test/server-far"})
 	mend()
 	w.green("pod-to-pod")
-}
-
-// podRange is a node's, of family -4 or -6.
-func (w *world) podRange(n int, family string) string {
-	w.t.Helper()
-	ranges := strings.Fields(w.kubectl("get weftnode " + w.Node(n).Name() + " -o jsonpath={.spec.podCIDRs[*]}"))
-	for _, r := range ranges {
-		if strings.Contains(r, ":") == (family == "-6") {
-			return r
-		}
-	}
-	w.t.Fatalf("node %d has the ranges %v", n, ranges)
-	return ""
 }
 
 func TestRedWhenANodesAgentStaysAway(t *testing.T) {
@@ -146,15 +140,19 @@ func (w *world) operatorAway() (back func()) {
 	return back
 }
 
-func TestRedWhenANodeIsCutOff(t *testing.T) {
+func TestRedWhenANodeDoesNotAnswer(t *testing.T) {
 	w := installed(t)
-	// So slow that nothing passes.
-	w.node(2, "tc qdisc add dev eth0 root tbf rate 8bit burst 10 limit 1")
-	mend := func() { w.onNode(2, "tc qdisc del dev eth0 root 2>/dev/null || true") }
+	signal := func(s syscall.Signal) {
+		if err := w.Node(2).Signal("kubelet", s); err != nil {
+			t.Error(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	mend := sync.OnceFunc(func() { signal(syscall.SIGCONT) })
 	t.Cleanup(mend)
 	out, status := w.exit("weft status --timeout 3s")
-	if status == 0 || wants(out, "n2") != nil {
-		t.Errorf("weft status says of a node that is cut off (%d):\n%s", status, out)
+	if status != 1 || wants(out, "n1 ", "n2 ", "unknown", "no answer") != nil {
+		t.Errorf("weft status says of a node that does not answer (%d):\n%s", status, out)
 	}
 	mend()
 	w.settled()

@@ -84,7 +84,9 @@ func (w *world) shell(command string) string {
 	if err != nil {
 		w.t.Fatalf("%v\n%s", err, out)
 	}
-	w.t.Logf("%s: %.1f s", command, time.Since(begun).Seconds())
+	if took := time.Since(begun); took > time.Second {
+		w.t.Logf("%s: %.1f s", command, took.Seconds())
+	}
 	return out
 }
 
@@ -126,15 +128,6 @@ func (w *world) apply(yaml string) {
 	w.t.Helper()
 	if err := w.Apply(w.t.Context(), yaml); err != nil {
 		w.t.Fatal(err)
-	}
-}
-
-// onNode is node also when the test has ended.
-func (w *world) onNode(n int, command string) {
-	ctx, cancel := background()
-	defer cancel()
-	if out, err := w.Node(n).Run(ctx, command); err != nil {
-		w.t.Logf("%v\n%s", err, out)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,8 @@ func (w *world) uninstall() {
 	w.t.Helper()
 	if _, err := w.Shell(w.t.Context(), "helm status weft --namespace weft-system"); err == nil {
 		w.shell(w.documented("helm uninstall weft "))
+		// Pods have lost their network, as is documented; the DNS gets one with the next.
+		w.kubectl("delete pods --all -n kube-system --wait=false")
 	}
 }
 
@@ -226,11 +229,16 @@ func (w *world) clean(n *cluster.Node) {
 		if err != nil {
 			return err
 		}
-		left, err := n.Run(w.t.Context(), `ls -d /sys/fs/bpf/weft /run/weft /var/lib/weft/* /etc/cni/net.d/*weft* /opt/cni/bin/weft-cni 2>/dev/null
-ip -o link | cut -d: -f2 | grep -vE '^ (lo|eth0|.*tunl0|.*gre.*|.*sit0|.*vti.*|ip6.*)(@.*)?$'
-ip -4 route show proto 119; ip -4 route show proto 120; ip -6 route show proto 119; ip -6 route show proto 120; ip rule | grep -vE 'lookup (local|main|default)$'; true`)
-		if err == nil && on+left != "" {
-			err = fmt.Errorf("left: %s%s", on, left)
+		left, err := n.Run(w.t.Context(), "ls -d /sys/fs/bpf/weft /run/weft /var/lib/weft/* /etc/cni/net.d/*weft* /opt/cni/bin/weft-cni 2>/dev/null; true")
+		if err != nil {
+			return err
+		}
+		network, err := n.Network(w.t.Context())
+		if err == nil && !strings.Contains(network, n.IPv4()) {
+			err = fmt.Errorf("what is known of the network: %q", network)
+		}
+		if traces := ours.FindAllString(network, -1); err == nil && on+left != "" || len(traces) > 0 {
+			err = fmt.Errorf("left: %s%s%q", on, left, traces)
 		}
 		return err
 	})
@@ -238,3 +246,6 @@ ip -4 route show proto 119; ip -4 route show proto 120; ip -6 route show proto 1
 		w.t.Errorf("%s: %v", n.Name(), err)
 	}
 }
+
+// ours are lines about devices of pods, and about the addresses of pods.
+var ours = regexp.MustCompile(`(?m)^(link \d+ wf.*|.*[ /]10\.244\..*|.*fd00:10:244:.*)$`)
