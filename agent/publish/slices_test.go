@@ -253,7 +253,7 @@ func TestASliceDeletedAfterAWriteComesBack(t *testing.T) {
 			if err := api.slices.Delete(ctx, "n-0", metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(echo + time.Second)
+			<-time.After(echo + time.Second) // of the bubble
 		}
 		cancel()
 		if err := <-ended; err != nil {
