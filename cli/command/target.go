@@ -10,8 +10,11 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/cli/client"
 	"github.com/weftmesh/weft/cli/cluster"
@@ -141,11 +144,23 @@ func each[M any](ctx context.Context, a *app, f *fleet, ask func(context.Context
 				answers[i].message, err = ask(ctx, c)
 				return err
 			})
+			if status.Code(answers[i].err) == codes.DeadlineExceeded && agent.Node != "" {
+				answers[i].err = &lateError{after: a.timeout}
+			}
 		})
 	}
 	wg.Wait()
 	return answers
 }
+
+// lateError is an agent of a node that did not answer in time.
+type lateError struct{ after time.Duration }
+
+// Error says for how long it was waited.
+func (e *lateError) Error() string { return fmt.Sprintf("no answer within %v", e.after) }
+
+// Unwrap makes it a matter of time.
+func (e *lateError) Unwrap() error { return context.DeadlineExceeded }
 
 // answered splits answers into those that came and an error about those that did not.
 func answered[M any](answers []answer[M]) ([]answer[M], error) {
