@@ -41,16 +41,24 @@ func (a *app) clusterStatus(ctx context.Context, wait time.Duration, output stri
 	if wait > 0 {
 		return a.waitForCluster(ctx, c, wait, output)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	view, err := a.look(ctx, c)
+	view, err := a.lookOnce(ctx, c)
 	if err != nil {
 		return err
 	}
+	// With time of its own: an agent that does not answer takes all of the other's.
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
 	if err := c.FindUnattached(ctx, view.state); err != nil {
 		return err
 	}
 	return a.showCluster(view, output)
+}
+
+// lookOnce is a look within the time limit.
+func (a *app) lookOnce(ctx context.Context, c *cluster.Cluster) (*clusterView, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	return a.look(ctx, c)
 }
 
 // look asks the API server and every agent. The nodes of --node are looked at alone.

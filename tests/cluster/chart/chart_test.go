@@ -5,7 +5,6 @@
 package chart
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -162,12 +161,9 @@ func (r *release) filesAreRestored() {
 // nothingIsLeft on the nodes and in the API, but for definitions.
 func (r *release) nothingIsLeft() {
 	r.t.Helper()
-	const traces = `ls -d /sys/fs/bpf/weft /run/weft /var/lib/weft/* /etc/cni/net.d/*weft* /opt/cni/bin/weft-cni 2>/dev/null;
-ip -o link | grep -o ' wf[0-9a-f]\{10\}@[^:]*'; ip route show table all proto 119; ip route show table all proto 120;
-ip -6 route show table all proto 119; ip -6 route show table all proto 120; true`
 	for _, n := range r.c.Nodes() {
-		if left, err := n.Run(context.Background(), traces); err != nil || strings.TrimSpace(left) != "" {
-			r.t.Errorf("left on %s: %s, %v", n.Name(), left, err)
+		if err := n.WithoutWeft(r.t.Context()); err != nil {
+			r.t.Error(err)
 		}
 	}
 	if left := r.kubectl("get", "nodes", "-o", `jsonpath={.items[*].spec.taints[?(@.key=="weftmesh.io/agent-not-ready")].key} {.items[*].status.conditions[?(@.type=="NetworkUnavailable")].type}`); len(left) > 0 {

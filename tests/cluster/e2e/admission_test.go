@@ -198,7 +198,7 @@ spec: {endpointSelector: {matchLabels: {e2e: nobody}}, ingress: [{fromEntities: 
 		w.kubectl("wait --for=condition=Valid " + what + " --timeout=20s")
 		w.eventually(time.Second, "shown", func() error { return wants(w.kubectl("get "+what), "NAME", "VALID", "AGE", "True") })
 	}
-	for short, row := range map[string]string{"wn": "n1 ", "wid": "NAMESPACE", "wes": "n1-"} {
+	for short, row := range map[string]string{"wn": "n1 ", "wid": "NAMESPACE", "wes": "-0 "} {
 		if err := wants(w.kubectl("get "+short), "NAME", row); err != nil {
 			t.Errorf("%s: %v", short, err)
 		}

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
 )
@@ -206,7 +204,9 @@ spec: {endpointSelector: {matchLabels: {app: shut}}, ingress: [{}]}
 	}
 	w.uninstall()
 	for _, n := range w.Nodes() {
-		w.clean(n)
+		if err := n.WithoutWeft(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 	if out := w.kubectl("get wnp -n e2e-kept -o name"); !strings.Contains(out, "/kept") {
 		t.Errorf("policies that are left: %q", out)
@@ -220,32 +220,3 @@ spec: {endpointSelector: {matchLabels: {app: shut}}, ingress: [{}]}
 		t.Error(err)
 	}
 }
-
-// clean looks for what Weft leaves on a node while it is installed.
-func (w *world) clean(n *cluster.Node) {
-	w.t.Helper()
-	err := within(w.t.Context(), 5*time.Second, func() error {
-		on, err := n.Attached(w.t.Context())
-		if err != nil {
-			return err
-		}
-		left, err := n.Run(w.t.Context(), "ls -d /sys/fs/bpf/weft /run/weft /var/lib/weft/* /etc/cni/net.d/*weft* /opt/cni/bin/weft-cni 2>/dev/null; true")
-		if err != nil {
-			return err
-		}
-		network, err := n.Network(w.t.Context())
-		if err == nil && !strings.Contains(network, n.IPv4()) {
-			err = fmt.Errorf("what is known of the network: %q", network)
-		}
-		if traces := ours.FindAllString(network, -1); err == nil && on+left != "" || len(traces) > 0 {
-			err = fmt.Errorf("left: %s%s%q", on, left, traces)
-		}
-		return err
-	})
-	if err != nil {
-		w.t.Errorf("%s: %v", n.Name(), err)
-	}
-}
-
-// ours are lines about devices of pods, and about the addresses of pods.
-var ours = regexp.MustCompile(`(?m)^(link \d+ wf.*|.*[ /]10\.244\..*|.*fd00:10:244:.*)$`)
