@@ -5,7 +5,6 @@ package identities
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,14 +16,7 @@ import (
 
 // Start implements manager.Runnable: it collects, as long as this operator leads.
 func (x *Identities) Start(ctx context.Context) error {
-	tick := time.NewTicker(watch.Interval(x.Grace))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return watch.Every(ctx, x.Grace, func() {
 		gone, err := x.sweep(ctx)
 		x.Metrics.Collected(v1alpha1.KindIdentity, len(gone))
 		x.Metrics.SetIdentities(x.alloc.Len())
@@ -35,7 +27,7 @@ func (x *Identities) Start(ctx context.Context) error {
 			x.Metrics.ReconcileError(v1alpha1.KindIdentity)
 			x.Log.Error("removing unused identities", "error", err)
 		}
-	}
+	})
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

@@ -4,7 +4,6 @@ package nodes
 
 import (
 	"context"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,14 +18,7 @@ type collector struct{ *Nodes }
 
 // Start implements manager.Runnable.
 func (c collector) Start(ctx context.Context) error {
-	tick := time.NewTicker(watch.Interval(c.Grace))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	return watch.Every(ctx, c.Grace, func() {
 		gone, err := c.collect(ctx)
 		c.Metrics.Collected(v1alpha1.KindEndpointSlice, gone)
 		if gone > 0 {
@@ -36,7 +28,7 @@ func (c collector) Start(ctx context.Context) error {
 			c.Metrics.ReconcileError(v1alpha1.KindEndpointSlice)
 			c.Log.Error("removing slices of nodes that are gone", "error", err)
 		}
-	}
+	})
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

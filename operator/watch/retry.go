@@ -45,6 +45,19 @@ func Counted(m *metrics.Operator, kind string, f reconcile.Func) reconcile.Recon
 // longest is the longest time between two looks for what no one uses.
 const longest = time.Minute
 
-// Interval is the time between two looks for what has not been used for the grace
-// period.
-func Interval(grace time.Duration) time.Duration { return max(time.Second, min(longest, grace/4)) }
+// Every calls look again and again until ctx ends, often enough to find what has not
+// been used for the grace period.
+func Every(ctx context.Context, grace time.Duration, look func()) error {
+	tick := time.NewTicker(interval(grace))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			look()
+		}
+	}
+}
+
+func interval(grace time.Duration) time.Duration { return max(time.Second, min(longest, grace/4)) }

@@ -31,7 +31,7 @@ func layers() map[string]layer {
 		"pkg/datapath/weftbpf": layerSupport,
 		"pkg/policy":           layerLogic, "pkg/identity": layerLogic, "pkg/ipam": layerLogic, "pkg/lb": layerLogic,
 		"pkg/state": layerState,
-		"pkg/api":   layerSupport, "pkg/config": layerEdge, "pkg/convert": layerEdge,
+		"pkg/api":   layerSupport, "pkg/config": layerEdge, "pkg/daemon": layerEdge, "pkg/convert": layerEdge,
 		"pkg/reconcile": layerEdge, "pkg/datapath": layerEdge, "pkg/k8s": layerEdge, "pkg/manifest": layerEdge,
 		"pkg/flow": layerEdge, "pkg/podnet": layerEdge, "envoy": layerEdge,
 		"agent": layerProgram, "operator": layerProgram, "cli": layerProgram, "daemonset": layerProgram,
