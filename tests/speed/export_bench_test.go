@@ -44,6 +44,15 @@ func newExporter(tb testing.TB, label string, events bool) *exporter {
 		spec := plainSpec(i + 1)
 		ok(tb, e.host.Do(func() error { return e.attach(tb, uint16(i+1), spec.HostIfName) }))
 	}
+	ok(tb, e.host.Do(func() error { // to the links, where devices soon are
+		for left := 1; left > 0; {
+			var err error
+			if left, err = e.dp.FinishAttach(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 	return e
 }
 
