@@ -185,8 +185,10 @@ func attach(number int, pod string, addr int) Event {
 
 func detach(number int) Event {
 	return Event{Name: fmt.Sprintf("CNI DEL %d", number), Do: func(n *Node) error {
-		_, err := n.Tables.DeleteEndpoint(uint32(number))
-		return err
+		if _, err := n.Tables.DeleteEndpoint(uint32(number)); err != nil {
+			return err
+		}
+		return n.Identify(n.cluster.identities) // a pod that was deleted before goes with it
 	}}
 }
 
