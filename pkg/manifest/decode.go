@@ -54,8 +54,8 @@ func Decode(name string, data []byte) ([]Object, []Problem) {
 	if err != nil {
 		return nil, problems(name, []strictyaml.Error{asError(err)})
 	}
+	docs, errs := writeOut(docs)
 	var objects []Object
-	var errs []strictyaml.Error
 	lines := make(map[Key]int, len(docs))
 	for _, doc := range docs {
 		o, e := decodeDocument(name, doc)
@@ -71,6 +71,19 @@ func Decode(name string, data []byte) ([]Object, []Problem) {
 		objects = append(objects, o)
 	}
 	return objects, problems(name, errs)
+}
+
+// writeOut puts the items of each v1 List in its place.
+func writeOut(docs []*strictyaml.Document) (out []*strictyaml.Document, errs []strictyaml.Error) {
+	for _, doc := range docs {
+		if doc.String("kind") != "List" || doc.String("apiVersion") != "v1" {
+			out = append(out, doc)
+			continue
+		}
+		items, e := doc.Items()
+		out, errs = append(out, items...), append(errs, e...)
+	}
+	return out, errs
 }
 
 func decodeDocument(file string, doc *strictyaml.Document) (Object, []strictyaml.Error) {
@@ -105,7 +118,10 @@ func kindOf(doc *strictyaml.Document) (kind, *strictyaml.Error) {
 	case "":
 		return fault("kind", "missing; write apiVersion and kind, as in \"apiVersion: v1\" and \"kind: Pod\"")
 	case "List":
-		return fault("kind", "lists are not read; make each item a document, with a line of --- between them")
+		if version != "v1" {
+			return fault("apiVersion", "want \"v1\" for kind List, got %q", version)
+		}
+		return fault("kind", "a list in a list is not read; write its items into the outer one")
 	case "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy":
 		return fault("kind", "%s is not read; change apiVersion to weftmesh.io/v1alpha1 and kind to %s",
 			name, ciliumKinds()[name])
