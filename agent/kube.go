@@ -54,7 +54,7 @@ func (a *agent) kubernetesInput() input {
 		parts: map[string]func(context.Context) error{
 			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "routes": routes.Run, "pod ranges": a.followRanges,
 		},
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), routesStatus(routes)},
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), routesStatus(routes), a.rangesStatus},
 	}
 }
 
