@@ -54,7 +54,7 @@ func (a *agent) kubernetesInput() input {
 		parts: map[string]func(context.Context) error{
 			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "routes": routes.Run, "pod ranges": a.followRanges,
 		},
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), routesStatus(routes), a.rangesStatus},
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), routesStatus(routes), a.rangesStatus, a.slicesStatus},
 	}
 }
 
@@ -101,6 +101,18 @@ func routesStatus(r *nodenet.NodeRoutes) func() *agentv1.ComponentStatus {
 		}
 		return out
 	}
+}
+
+// slicesStatus is the line of what other nodes say of their pods.
+func (a *agent) slicesStatus() *agentv1.ComponentStatus {
+	out := &agentv1.ComponentStatus{Name: "slices", Health: agentv1.Health_HEALTH_OK, Message: "each speaks for its own node's pods"}
+	now, _ := a.tables.Snapshot()
+	faults := engine.ForeignClaims(engine.Node{Name: a.cfg.NodeName, ClusterCIDRs: a.cfg.ClusterCIDRs}, now)
+	if len(faults) > 0 {
+		out.Health = agentv1.Health_HEALTH_DEGRADED
+		out.Message = fmt.Sprintf("%s with claims to addresses of others, which do not count: %s", countOf(len(faults), "slice"), faults[0])
+	}
+	return out
 }
 
 // podsToTell are the endpoints that are in the kernel, and that it has an identity

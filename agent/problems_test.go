@@ -4,9 +4,12 @@ package main
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/state"
 )
 
 // The line of the source reads as a sentence, whatever the source is.
@@ -31,5 +34,28 @@ func TestFaultsAreToldWithTheirSource(t *testing.T) {
 		if got := line(c.message, c.err); got.GetHealth() != agentv1.Health_HEALTH_DEGRADED || got.GetMessage() != c.want {
 			t.Errorf("%q, %v: %v, want %q", c.message, c.err, got, c.want)
 		}
+	}
+}
+
+// A slice that speaks for another node's addresses is named.
+func TestForeignClaimsAreInTheStatus(t *testing.T) {
+	tables, err := state.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{tables: tables}
+	a.cfg.NodeName = "here"
+	if got := a.slicesStatus(); got.GetHealth() != agentv1.Health_HEALTH_OK {
+		t.Errorf("without slices: %v", got)
+	}
+	slice := model.NodeSlice{Name: "far-a", Node: "far", Endpoints: []model.NodeEndpoint{
+		{Pod: model.PodKey{Namespace: "demo", Name: "a"}, Identity: 300, IPv4: netip.MustParseAddr("192.0.2.1")}}}
+	if _, err := tables.Apply(state.Changes{Put: state.Source{NodeSlices: []model.NodeSlice{slice}}, Synced: true}); err != nil {
+		t.Fatal(err)
+	}
+	const want = "a slice with claims to addresses of others, which do not count: WeftEndpointSlice far-a of node far claims 192.0.2.1 " +
+		"for pod demo/a, which is not in that node's ranges []"
+	if got := a.slicesStatus(); got.GetHealth() != agentv1.Health_HEALTH_DEGRADED || got.GetMessage() != want {
+		t.Errorf("got %v, want %q", got, want)
 	}
 }
