@@ -74,7 +74,8 @@ func (s kubernetesSink) Apply(c state.Changes) error {
 func (s kubernetesSink) Report(list []source.Problem) {
 	out := make([]fault, len(list))
 	for i, p := range list {
-		out[i] = fault{text: p.String(), effect: p.Effect()}
+		out[i] = fault{text: p.String(), effect: p.Effect(), source: "kubernetes", what: p.Short(),
+			object: model.PolicyKey{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}}
 	}
 	s.problems.set(out)
 }

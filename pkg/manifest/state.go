@@ -49,6 +49,7 @@ type Problem struct {
 	Field   string // path of the field; empty: the document as a whole
 	Message string // what is wrong and what to do
 	Kept    bool   // what the file held when it was last right is in force
+	Object  Key    // what the fault is in, as far as the file says; zero: unknown
 }
 
 // String is file:line: field: message, without the parts that are unknown.
