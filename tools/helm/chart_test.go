@@ -189,6 +189,27 @@ func TestOperatorIsTolerantOfNodesWithoutNetwork(t *testing.T) {
 	}
 }
 
+// TestOperatorsMayShareANode: all start where there is one node, and none takes what
+// the other one needs.
+func TestOperatorsMayShareANode(t *testing.T) {
+	for name, v := range map[string]string{"default": "", "odd": odd} {
+		pod := pods(t, render(t, v))["weft-operator"]
+		if a := pod.Affinity.PodAntiAffinity; len(a.RequiredDuringSchedulingIgnoredDuringExecution) > 0 ||
+			len(a.PreferredDuringSchedulingIgnoredDuringExecution) != 1 {
+			t.Errorf("%s values: affinity %+v", name, a)
+		}
+		c := pod.Containers[0]
+		if len(c.Ports) > 0 {
+			t.Errorf("%s values: ports %+v, which two cannot have on one node", name, c.Ports)
+		}
+		for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+			if p.Exec == nil || p.Exec.Command[0] != "/usr/bin/weft-operator" || p.Exec.Command[1] != "health" {
+				t.Errorf("%s values: the probe %+v may ask the other one", name, p)
+			}
+		}
+	}
+}
+
 // TestAgentsAreReplacedOnlyIfNeeded: the same values give the same pod; others of the
 // configuration another.
 func TestAgentsAreReplacedOnlyIfNeeded(t *testing.T) {

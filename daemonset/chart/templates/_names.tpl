@@ -50,6 +50,7 @@ imagePullSecrets:
 {{- end -}}
 {{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "logLevel" "masquerade" "conntrack" "flows" -}}
 {{- $_ := set $config "kubernetes" (dict "enabled" true) -}}
+{{- $_ := set $config "operator" (dict "healthSocket" "/run/weft-operator/health.sock") -}}
 {{- $_ := set $config "cni" (dict "install" true "binDir" .Values.cni.binDir "confDir" .Values.cni.confDir) -}}
 {{- with $labels }}{{ $_ := set $config "identityLabels" . }}{{ end -}}
 {{ toYaml $config }}
