@@ -32,24 +32,7 @@ type IPRow struct {
 	Prefix   netip.Prefix
 	Identity IdentityID
 	Slot     uint16 // of the local endpoint that has the address, or 0
-	Node     uint16 // to which packets for it go through the tunnel; 0: not through the tunnel
-}
-
-// MaxNodeNumber is the largest number of a node in the kernel.
-const MaxNodeNumber uint16 = 8191
-
-// NodeRow is what the kernel is to know of a node at the other end of the tunnel.
-type NodeRow struct {
-	Number     uint16       // 1 to MaxNodeNumber; 0 is this node
-	Outer      netip.Addr   // its end of the tunnel; of this node: not set
-	IPv4, IPv6 netip.Prefix // its pods' ranges; zero: none
-}
-
-// TunnelDevice is the device of the tunnel; its MTU is that of inner IP packets.
-type TunnelDevice struct {
-	Name  string
-	Index uint32
-	MTU   uint16
+	Node     uint16 // number of the node to which packets for it go through the tunnel; 0: not through it
 }
 
 // FrontendKey is where a service is called.
