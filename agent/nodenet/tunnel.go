@@ -4,6 +4,7 @@ package nodenet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,7 +46,8 @@ type Tunnel struct {
 	mtu    uint16
 	nodes  int
 	faults []string
-	broken bool // the device could not be made
+	broken error // the device could not be made
+	known  bool  // the other nodes are
 	under  underlay
 	moved  chan struct{} // closes when under has other devices
 }
@@ -93,6 +95,16 @@ func (t *Tunnel) Faults() []string {
 	return slices.Clone(t.faults)
 }
 
+// Ready tells why packets cannot go by the tunnel yet, or not as large as they may be.
+func (t *Tunnel) Ready() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.broken == nil && !t.known {
+		return errors.New("the devices between nodes are not known yet")
+	}
+	return t.broken
+}
+
 // Refresh looks once. That the device cannot be made is a fault and no error: all
 // that needs no tunnel goes on.
 func (t *Tunnel) Refresh() error {
@@ -112,13 +124,12 @@ func (t *Tunnel) Refresh() error {
 	if !known {
 		mtu, faults = t.keepMTU(mtu), nil
 	}
-	link, err := ensureTunnel(t.cfg.Port, mtu, t.attach)
-	broken := err != nil
-	if broken {
-		faults = append(faults, "pods of other nodes cannot be reached: "+err.Error())
+	link, broken := ensureTunnel(t.cfg.Port, mtu, t.attach)
+	if broken != nil {
+		faults = append(faults, "pods of other nodes cannot be reached: "+broken.Error())
 	}
 	reached := 0
-	if known && !broken {
+	if known && broken == nil {
 		around, err := lookNearby(t.cfg.Self, nodes)
 		if err != nil {
 			return err
@@ -209,7 +220,7 @@ func byTunnel(to netip.Prefix, device int, src net.IP) *netlink.Route {
 }
 
 // note records the outcome, and logs what is new of it.
-func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, known, broken bool) {
+func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, known bool, broken error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range faults {
@@ -224,7 +235,7 @@ func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, kn
 	if !known {
 		return
 	}
-	t.nodes = nodes
+	t.known, t.nodes = true, nodes
 	if !slices.Equal(under.devices, t.under.devices) {
 		close(t.moved)
 		t.moved = make(chan struct{})
@@ -275,7 +286,7 @@ func (t *Tunnel) again(done <-chan struct{}, changed func(), _ func(error)) erro
 				t.mu.Lock()
 				broken := t.broken
 				t.mu.Unlock()
-				if broken {
+				if broken != nil {
 					changed()
 				}
 			}

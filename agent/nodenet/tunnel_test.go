@@ -117,6 +117,9 @@ func TestTunnelFollowsTheNodes(t *testing.T) {
 	w := newTunnelWorld(t, TunnelConfig{Port: 4789})
 	w.known = false
 	w.look(1450, nil)
+	if err := w.Ready(); err == nil {
+		t.Error("ready before nodes are known")
+	}
 	first := w.device().Attrs()
 	if v, ok := w.device().(*netlink.Vxlan); !ok || !v.FlowBased || v.Learning || v.Port != 4789 || first.Flags&net.FlagUp == 0 || first.RawFlags&unix.IFF_NOARP == 0 {
 		t.Errorf("the device is %+v", w.device())
@@ -130,6 +133,9 @@ func TestTunnelFollowsTheNodes(t *testing.T) {
 		clusterNode("beyond", "198.51.100.7", "10.244.3.0/24")}
 	all := []string{"10.244.2.0/24 by weft_vxlan from 192.0.2.1", "10.244.3.0/24 by weft_vxlan from 192.0.2.1", "fd00:2::/64 by weft_vxlan from 2001:db8::1"}
 	w.look(1450, nil, all...)
+	if err := w.Ready(); err != nil {
+		t.Error(err)
+	}
 	select {
 	case <-moved:
 	default:
@@ -210,6 +216,9 @@ func TestFaultsOfATunnelAreTold(t *testing.T) {
 	w.nodes = []model.ClusterNode{here(), clusterNode("far", "192.0.2.2", "10.244.2.0/24")}
 	if err := w.Refresh(); err != nil {
 		t.Fatal(err)
+	}
+	if err := w.Ready(); err == nil {
+		t.Error("ready without a device")
 	}
 	if f := w.Faults(); len(f) != 1 || !strings.Contains(f[0], "another device is for VXLAN at UDP port 4789") {
 		t.Errorf("faults %q", f)

@@ -112,7 +112,7 @@ func mtuInside(configured uint16, u underlay, own []netip.Addr, pods []netip.Pre
 	}
 	var faults []string
 	if u.mtu > 0 && mtu+u.overhead(own) > u.mtu {
-		faults = append(faults, fmt.Sprintf("packets of %d bytes (mtu) and the %d that the tunnel adds are larger than %s lets pass (%d): they go in pieces; lower mtu, or 0 finds it",
+		faults = append(faults, fmt.Sprintf("packets of %d bytes (mtu) and the %d that the tunnel adds are larger than %s lets pass (%d): they are lost; lower mtu, or 0 finds it",
 			mtu, u.overhead(own), u.narrow, u.mtu))
 	}
 	if mtu < minMTU6 && slices.ContainsFunc(pods, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
