@@ -252,7 +252,10 @@ func TestAgentsAreReplacedOnlyIfNeeded(t *testing.T) {
 	if !reflect.DeepEqual(template(""), template("operator: {replicas: 3, metricsAddress: ':1'}")) {
 		t.Error("a change of the operator replaces agents")
 	}
-	if reflect.DeepEqual(template(""), template("logLevel: debug")) {
+	if !reflect.DeepEqual(template(""), template("logLevel: debug")) {
+		t.Error("agents are replaced for what they read again while they run")
+	}
+	if reflect.DeepEqual(template(""), template("mtu: 1400")) {
 		t.Error("a change of the configuration does not reach agents")
 	}
 }
