@@ -228,5 +228,9 @@ func (a *app) writeCluster(v *clusterView, output string) error {
 	if output == "json" {
 		return render.NodesJSON(a.env.Stdout, v.state, ofNodes(v.answers))
 	}
-	return render.ClusterStatus(a.env.Stdout, v.state, ofNodes(v.answers), a.env.Now())
+	width := 0
+	if a.env.Terminal {
+		width = a.env.Width
+	}
+	return render.ClusterStatus(a.env.Stdout, v.state, ofNodes(v.answers), a.env.Now(), width)
 }
