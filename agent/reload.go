@@ -13,7 +13,7 @@ import (
 // configuration is to be read again. Each reading is compared with what is running then.
 func (a *agent) followConfiguration(ctx context.Context, path string) error {
 	running := a.cfg
-	daemon.Reread(ctx, path, a.log, func() { running = a.reload(running, path) })
+	daemon.Reread(ctx, path, func() { running = a.reload(running, path) })
 	return nil
 }
 

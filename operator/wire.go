@@ -189,7 +189,7 @@ func (o *operator) showLeader(ctx context.Context) error {
 
 // reload takes the level of the log from the configuration when that is to be read again.
 func (o *operator) reload(ctx context.Context, path string) error {
-	daemon.Reread(ctx, path, o.log, func() {
+	daemon.Reread(ctx, path, func() {
 		cfg, err := config.Load(path)
 		if err != nil {
 			o.log.Error("the configuration has a fault; nothing changes", "error", err)

@@ -4,7 +4,6 @@ package daemon
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,7 +37,7 @@ func rereads(t *testing.T, path string) <-chan string {
 	read, done := make(chan string, 8), make(chan struct{})
 	go func() {
 		defer close(done)
-		Reread(ctx, path, slog.New(slog.DiscardHandler), func() {
+		reread(ctx, path, 10*time.Millisecond, func() {
 			content, err := os.ReadFile(path)
 			if err != nil {
 				t.Error(err)
