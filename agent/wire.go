@@ -123,7 +123,11 @@ func (a *agent) build() error {
 		return err
 	}
 	m := a.cfg.Masquerade
-	a.uplinks = nodenet.NewUplinks(nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6},
+	ports, err := a.dp.HostPorts()
+	if err != nil {
+		return err
+	}
+	a.uplinks = nodenet.NewUplinks(nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6, HostPorts: ports},
 		had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
 
 	a.registry = metrics.NewRegistry()
@@ -192,11 +196,11 @@ func (a *agent) datapathConfig() datapath.Config {
 // pinDir is where maps and links are pinned.
 func pinDir(cfg config.Config) string { return filepath.Join(cfg.BPFFS, "weft") }
 
-func (a *agent) setHostAddrs(addrs []netip.Addr) {
-	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+func (a *agent) setHostAddrs(addrs nodenet.HostAddrs) {
+	if _, err := a.tables.ReplaceHostAddrs(addrs.Own, addrs.Subnets...); err != nil {
 		a.log.Error("the host's addresses cannot be recorded", "error", err)
 	}
-	if err := a.dp.SetHome(addrs); err != nil {
+	if err := a.dp.SetHome(addrs.All()); err != nil {
 		a.log.Error("the kernel cannot be told the host's addresses", "error", err)
 	}
 }
@@ -213,10 +217,10 @@ func (a *agent) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+	if _, err := a.tables.ReplaceHostAddrs(addrs.Own, addrs.Subnets...); err != nil {
 		return err
 	}
-	if err := errors.Join(a.dp.SetHome(addrs), a.uplinks.Refresh()); err != nil {
+	if err := errors.Join(a.dp.SetHome(addrs.All()), a.uplinks.Refresh()); err != nil {
 		return err
 	}
 	return a.cni.Restore()
@@ -235,6 +239,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"endpoints":     a.cni.Run,
 		"CNI files":     a.keepCNIFiles,
 		"workloads":     a.pods.Run,
+		"host ports":    a.followHostPorts,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
 		"cni.sock": func(ctx context.Context) error {
 			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {
@@ -265,7 +270,7 @@ func (a *agent) api() *api.Server {
 	for _, p := range a.ranges {
 		podRanges = append(podRanges, p.String())
 	}
-	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus)
+	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus, a.hostPortStatus)
 	if a.cniFiles != nil {
 		components = append(components, a.cniFilesStatus)
 	}

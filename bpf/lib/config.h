@@ -35,6 +35,7 @@ const volatile struct weft_types {
 	enum weft_flow_type flow_type;
 	enum weft_algorithm algorithm;
 	enum weft_backend_state backend_state;
+	enum weft_svc_flag svc_flag;
 	enum weft_nat_kind nat_kind;
 	enum weft_nat_flag nat_flag;
 	struct weft_pol_key pol_key[0];

@@ -9,7 +9,7 @@
 #include "ctold.h"
 #include "decide.h"
 #include "flow.h"
-#include "nat.h"
+#include "hostport.h"
 
 /*
  * An entry and its key. Stack is short: where an IPv4 row has its padding, which
@@ -113,6 +113,8 @@ static __always_inline void weft_ct_begin(struct weft_pkt *p, struct weft_ct *ct
 	ct->flags = p->src_b ? WEFT_CT_FROM_B : 0;
 	if (p->called)
 		ct->flags |= WEFT_CT_NAT | WEFT_CT_SERVICE;
+	if (p->ported)
+		ct->flags |= WEFT_CT_NAT;
 	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
 		ct->flags |= WEFT_CT_ICMP;
 		ct->icmp = p->icmp;
@@ -223,6 +225,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->strange = !known;
 	if (fresh) {
 		reply = false;
+		p->ported = p->hook == WEFT_INGRESS && weft_port_came(p);
 		weft_ct_begin(p, &e->ct);
 		weft_name(ctx, p, &names);
 		e->ct.service = names.service;

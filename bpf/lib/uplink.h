@@ -9,6 +9,7 @@
 
 #include "flow.h"
 #include "frag.h"
+#include "hostport.h"
 #include "naterr.h"
 #include "natport.h"
 #include "parse.h"
@@ -90,18 +91,21 @@ static __always_inline bool weft_from_home(const struct weft_pkt *p)
 
 /*
  * A packet that is no pod's. Its answers would go to a pod if a translated flow has
- * its address and port towards the same remote: then it gets another port, too.
+ * its address and port towards the same remote, or if they are a pod's port and it is
+ * UDP: then it gets another port, too.
  * Where it cannot, the pod's flow gives way, and keys that change nothing keep the
  * place: else a pod could have what the remote sends to the host's tunnels. For SCTP
  * only after a pod had the place: anybody can have the host answer from many ports.
  */
-static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_nat *to)
+static __always_inline int weft_make_way(struct weft_pkt *p, struct weft_nat *to)
 {
 	union weft_nat_key key;
 	bool taken;
 
 	if (p->frag == WEFT_FRAG_LATER || !weft_can_leave(p))
 		return WEFT_AS_IS;
+	weft_memcpy(to->addr, &p->src, 16);
+	to->port = p->sport;
 	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->dst, &p->src, p->dport, p->sport, p->proto);
 	taken = weft_nat_find(&key, p->family);
 	if (!weft_nat_ports(p->proto)) {
@@ -109,11 +113,10 @@ static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_n
 			weft_nat_leave(&key, p->family);
 		else if (p->proto == PROTO_SCTP || !weft_from_home(p))
 			return WEFT_AS_IS;
-	} else if (weft_likely(!taken)) {
+	} else if (weft_likely(!taken) && (p->proto != PROTO_UDP || !weft_port_taken(p, to))) {
 		return WEFT_AS_IS;
 	}
 	to->flags = WEFT_NAT_ALONE;
-	weft_memcpy(to->addr, &p->src, 16);
 	return WEFT_PASSED;
 }
 
@@ -203,8 +206,11 @@ static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pk
 	if ((p->frag != WEFT_FRAG_LATER || !weft_frag_find(p)) &&
 	    (!p->kind || p->kind == WEFT_ICMP_QUERY))
 		n = weft_nat_of(p, family, WEFT_NAT_OUT);
-	if (weft_likely(n))
+	if (weft_likely(n)) {
+		if (weft_unlikely(n->flags & WEFT_NAT_ASKED))
+			weft_port_answered(p, n);
 		return weft_uplink_write(ctx, p, n, family);
+	}
 	return weft_out_new(ctx, p, family);
 }
 
@@ -212,6 +218,7 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 					  const __u8 family)
 {
 	struct weft_nat *n;
+	int reason;
 
 	if (!weft_uplink_read(ctx, p, family))
 		return WEFT_PASSED;
@@ -222,6 +229,19 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 	if (p->frag == WEFT_FRAG_LATER && weft_frag_find(p))
 		return WEFT_PASSED;
 	n = weft_nat_of(p, family, WEFT_NAT_IN);
+	if (n && !weft_port_stands(n)) {
+		weft_port_gone(p);
+		n = NULL;
+	}
+	if (!n && weft_opens(p) && weft_ports_any()) {
+		reason = weft_port_open(p);
+		if (reason > 0)
+			return reason;
+		if (!reason) {
+			weft_port_note(p);
+			n = weft_nat_of(p, family, WEFT_NAT_IN);
+		}
+	}
 	if (n)
 		return weft_uplink_write(ctx, p, n, family);
 	if (p->frag == WEFT_FRAG_FIRST)

@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -61,8 +62,8 @@ func encodeUplink(u model.Uplink) weftbpf.BpfWeftUplinkRow {
 	return row
 }
 
-// Uplinks lists the devices that are uplinks, by name; an earlier agent may have
-// made them so.
+// Uplinks lists the devices by which pods leave under an address of the host's, by
+// name; an earlier agent may have made them so.
 func (d *Datapath) Uplinks() ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -70,7 +71,20 @@ func (d *Datapath) Uplinks() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing uplinks: %w", err)
 	}
-	return names, nil
+	var masquerade []uint32
+	err = dump(d.maps.WeftUplink, func(index uint32, row weftbpf.BpfWeftUplinkRow) error {
+		if row != (weftbpf.BpfWeftUplinkRow{}) {
+			masquerade = append(masquerade, index)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing uplinks: %w", err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool {
+		link, err := net.InterfaceByName(name)
+		return err != nil || !slices.Contains(masquerade, uint32(link.Index))
+	}), nil
 }
 
 // SetHome tells the host's own addresses: flows that left with another one are

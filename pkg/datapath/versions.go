@@ -50,6 +50,8 @@ func pinnedMaps() []mapPin {
 		{name: "weft_nat6", version: 1, keep: true, live: true},
 		{name: "weft_uplink", version: 1, keep: true},
 		{name: "weft_home", version: 1, keep: true},
+		{name: "weft_ports", version: 1, keep: true},
+		{name: "weft_asked", version: 1},
 		{name: "weft_sock", version: 1},
 		{name: "weft_sock_lru", version: 1},
 		{name: "weft_sock_over", version: 1},

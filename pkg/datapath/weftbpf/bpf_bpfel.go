@@ -29,6 +29,13 @@ const (
 	BpfWeftAlgorithmWEFT_MAGLEV BpfWeftAlgorithm = 1
 )
 
+type BpfWeftAskedRow struct {
+	_      structs.HostLayout
+	Key    BpfWeftNat6Key
+	Family uint8
+	Pad    [7]uint8
+}
+
 type BpfWeftBackendRow struct {
 	_      structs.HostLayout
 	Addr   [16]uint8
@@ -74,6 +81,7 @@ type BpfWeftConfig struct {
 	OldCt        uint32
 	SnatFirst    uint32
 	SnatLast     uint32
+	HostNetns    uint64
 }
 
 type BpfWeftCounter struct {
@@ -337,6 +345,7 @@ type BpfWeftNatFlag uint32
 const (
 	BpfWeftNatFlagWEFT_NAT_DST   BpfWeftNatFlag = 1
 	BpfWeftNatFlagWEFT_NAT_ALONE BpfWeftNatFlag = 2
+	BpfWeftNatFlagWEFT_NAT_ASKED BpfWeftNatFlag = 4
 )
 
 type BpfWeftNatKind uint32
@@ -398,6 +407,12 @@ type BpfWeftPolKey struct {
 	Dir       uint8
 	Proto     uint8
 	Port      uint16
+}
+
+type BpfWeftPortsRow struct {
+	_      structs.HostLayout
+	Fronts uint32
+	Next   uint32
 }
 
 type BpfWeftReason uint32
@@ -481,6 +496,13 @@ type BpfWeftSvc6Key struct {
 	Scope uint8
 }
 
+type BpfWeftSvcFlag uint32
+
+const (
+	BpfWeftSvcFlagWEFT_SVC_PORT BpfWeftSvcFlag = 1
+	BpfWeftSvcFlagWEFT_SVC_OWN  BpfWeftSvcFlag = 2
+)
+
 type BpfWeftSweep struct {
 	_       structs.HostLayout
 	Count   uint32
@@ -520,6 +542,7 @@ type BpfWeftTypes struct {
 	FlowType     uint32
 	Algorithm    uint32
 	BackendState uint32
+	SvcFlag      uint32
 	NatKind      uint32
 	NatFlag      uint32
 	PolKey       [0]struct {
@@ -562,7 +585,6 @@ type BpfWeftTypes struct {
 			Pad    [6]uint8
 		}
 	}
-	_  [4]byte
 	Gc [0]struct {
 		_       structs.HostLayout
 		Live    uint64
@@ -593,6 +615,7 @@ type BpfWeftUplinkRow struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BpfMapWeftAffinity   = "weft_affinity"
+	BpfMapWeftAsked      = "weft_asked"
 	BpfMapWeftBackend    = "weft_backend"
 	BpfMapWeftCt4        = "weft_ct4"
 	BpfMapWeftCt4Old     = "weft_ct4_old"
@@ -620,6 +643,7 @@ const (
 	BpfMapWeftNat6       = "weft_nat6"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
+	BpfMapWeftPorts      = "weft_ports"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -720,6 +744,7 @@ type BpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
 	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.MapSpec `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
@@ -747,6 +772,7 @@ type BpfMapSpecs struct {
 	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -789,6 +815,7 @@ func (o *BpfObjects) Close() error {
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
 	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.Map `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
@@ -816,6 +843,7 @@ type BpfMaps struct {
 	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -831,6 +859,7 @@ type BpfMaps struct {
 func (m *BpfMaps) Close() error {
 	return _BpfClose(
 		m.WeftAffinity,
+		m.WeftAsked,
 		m.WeftBackend,
 		m.WeftCt4,
 		m.WeftCt4Old,
@@ -858,6 +887,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftNat6,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftPorts,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,
