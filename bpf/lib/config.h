@@ -19,6 +19,7 @@ const volatile struct weft_config weft_cfg = {
 	.set_retval = 1,
 	.snat_first = 32768,
 	.snat_last = 65535,
+	.asked_max = WEFT_MAX_ASKED,
 };
 
 /*

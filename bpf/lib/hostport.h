@@ -84,9 +84,9 @@ __noinline int weft_port_note(struct weft_pkt *p)
 	struct weft_nat *n;
 	__u32 place;
 
-	if (!p || !ports)
+	if (!p || !ports || !weft_cfg.asked_max)
 		return 0;
-	place = __sync_fetch_and_add(&ports->next, 1) % WEFT_MAX_ASKED;
+	place = __sync_fetch_and_add(&ports->next, 1) % weft_cfg.asked_max;
 	row = bpf_map_lookup_elem(&weft_asked, &place);
 	if (!row)
 		return 0;

@@ -81,6 +81,8 @@ type BpfWeftConfig struct {
 	OldCt        uint32
 	SnatFirst    uint32
 	SnatLast     uint32
+	AskedMax     uint32
+	Pad          uint32
 	HostNetns    uint64
 }
 
