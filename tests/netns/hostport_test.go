@@ -66,7 +66,9 @@ func seenAt(t *testing.T, from *sandbox.NS, network string, to netip.Addr, port 
 // masqueraded, from pods of the node and from its own processes; the pod sees who
 // asks, and its policy decides.
 func TestHostPorts(t *testing.T) {
-	o := startOutWith(t, "ipv4: false")
+	o := startBehindRouter(t, "ipv4: false")
+	leadBy(t)
+	o.findsBeyond()
 	server, client := o.portPod("server"), o.pod("client")
 	o.uplinkIs(uplinkDevice, true)
 	startMirror(t, server.NS, 80)
