@@ -27,7 +27,14 @@ type UplinksConfig struct {
 	IPv6    bool
 	// HostPorts tells that ports of the node lead to pods, at first; see SetHostPorts.
 	HostPorts bool
+	// Underlay are the devices by which other nodes are reached through the tunnel,
+	// by index: those are uplinks, too, for only what comes in by an uplink is believed
+	// to be the tunnel's. nil: there is no tunnel. changed closes when they are others.
+	Underlay func() (devices []int, changed <-chan struct{})
 }
+
+// off tells that nothing is to be an uplink.
+func (c UplinksConfig) off() bool { return !c.IPv4 && !c.IPv6 && c.Underlay == nil }
 
 // Uplinks watches the devices by which packets leave the cluster.
 type Uplinks struct {
@@ -35,6 +42,7 @@ type Uplinks struct {
 	onChange func([]model.Uplink) error
 	log      *slog.Logger
 	had      []string // uplinks so far, by which pods leave under the node's address
+	under    []string // those that are some for the tunnel's sake alone
 	last     []model.Uplink
 	called   bool
 	again    chan struct{} // whether there are host ports has changed; holds one
@@ -89,22 +97,36 @@ func (u *Uplinks) portChanges(done <-chan struct{}, changed func(), _ func(error
 
 // Run watches until ctx ends.
 func (u *Uplinks) Run(ctx context.Context) error {
-	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges, u.portChanges)
+	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges, u.underlayChanges, u.portChanges)
+}
+
+// underlayChanges tells when other nodes are reached by other devices.
+func (u *Uplinks) underlayChanges(done <-chan struct{}, changed func(), _ func(error)) error {
+	if u.cfg.Underlay == nil {
+		return nil
+	}
+	return follow(done, changed, func() <-chan struct{} { _, next := u.cfg.Underlay(); return next })
 }
 
 // Refresh looks once.
 func (u *Uplinks) Refresh() error {
-	if !u.cfg.IPv4 && !u.cfg.IPv6 && !u.hostPorts() {
+	if u.cfg.off() && !u.hostPorts() {
 		return u.refresh(surroundings{})
 	}
 	seen, err := lookAround()
 	if err != nil {
 		return err
 	}
+	if u.cfg.Underlay != nil {
+		seen.underlay, _ = u.cfg.Underlay()
+	}
 	return u.refresh(seen)
 }
 
 func (u *Uplinks) refresh(seen surroundings) error {
+	if !u.called && u.cfg.Underlay != nil {
+		u.sortOut(seen)
+	}
 	u.tellFaults(u.findFaults(seen))
 	now := u.choose(seen)
 	if u.called && slices.Equal(now, u.last) {
@@ -113,18 +135,48 @@ func (u *Uplinks) refresh(seen surroundings) error {
 	if err := u.onChange(now); err != nil {
 		return err
 	}
-	u.last, u.called, u.had = now, true, nil
-	for _, n := range now {
-		if n.IPv4.IsValid() || n.IPv6.IsValid() {
-			u.had = append(u.had, n.Name)
-		}
-	}
+	u.last, u.called = now, true
+	u.remember(seen, now)
 	text := u.describe(now)
 	u.mu.Lock()
 	u.text = text
 	u.mu.Unlock()
 	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text, "attached", len(now))
 	return nil
+}
+
+// sortOut tells those that an earlier agent made uplinks for the tunnel's sake from
+// those by which packets left: only these have default routes.
+func (u *Uplinks) sortOut(s surroundings) {
+	had := append(u.had, u.under...)
+	u.had, u.under = nil, nil
+	for _, l := range s.links {
+		a := l.Attrs()
+		switch {
+		case !slices.Contains(had, a.Name):
+		case u.wanted(s, a):
+			u.had = append(u.had, a.Name)
+		default:
+			u.under = append(u.under, a.Name)
+		}
+	}
+}
+
+// remember keeps what each uplink is one for.
+func (u *Uplinks) remember(s surroundings, now []model.Uplink) {
+	var had, under []string
+	for _, l := range s.links {
+		a := l.Attrs()
+		if !slices.ContainsFunc(now, func(n model.Uplink) bool { return n.Name == a.Name }) {
+			continue
+		}
+		if u.wanted(s, a) {
+			had = append(had, a.Name)
+		} else if u.cfg.Underlay != nil {
+			under = append(under, a.Name)
+		}
+	}
+	u.had, u.under = had, under
 }
 
 // findFaults is what keeps packets from leaving as the configuration asks.
@@ -180,7 +232,7 @@ func (u *Uplinks) Describe() string {
 }
 
 // describe tells of the devices by which pods leave under the node's address; those
-// that only lead to host ports are not among them.
+// that only lead in are not among them.
 func (u *Uplinks) describe(list []model.Uplink) string {
 	return describeUplinks(slices.DeleteFunc(slices.Clone(list), func(l model.Uplink) bool { return l.OnlyIn }))
 }
@@ -207,6 +259,7 @@ func describeUplinks(list []model.Uplink) string {
 
 // surroundings is what the choice of uplinks depends on.
 type surroundings struct {
+	underlay []int // devices by which other nodes are reached through the tunnel
 	links    []netlink.Link
 	defaults []netlink.Route
 	addrs    []netlink.Addr
@@ -250,7 +303,8 @@ func (u *Uplinks) choose(s surroundings) []model.Uplink {
 	for _, l := range s.links {
 		a := l.Attrs()
 		leaves := u.wanted(s, a)
-		if !fit(a) || !leaves && !(ports && s.hasAddr(a.Index)) {
+		in := slices.Contains(s.underlay, a.Index) || slices.Contains(u.under, a.Name) || ports && s.hasAddr(a.Index)
+		if !fit(a) || !leaves && !in {
 			continue
 		}
 		up := model.Uplink{Name: a.Name, Index: uint32(a.Index), OnlyIn: !leaves}
@@ -291,7 +345,7 @@ func (u *Uplinks) wanted(s surroundings, a *netlink.LinkAttrs) bool {
 
 // fit tells whether the programs can read the device's packets.
 func fit(a *netlink.LinkAttrs) bool {
-	return a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name)
+	return a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name) && a.Name != TunnelDeviceName
 }
 
 // leadsBy tells whether a route leads out by a device.

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "identity.h"
+#include "tunnel.h"
 
 /* Builds the key; true if the sender is side b. */
 static __always_inline bool weft_ct_fill(union weft_ct_key *key, __u8 family,
@@ -88,11 +88,26 @@ static __always_inline bool weft_ct_holds(struct __sk_buff *ctx, struct weft_pkt
 	if ((ct->flags & WEFT_CT_STALE) || ct->slot[own] != p->own_slot ||
 	    ct->epoch[own] != own_row->epoch)
 		return false;
+	if (weft_cfg.tunnel_port && hook == WEFT_INGRESS &&
+	    !weft_same_way(p, ct, ct->identity[other], from))
+		return false;
 	p->other_slot = ct->slot[other];
 	if (!p->other_slot)
 		return !from || ct->identity[other] != WEFT_ID_HOST;
 	ep = weft_ep_get(p->other_slot);
 	return ep && ep->epoch == ct->epoch[other] && (!from || from == ep->ifindex);
+}
+
+/*
+ * The node to which the packet goes by the tunnel, straight from the pod. What answers
+ * at a port of the host's goes by way of the stack, and is translated on its way out.
+ */
+static __always_inline __u16 weft_ct_node(const struct weft_pkt *p, const struct weft_ct *ct,
+					  bool reply)
+{
+	bool ported = weft_unlikely(ct->flags & WEFT_CT_NAT) && reply && p->hook == WEFT_EGRESS;
+
+	return ported ? 0 : ct->node;
 }
 
 /*

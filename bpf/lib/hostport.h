@@ -163,6 +163,31 @@ __noinline int weft_port_gone(struct weft_pkt *p)
 	return weft_nat_leave(&key, p->family);
 }
 
+/*
+ * The translation of a packet that comes from elsewhere, entered if it opens a flow
+ * to a pod's port; NULL: it has none, and must be dropped if reason is not 0.
+ */
+static __always_inline struct weft_nat *weft_port_way(struct weft_pkt *p, const __u8 family,
+						      int *reason)
+{
+	struct weft_nat *n = weft_nat_of(p, family, WEFT_NAT_IN);
+	int opened;
+
+	if (n && !weft_port_stands(n)) {
+		weft_port_gone(p);
+		n = NULL;
+	}
+	if (n || !weft_opens(p) || !weft_ports_any())
+		return n;
+	opened = weft_port_open(p);
+	if (opened) {
+		*reason = opened > 0 ? opened : 0;
+		return NULL;
+	}
+	weft_port_note(p);
+	return weft_nat_of(p, family, WEFT_NAT_IN);
+}
+
 /* A reset is no answer: a scan of closed ports would keep its keys. */
 static __always_inline void weft_port_answered(const struct weft_pkt *p, struct weft_nat *n)
 {

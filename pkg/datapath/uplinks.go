@@ -62,29 +62,28 @@ func encodeUplink(u model.Uplink) weftbpf.BpfWeftUplinkRow {
 	return row
 }
 
-// Uplinks lists the devices by which pods leave under an address of the host's, by
-// name; an earlier agent may have made them so.
-func (d *Datapath) Uplinks() ([]string, error) {
+// Uplinks lists the devices that are uplinks, by name; an earlier agent may have
+// made them so. leave are those by which pods leave under an address of the host's.
+func (d *Datapath) Uplinks() (all, leave []string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	names, err := d.attacher.attached(atUplink)
-	if err != nil {
-		return nil, fmt.Errorf("listing uplinks: %w", err)
+	if all, err = d.attacher.attached(atUplink); err != nil {
+		return nil, nil, fmt.Errorf("listing uplinks: %w", err)
 	}
-	var masquerade []uint32
+	masquerades := make(map[uint32]bool)
 	err = dump(d.maps.WeftUplink, func(index uint32, row weftbpf.BpfWeftUplinkRow) error {
-		if row != (weftbpf.BpfWeftUplinkRow{}) {
-			masquerade = append(masquerade, index)
-		}
+		masquerades[index] = row != (weftbpf.BpfWeftUplinkRow{})
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing uplinks: %w", err)
+		return nil, nil, fmt.Errorf("listing uplinks: %w", err)
 	}
-	return slices.DeleteFunc(names, func(name string) bool {
-		link, err := net.InterfaceByName(name)
-		return err != nil || !slices.Contains(masquerade, uint32(link.Index))
-	}), nil
+	for _, name := range all {
+		if link, err := net.InterfaceByName(name); err == nil && masquerades[uint32(link.Index)] {
+			leave = append(leave, name)
+		}
+	}
+	return all, leave, nil
 }
 
 // SetHome tells the host's own addresses: flows that left with another one are

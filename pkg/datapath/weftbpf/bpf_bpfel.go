@@ -82,7 +82,7 @@ type BpfWeftConfig struct {
 	SnatFirst    uint32
 	SnatLast     uint32
 	AskedMax     uint32
-	Pad          uint32
+	TunnelPort   uint32
 	HostNetns    uint64
 }
 
@@ -110,7 +110,9 @@ type BpfWeftCt struct {
 	Reported uint32
 	Service  uint32
 	Backend  uint32
-	Spare    [16]uint8
+	Wire     uint32
+	Node     uint16
+	Spare    [10]uint8
 }
 
 type BpfWeftCt4Key struct {
@@ -293,7 +295,7 @@ type BpfWeftIp struct {
 	_        structs.HostLayout
 	Identity uint32
 	Slot     uint16
-	Flags    uint16
+	Node     uint16
 }
 
 type BpfWeftIp4Key struct {
@@ -363,6 +365,24 @@ type BpfWeftNatgc struct {
 	_       structs.HostLayout
 	Live    uint64
 	Expired uint64
+}
+
+type BpfWeftNodeRow struct {
+	_      structs.HostLayout
+	Outer  [16]uint8
+	Ip6    [16]uint8
+	Mask6  [16]uint8
+	Ip4    uint32
+	Mask4  uint32
+	Family uint8
+	Bits4  uint8
+	Bits6  uint8
+	Used   uint8
+}
+
+type BpfWeftOuterKey struct {
+	_    structs.HostLayout
+	Addr [16]uint8
 }
 
 type BpfWeftPair struct {
@@ -441,7 +461,12 @@ const (
 	BpfWeftReasonWEFT_DROP_SNAT_PORTS     BpfWeftReason = 18
 	BpfWeftReasonWEFT_DROP_NAT_FULL       BpfWeftReason = 19
 	BpfWeftReasonWEFT_DROP_NO_BACKEND     BpfWeftReason = 20
-	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 21
+	BpfWeftReasonWEFT_DROP_TUNNEL_PEER    BpfWeftReason = 21
+	BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE  BpfWeftReason = 22
+	BpfWeftReasonWEFT_DROP_TUNNEL_TARGET  BpfWeftReason = 23
+	BpfWeftReasonWEFT_DROP_TUNNEL_PORT    BpfWeftReason = 24
+	BpfWeftReasonWEFT_DROP_BARE_POD       BpfWeftReason = 25
+	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 26
 )
 
 type BpfWeftReserved uint32
@@ -531,6 +556,12 @@ type BpfWeftSweptRow struct {
 		Bits   uint8
 		Pad    [2]uint8
 	}
+}
+
+type BpfWeftTunnelRow struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Mtu     uint32
 }
 
 type BpfWeftTypes struct {
@@ -639,10 +670,13 @@ const (
 	BpfMapWeftIfHi       = "weft_if_hi"
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
+	BpfMapWeftKnown      = "weft_known"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
 	BpfMapWeftNat4       = "weft_nat4"
 	BpfMapWeftNat6       = "weft_nat6"
+	BpfMapWeftNode       = "weft_node"
+	BpfMapWeftOuter      = "weft_outer"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
@@ -655,6 +689,7 @@ const (
 	BpfMapWeftSvcHits    = "weft_svc_hits"
 	BpfMapWeftSvcSlot    = "weft_svc_slot"
 	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftTunnel     = "weft_tunnel"
 	BpfMapWeftUplink     = "weft_uplink"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
@@ -665,6 +700,7 @@ const (
 	BpfProgWeftFindGone  = "weft_find_gone"
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftFromVxlan = "weft_from_vxlan"
 	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -674,6 +710,7 @@ const (
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
 	BpfProgWeftToNet     = "weft_to_net"
 	BpfProgWeftToPod     = "weft_to_pod"
+	BpfProgWeftToVxlan   = "weft_to_vxlan"
 	BpfVarWeftCfg        = "weft_cfg"
 	BpfVarWeftOldAt      = "weft_old_at"
 	BpfVarWeftTypes      = "weft_types"
@@ -730,6 +767,7 @@ type BpfProgramSpecs struct {
 	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -739,6 +777,7 @@ type BpfProgramSpecs struct {
 	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.ProgramSpec `ebpf:"weft_to_vxlan"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
@@ -768,10 +807,13 @@ type BpfMapSpecs struct {
 	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.MapSpec `ebpf:"weft_node"`
+	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
@@ -784,6 +826,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.MapSpec `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
@@ -839,10 +882,13 @@ type BpfMaps struct {
 	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.Map `ebpf:"weft_node"`
+	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
@@ -855,6 +901,7 @@ type BpfMaps struct {
 	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.Map `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.Map `ebpf:"weft_uplink"`
 }
 
@@ -883,10 +930,13 @@ func (m *BpfMaps) Close() error {
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
+		m.WeftKnown,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
 		m.WeftNat6,
+		m.WeftNode,
+		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
@@ -899,6 +949,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftTunnel,
 		m.WeftUplink,
 	)
 }
@@ -925,6 +976,7 @@ type BpfPrograms struct {
 	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -934,6 +986,7 @@ type BpfPrograms struct {
 	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.Program `ebpf:"weft_to_vxlan"`
 }
 
 func (p *BpfPrograms) Close() error {
@@ -947,6 +1000,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftFindGone,
 		p.WeftFromNet,
 		p.WeftFromPod,
+		p.WeftFromVxlan,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
@@ -956,6 +1010,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftSendmsg6,
 		p.WeftToNet,
 		p.WeftToPod,
+		p.WeftToVxlan,
 	)
 }
 

@@ -39,10 +39,13 @@ const (
 	BpfMapWeftIfHi       = "weft_if_hi"
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
+	BpfMapWeftKnown      = "weft_known"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
 	BpfMapWeftNat4       = "weft_nat4"
 	BpfMapWeftNat6       = "weft_nat6"
+	BpfMapWeftNode       = "weft_node"
+	BpfMapWeftOuter      = "weft_outer"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
@@ -55,6 +58,7 @@ const (
 	BpfMapWeftSvcHits    = "weft_svc_hits"
 	BpfMapWeftSvcSlot    = "weft_svc_slot"
 	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftTunnel     = "weft_tunnel"
 	BpfMapWeftUplink     = "weft_uplink"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
@@ -65,6 +69,7 @@ const (
 	BpfProgWeftFindGone  = "weft_find_gone"
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftFromVxlan = "weft_from_vxlan"
 	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -74,6 +79,7 @@ const (
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
 	BpfProgWeftToNet     = "weft_to_net"
 	BpfProgWeftToPod     = "weft_to_pod"
+	BpfProgWeftToVxlan   = "weft_to_vxlan"
 	BpfVarWeftCfg        = "weft_cfg"
 	BpfVarWeftOldAt      = "weft_old_at"
 	BpfVarWeftTypes      = "weft_types"
@@ -130,6 +136,7 @@ type BpfProgramSpecs struct {
 	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -139,6 +146,7 @@ type BpfProgramSpecs struct {
 	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.ProgramSpec `ebpf:"weft_to_vxlan"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
@@ -168,10 +176,13 @@ type BpfMapSpecs struct {
 	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.MapSpec `ebpf:"weft_node"`
+	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
@@ -184,6 +195,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.MapSpec `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
@@ -239,10 +251,13 @@ type BpfMaps struct {
 	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.Map `ebpf:"weft_node"`
+	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
@@ -255,6 +270,7 @@ type BpfMaps struct {
 	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.Map `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.Map `ebpf:"weft_uplink"`
 }
 
@@ -283,10 +299,13 @@ func (m *BpfMaps) Close() error {
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
+		m.WeftKnown,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
 		m.WeftNat6,
+		m.WeftNode,
+		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
@@ -299,6 +318,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftTunnel,
 		m.WeftUplink,
 	)
 }
@@ -325,6 +345,7 @@ type BpfPrograms struct {
 	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -334,6 +355,7 @@ type BpfPrograms struct {
 	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.Program `ebpf:"weft_to_vxlan"`
 }
 
 func (p *BpfPrograms) Close() error {
@@ -347,6 +369,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftFindGone,
 		p.WeftFromNet,
 		p.WeftFromPod,
+		p.WeftFromVxlan,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
@@ -356,6 +379,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftSendmsg6,
 		p.WeftToNet,
 		p.WeftToPod,
+		p.WeftToVxlan,
 	)
 }
 
