@@ -329,7 +329,7 @@ func (a *agent) api() *api.Server {
 		Version: weft.Version(), Node: a.cfg.NodeName, Source: a.input.name,
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
-		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
+		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits, PolicyFaults: a.problems.ofPolicies,
 		Components: components,
 	})
 }
