@@ -235,6 +235,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"endpoints":     a.cni.Run,
 		"CNI files":     a.keepCNIFiles,
 		"workloads":     a.pods.Run,
+		"memory":        a.giveBack,
 		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
 		"cni.sock": func(ctx context.Context) error {
 			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {

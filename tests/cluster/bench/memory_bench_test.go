@@ -5,10 +5,9 @@
 package bench
 
 import (
-	"errors"
 	"fmt"
+	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -30,40 +29,45 @@ func BenchmarkAgentMemory(b *testing.B) {
 	w := installed(b)
 	p := w.startProxy()
 	before := w.agentRSS(2)
-	b.Cleanup(func() {
-		w.later("kubectl delete weftendpointslices,weftnodes -l bench=far; kubectl delete weftidentities -l bench=far")
+	b.Cleanup(func() { // the operator collects identities by and by
+		for _, plural := range []string{"weftendpointslices", "weftnodes"} {
+			if err := p.request(http.MethodDelete, weftAPI+plural+"?labelSelector=weftmesh.io/namespace=bench-far", "application/yaml", ""); err != nil {
+				b.Error(err)
+			}
+		}
 	})
-	p.create("weftidentities", farIdentityObjects())
-	p.create("weftnodes", farNodeObjects())
-	p.create("weftendpointslices", farSliceObjects())
+	p.applyAll(farIdentityObjects())
+	p.applyAll(farNodeObjects())
+	p.applyAll(farSliceObjects())
 	w.eventually("every endpoint in the kernel", func() error { return w.knowsFar(2) })
 	w.shell("weft status --wait --timeout 60s")
 	report(b, "agent_rss_before", before, "MB")
 	report(b, "agent_rss", w.agentRSS(2), "MB")
 }
 
-func object(kind, name, rest string) string {
-	return fmt.Sprintf("apiVersion: weftmesh.io/v1alpha1\nkind: %s\nmetadata: {name: %q, labels: {bench: far, weftmesh.io/namespace: bench-far}}\n%s", kind, name, rest)
+func farObject(kind, plural, name, rest string) object {
+	return object{plural, name, fmt.Sprintf("apiVersion: weftmesh.io/v1alpha1\nkind: %s\nmetadata: {name: %q, labels: {weftmesh.io/namespace: bench-far}}\n%s",
+		kind, name, rest)}
 }
 
-func farIdentityObjects() (all []string) {
+func farIdentityObjects() (all []object) {
 	for i := range farIdentities {
-		all = append(all, object("WeftIdentity", fmt.Sprint(firstFar+i), fmt.Sprintf("securityLabels: [\"k8s:app=app-%d\", "+
+		all = append(all, farObject("WeftIdentity", "weftidentities", fmt.Sprint(firstFar+i), fmt.Sprintf("securityLabels: [\"k8s:app=app-%d\", "+
 			"\"k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=bench-far\", \"k8s:io.cilium.k8s.policy.cluster=default\", "+
 			"\"k8s:io.cilium.k8s.policy.serviceaccount=default\", \"k8s:io.kubernetes.pod.namespace=bench-far\"]\n", i)))
 	}
 	return all
 }
 
-func farNodeObjects() (all []string) {
+func farNodeObjects() (all []object) {
 	for i := range farNodes {
-		all = append(all, object("WeftNode", fmt.Sprint("far-", i), fmt.Sprintf(
+		all = append(all, farObject("WeftNode", "weftnodes", fmt.Sprint("far-", i), fmt.Sprintf(
 			"spec: {addresses: [172.30.0.%d, \"fd00:172:30::%x\"], podCIDRs: [10.244.%d.0/24, \"fd00:10:244:%x::/64\"]}\n", 100+i, 0x100+i, 100+i, 100+i)))
 	}
 	return all
 }
 
-func farSliceObjects() (all []string) {
+func farSliceObjects() (all []object) {
 	for node := range farNodes {
 		for first := 0; first < farPods; first += farSlice {
 			var b strings.Builder
@@ -74,7 +78,7 @@ func farSliceObjects() (all []string) {
 					"ports: [{name: http, protocol: TCP, port: 8080}], workload: {kind: Deployment, name: app-%d}}\n",
 					app, node*farPods+i, firstFar+app, 100+node, 2+i, 100+node, 2+i, app)
 			}
-			all = append(all, object("WeftEndpointSlice", fmt.Sprintf("far-%d-%d", node, first/farSlice), b.String()))
+			all = append(all, farObject("WeftEndpointSlice", "weftendpointslices", fmt.Sprintf("far-%d-%d", node, first/farSlice), b.String()))
 		}
 	}
 	return all
@@ -82,7 +86,7 @@ func farSliceObjects() (all []string) {
 
 // knowsFar tells whether the node's kernel has both addresses of every endpoint.
 func (w *world) knowsFar(n int) error {
-	out := w.node(n, w.Repository()+"/build/bin/cluster maps | awk '/^==/ {on = /weft_ip/} on && !/^==/ {n++} END {print n+0}'")
+	out := w.node(n, w.Repository()+"/build/bin/cluster maps | awk '/^==/ {on = /weft_ip[46]_/} on && /^[0-9a-f]+  / {n++} END {print n+0}'")
 	var count int
 	if _, err := fmt.Sscan(out, &count); err != nil {
 		return err
@@ -112,21 +116,4 @@ func (w *world) agentRSS(n int) float64 {
 		}
 	}
 	return least
-}
-
-// each does something for 0 to count-1, eight at a time.
-func (w *world) each(count int, do func(i int) error) {
-	w.b.Helper()
-	errs := make([]error, count)
-	room := make(chan struct{}, 8)
-	var all sync.WaitGroup
-	for i := range count {
-		room <- struct{}{}
-		all.Go(func() {
-			errs[i] = do(i)
-			<-room
-		})
-	}
-	all.Wait()
-	w.ok(errors.Join(errs...))
 }

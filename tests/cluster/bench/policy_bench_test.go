@@ -58,7 +58,7 @@ func BenchmarkPolicyApply(b *testing.B) {
 			took["kubectl_returns"] = append(took["kubectl_returns"], time.Duration(monotonic(b)-begin))
 		} else {
 			by = "request"
-			p.apply("/apis/networking.k8s.io/v1/namespaces/bench-policy/networkpolicies/targets", yaml)
+			w.ok(p.apply("/apis/networking.k8s.io/v1/namespaces/bench-policy/networkpolicies/targets", yaml))
 		}
 		last := int64(0)
 		for n := range nodes {

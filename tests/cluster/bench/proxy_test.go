@@ -11,7 +11,9 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // proxy is kubectl proxy: requests to the API server without a kubectl for each.
@@ -63,17 +65,31 @@ func (p *proxy) request(method, path, kind, body string) error {
 }
 
 // apply is the request that kubectl apply --server-side makes.
-func (p *proxy) apply(path, yaml string) {
-	p.b.Helper()
-	p.ok(p.request(http.MethodPatch, path+"?fieldManager=kubectl&force=true", "application/apply-patch+yaml", yaml))
+func (p *proxy) apply(path, yaml string) error {
+	return p.request(http.MethodPatch, path+"?fieldManager=kubectl&force=true", "application/apply-patch+yaml", yaml)
 }
 
-// create makes objects of a kind that are not in a namespace, several at a time.
-func (p *proxy) create(plural string, objects []string) {
+// object is one that is not in a namespace.
+type object struct{ plural, name, yaml string }
+
+// applyAll makes objects, several at a time.
+func (p *proxy) applyAll(objects []object) {
 	p.b.Helper()
-	p.each(len(objects), func(i int) error {
-		return p.request(http.MethodPost, weftAPI+plural, "application/yaml", objects[i])
-	})
+	errs := make([]error, len(objects))
+	room := make(chan struct{}, 8)
+	var all sync.WaitGroup
+	for i, o := range objects {
+		room <- struct{}{}
+		all.Go(func() {
+			errs[i] = p.apply(weftAPI+o.plural+"/"+o.name, o.yaml)
+			<-room
+		})
+	}
+	all.Wait()
+	failed := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(failed) > 0 {
+		p.b.Fatalf("%d of %d objects were refused: %v", len(failed), len(objects), failed[0])
+	}
 }
 
 const weftAPI = "/apis/weftmesh.io/v1alpha1/"
