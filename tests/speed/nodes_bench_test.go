@@ -22,12 +22,14 @@ type crossing struct {
 // by Weft, and by what the kernel does alone on the same devices, in turn.
 func BenchmarkNodes(b *testing.B) {
 	b.Run("native", func(b *testing.B) {
-		weft := newWeftNodes(b, newPlainNodes(b, "native", underlayMTU).routed(b))
+		weft := newWeftNodes(b, newPlainNodes(b, "native", underlayMTU).routed(b), 0)
 		cross(b, crossing{"weft", weft.pair()}, crossing{"kernel_routing", newPlainNodes(b, "routing", underlayMTU).routed(b).pair("")})
 		weft.carried(b)
 	})
 	b.Run("vxlan", func(b *testing.B) {
-		cross(b, crossing{"kernel_vxlan", newPlainNodes(b, "vxlan", vxlanMTU).tunnelled(b).pair("")})
+		weft := newWeftNodes(b, newPlainNodes(b, "tunnel", vxlanMTU), vxlanPort)
+		cross(b, crossing{"weft", weft.pair()}, crossing{"kernel_vxlan", newPlainNodes(b, "vxlan", vxlanMTU).tunnelled(b).pair("")})
+		weft.carried(b)
 	})
 }
 

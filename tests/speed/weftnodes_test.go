@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"github.com/weftmesh/weft/pkg/cgroup"
 	"github.com/weftmesh/weft/pkg/datapath"
 	"github.com/weftmesh/weft/pkg/flow"
@@ -28,8 +31,10 @@ type weftNode struct {
 	group string
 }
 
-// podSlot is the place of a node's only pod.
-const podSlot = 1
+const (
+	podSlot   = 1 // place of a node's only pod
+	farNumber = 1 // of the other node, at the tunnel's other end
+)
 
 func (n *plainNode) identity() model.IdentityID {
 	return model.MinClusterIdentity + model.IdentityID(n.number)
@@ -38,23 +43,24 @@ func (n *plainNode) identity() model.IdentityID {
 // weftNodes are two nodes with Weft.
 type weftNodes [2]*weftNode
 
-// newWeftNodes gives both nodes Weft.
-func newWeftNodes(tb testing.TB, plain plainNodes) (all weftNodes) {
+// newWeftNodes gives both nodes Weft, with its tunnel if a port for that is given.
+func newWeftNodes(tb testing.TB, plain plainNodes, tunnelPort uint16) (all weftNodes) {
 	tb.Helper()
 	for i, n := range plain {
-		all[i] = newWeftNode(tb, n)
+		all[i] = newWeftNode(tb, n, tunnelPort)
 	}
 	return all
 }
 
-func newWeftNode(tb testing.TB, plain *plainNode) *weftNode {
+func newWeftNode(tb testing.TB, plain *plainNode, tunnelPort uint16) *weftNode {
 	tb.Helper()
 	mount, err := cgroup.FindMount()
 	ok(tb, err)
 	n := &weftNode{plainNode: plain, group: filepath.Join(mount, plain.host.Name)}
 	ok(tb, os.Mkdir(n.group, 0o755))
 	root := "/sys/fs/bpf/" + plain.host.Name
-	n.dp, err = datapath.Open(datapath.Config{BPFFS: root, FlowEvents: true, Cgroup: n.group, Log: slog.New(slog.DiscardHandler)})
+	n.dp, err = datapath.Open(datapath.Config{BPFFS: root, FlowEvents: true, Cgroup: n.group, TunnelPort: tunnelPort,
+		Log: slog.New(slog.DiscardHandler)})
 	ok(tb, err)
 	tb.Cleanup(func() {
 		if err := errors.Join(n.dp.Close(), datapath.Cleanup(root), os.Remove(n.group)); err != nil {
@@ -62,8 +68,13 @@ func newWeftNode(tb testing.TB, plain *plainNode) *weftNode {
 		}
 	})
 	ok(tb, n.applyPolicy(tb))
-	ok(tb, n.dp.ApplyIPs(n.addresses(), nil))
 	ok(tb, n.host.Do(func() error { return n.attach(tb) }))
+	far := uint16(0)
+	if tunnelPort != 0 {
+		far = farNumber
+		ok(tb, n.host.Do(func() error { return n.addTunnel(tunnelPort) }))
+	}
+	ok(tb, n.dp.ApplyIPs(n.addresses(far), nil))
 	n.drain(tb)
 	return n
 }
@@ -92,15 +103,17 @@ func (n *weftNode) applyPolicy(tb testing.TB) error {
 	return n.dp.ApplyEndpoint(row)
 }
 
-// addresses are what the node knows of the cluster.
-func (n *weftNode) addresses() []model.IPRow {
+// addresses are what the node knows of the cluster; the other node has that number if
+// it is behind the tunnel.
+func (n *weftNode) addresses(number uint16) []model.IPRow {
 	far := n.other()
 	host := func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 	return []model.IPRow{
 		{Prefix: host(n.podAddr()), Identity: n.identity(), Slot: podSlot},
-		{Prefix: host(far.podAddr()), Identity: far.identity()},
+		{Prefix: host(far.podAddr()), Identity: far.identity(), Node: number},
 		{Prefix: host(n.addr()), Identity: model.IdentityHost},
-		{Prefix: host(far.addr()), Identity: model.IdentityRemoteNode},
+		{Prefix: host(far.addr()), Identity: model.IdentityRemoteNode, Node: number},
+		{Prefix: far.pods(), Identity: model.IdentityUnknown, Node: number},
 		{Prefix: netip.MustParsePrefix("10.246.0.0/16"), Identity: model.IdentityUnknown},
 	}
 }
@@ -119,6 +132,25 @@ func (n *weftNode) attach(tb testing.TB) error {
 	}
 	return errors.Join(n.dp.SetHome([]netip.Addr{n.addr()}),
 		n.dp.SetUplinks([]model.Uplink{{Name: "eth0", Index: ifindex(tb, "eth0"), IPv4: n.addr()}}))
+}
+
+// addTunnel makes the tunnel's device, with all that the programs have to know.
+func (n *weftNode) addTunnel(port uint16) error {
+	far := n.other()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = "weft_vxlan", vxlanMTU
+	dev := &netlink.Vxlan{LinkAttrs: attrs, FlowBased: true, Port: int(port)}
+	if err := netlink.LinkAdd(dev); err != nil {
+		return err
+	}
+	if err := errors.Join(netlink.LinkSetARPOff(dev),
+		n.dp.SetTunnel(model.TunnelDevice{Name: attrs.Name, Index: uint32(dev.Index), MTU: vxlanMTU}),
+		n.dp.ApplyIdentities([]model.IdentityID{n.identity(), far.identity()}, nil),
+		n.dp.ApplyNodes([]model.NodeRow{{IPv4: n.pods()}, {Number: farNumber, Outer: far.addr(), IPv4: far.pods()}}, nil),
+		netlink.LinkSetUp(dev)); err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: dev.Index, Dst: ipNet(far.pods()), Scope: unix.RT_SCOPE_LINK})
 }
 
 // drain reads the flows' events, as the agent does.
