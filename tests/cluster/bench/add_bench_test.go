@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	knownPods = 10
-	newPods   = 3
+	knownPods = 100
+	newPods   = 20
 )
 
 // pluginTimes is where the timed plugin notes.

@@ -92,11 +92,12 @@ func (w *world) eventually(what string, look func() error) {
 	}
 }
 
-// namespace makes one that goes when the benchmark ends.
+// namespace makes one that is gone when the benchmark has ended: the next one finds no
+// pods on their way out.
 func (w *world) namespace(name string) {
 	w.b.Helper()
 	w.shell("kubectl create namespace " + name)
-	w.b.Cleanup(func() { w.later("kubectl delete namespace --wait=false " + name) })
+	w.b.Cleanup(func() { w.later("kubectl delete namespace --timeout=3m " + name) })
 	w.eventually("a service account in namespace "+name, func() error {
 		_, err := w.Kubectl(w.b.Context(), "get", "serviceaccount", "default", "-n", name)
 		return err

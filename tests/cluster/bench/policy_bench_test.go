@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const policyChanges = 10 // each way
+const policyChanges = 100 // each way
 
 // policy isolates the targets; the rule, if there is one, lets the prober in.
 const policy = `
@@ -51,7 +51,7 @@ func BenchmarkPolicyApply(b *testing.B) {
 		if i%2 == 1 {
 			state, rule = "open", "{from: [{podSelector: {matchLabels: {app: prober}}}]}"
 		}
-		by, yaml := "apply", fmt.Sprintf(policy, rule)
+		by, yaml := "kubectl", fmt.Sprintf(policy, rule)
 		begin := monotonic(b)
 		if i%4 < 2 {
 			w.ok(w.Apply(b.Context(), yaml))

@@ -41,8 +41,8 @@ func BenchmarkAgentMemory(b *testing.B) {
 	p.applyAll(farSliceObjects())
 	w.eventually("every endpoint in the kernel", func() error { return w.knowsFar(2) })
 	w.shell("weft status --wait --timeout 60s")
-	report(b, "agent_rss_before", before, "MB")
-	report(b, "agent_rss", w.agentRSS(2), "MB")
+	report(b, "no_remote_endpoints", before, "MB")
+	report(b, "10000_remote_endpoints", w.agentRSS(2), "MB")
 }
 
 func farObject(kind, plural, name, rest string) object {
