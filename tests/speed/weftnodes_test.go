@@ -76,6 +76,7 @@ func newWeftNode(tb testing.TB, plain *plainNode, tunnelPort uint16) *weftNode {
 	}
 	ok(tb, n.dp.ApplyIPs(n.addresses(far), nil))
 	n.drain(tb)
+	n.collect(tb)
 	return n
 }
 
@@ -174,6 +175,37 @@ func (n *weftNode) drain(tb testing.TB) {
 		if err := <-ended; !errors.Is(err, os.ErrClosed) {
 			tb.Error(err)
 		}
+	})
+}
+
+// collectEvery is as often as the agent does it.
+const collectEvery = 10 * time.Second
+
+// collect has ended flows go, as the agent does: else tables of the client's many
+// connections would be full, and each new one cost an old one.
+func (n *weftNode) collect(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { // ends with the benchmark
+		tick := time.NewTicker(collectEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				ended <- nil
+				return
+			case <-tick.C:
+			}
+			if _, err := n.dp.CollectGarbage(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	tb.Cleanup(func() {
+		cancel()
+		ok(tb, <-ended)
 	})
 }
 
