@@ -179,7 +179,7 @@ func (n *weftNode) drain(tb testing.TB) {
 }
 
 // collectEvery is as often as the agent does it.
-const collectEvery = 10 * time.Second
+const collectEvery = 2 * time.Second
 
 // collect has ended flows go, as the agent does: else tables of the client's many
 // connections would be full, and each new one cost an old one.
