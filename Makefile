@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench demo install uninstall clean tools helm clang qemu proxies need-linux need-go need-root \
+.PHONY: help build generate check test test-long bench bench-cluster demo install uninstall clean tools helm clang qemu proxies need-linux need-go need-root \
 	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
@@ -50,6 +50,14 @@ bench: need-linux need-root build proxies ## measure, into build/bench.jsonl (15
 	@go test -p 1 -run '^$$' -bench . -benchtime 1x -timeout 14m ./tests/... >>build/bench.txt || { cat build/bench.txt; exit 1; }
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
+
+bench-cluster: need-linux need-root cluster-build build images helm ## measure between nodes, in a cluster (15 minutes at most once that is built)
+	$(call say,bench-cluster: measuring)
+	@build/bin/cluster build
+	@go test -tags cluster -run '^$$' -bench '^BenchmarkNodes$$' -benchtime 1x -timeout 5m ./tests/speed >build/bench-cluster.txt || { cat build/bench-cluster.txt; exit 1; }
+	@cd tests/cluster && go test -tags cluster -run '^$$' -bench . -benchtime 1x -timeout 14m ./bench >>../../build/bench-cluster.txt || { cat ../../build/bench-cluster.txt; exit 1; }
+	@grep '^Benchmark' build/bench-cluster.txt
+	@go run $(GOFLAGS_) ./tests/bench -in build/bench-cluster.txt -command 'make bench-cluster'
 
 ARCH ?=
 images: need-go ## the container images, as archives, into build/images [ARCH='amd64 arm64']

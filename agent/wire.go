@@ -293,6 +293,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"workloads":     a.pods.Run,
 		"configuration": func(ctx context.Context) error { return a.followConfiguration(ctx, path) },
 		"host ports":    a.followHostPorts,
+		"memory":        a.giveBack,
 		"cni.sock": func(ctx context.Context) error {
 			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {
 				agentv1.RegisterCNIServiceServer(r, a.cni)

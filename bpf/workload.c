@@ -25,8 +25,11 @@ int weft_from_pod(struct __sk_buff *ctx)
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
 	if (reason == WEFT_TUNNELED)
 		return TC_ACT_REDIRECT;
-	if (reason != -TC_ACT_REDIRECT)
+	if (reason != -TC_ACT_REDIRECT) {
+		if (p.inside)
+			ctx->mark = WEFT_MARK_INSIDE;
 		return TC_ACT_OK;
+	}
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
 	return TC_ACT_REDIRECT;
 }

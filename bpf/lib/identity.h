@@ -4,6 +4,19 @@
 
 #include "packet.h"
 
+#define WEFT_ID_CLUSTER_MIN 256
+#define WEFT_ID_LOCAL_MIN (1U << 24) /* identities of prefixes, outside of the cluster */
+
+/*
+ * Neither the cluster's nor a node's. An API server may be either: from a node's
+ * address both kinds answer.
+ */
+static __always_inline bool weft_is_outside(__u32 identity)
+{
+	return identity == WEFT_ID_WORLD_IPV4 || identity == WEFT_ID_WORLD_IPV6 ||
+	       identity == WEFT_ID_KUBE_APISERVER || identity >= WEFT_ID_LOCAL_MIN;
+}
+
 /* The row of a slot, or NULL where none is in use. */
 static __always_inline struct weft_ep_row *weft_ep_get(__u32 slot)
 {

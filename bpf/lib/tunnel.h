@@ -10,13 +10,12 @@
 /*
  * Bits of skb->mark (the only ones that mean something to these programs). On what
  * comes in by an uplink: a tunnel frame from a node's address. On what goes to the
- * tunnel's device: it has its key.
+ * tunnel's device: it has its key. On what a pod sends and the stack routes: it keeps its
+ * source (WEFT_MARK_INSIDE), which an uplink need not find out again.
  */
 #define WEFT_MARK_MASK 0xf00
 #define WEFT_MARK_TUNNEL 0x100
-
-#define WEFT_ID_CLUSTER_MIN 256
-#define WEFT_ID_LOCAL_MIN (1U << 24) /* identities of prefixes, outside of the cluster */
+#define WEFT_MARK_INSIDE 0x400
 
 static __always_inline bool weft_tunnel_marked(const struct __sk_buff *ctx)
 {

@@ -19,17 +19,6 @@
 #define PROTO_UDPLITE 136
 
 /*
- * Neither the cluster's nor a node's. An API server may be either: from a node's
- * address both kinds answer.
- */
-static __always_inline bool weft_outside(const struct weft_ip *ip)
-{
-	return !ip->slot &&
-	       (ip->identity == WEFT_ID_WORLD_IPV4 || ip->identity == WEFT_ID_WORLD_IPV6 ||
-		ip->identity == WEFT_ID_KUBE_APISERVER || ip->identity >= WEFT_ID_LOCAL_MIN);
-}
-
-/*
  * Whether the flow goes on under the pod's own address: one that was opened from
  * outside, and one of TCP that was answered before its device became an uplink.
  */
@@ -133,7 +122,7 @@ __noinline int weft_uplink_new(struct __sk_buff *ctx, struct weft_pkt *p, struct
 	p->ident[0] = ep->identity;
 	weft_ip_get(p->family, &p->dst, &ip);
 	p->ident[1] = p->peer = ip.identity;
-	return weft_outside(&ip) ? weft_masquerade(ctx, p, to) : WEFT_AS_IS;
+	return !ip.slot && weft_is_outside(ip.identity) ? weft_masquerade(ctx, p, to) : WEFT_AS_IS;
 }
 
 /* Reads the packet; false: it is not for translation. */
@@ -273,6 +262,18 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 	return WEFT_PASSED;
 }
 
+/*
+ * Whether the pod's device has seen already that the packet keeps its source. Only what
+ * comes from such a device counts: there a mark from inside of the pod is gone.
+ */
+static __always_inline bool weft_known_inside(struct __sk_buff *ctx)
+{
+	__u16 slot;
+
+	return (ctx->mark & WEFT_MARK_MASK) == WEFT_MARK_INSIDE &&
+	       weft_ep_of(ctx->ingress_ifindex, &slot);
+}
+
 /* Gives WEFT_PASSED, WEFT_AS_IS or the reason to drop the packet. */
 static __always_inline int weft_uplink_packet(struct __sk_buff *ctx, struct weft_pkt *p,
 					      const __u8 way)
@@ -281,6 +282,8 @@ static __always_inline int weft_uplink_packet(struct __sk_buff *ctx, struct weft
 	void *end = (void *)(long)ctx->data_end;
 	struct weft_eth *eth;
 
+	if (way == WEFT_EGRESS && weft_known_inside(ctx))
+		return WEFT_PASSED;
 	if (weft_unlikely(data + WEFT_LINEAR > end && (__u32)(end - data) < p->len)) {
 		bpf_skb_pull_data(ctx, p->len < WEFT_LINEAR ? p->len : WEFT_LINEAR);
 		data = (void *)(long)ctx->data;

@@ -83,6 +83,9 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 			weft_ct_seen(p, ct, reply);
 			if (weft_cfg.tunnel_port)
 				p->node = weft_ct_node(p, ct, reply);
+			if (hook == WEFT_EGRESS)
+				p->inside = !(ct->flags & WEFT_CT_NAT) &&
+					    !weft_is_outside(ct->identity[!reply]);
 			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 			return WEFT_PASSED;
 		}

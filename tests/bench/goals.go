@@ -9,7 +9,7 @@ import (
 
 // goals is every figure that has a goal or is compared with another one.
 func goals() []goal {
-	return slices.Concat(packetGoals(), trafficGoals(), changeGoals(), memoryGoals(), exportGoals())
+	return slices.Concat(packetGoals(), trafficGoals(), changeGoals(), memoryGoals(), exportGoals(), nodesGoals(), clusterGoals())
 }
 
 func packetGoals() (out []goal) {
@@ -83,5 +83,35 @@ func exportGoals() []goal {
 		{"tests/speed/FlowExport/export-on", "connections/s", "tests/speed/FlowExport/export-off", ratioAtLeast(0.97)},
 		{"tests/speed/FlowDrain/rate", "events/s", "", valueAtLeast(100_000)},
 		{"tests/speed/FlowDrain/lost_uncounted", "events", "", valueAtMost(0)},
+	}
+}
+
+// nodesGoals are of traffic between nodes, against what the kernel does alone.
+func nodesGoals() (out []goal) {
+	for _, pair := range [][2]string{{"native", "kernel_routing"}, {"vxlan", "kernel_vxlan"}} {
+		for _, g := range []struct {
+			figure, unit string
+			bound        bound
+		}{
+			{"request_p50", "us", ratioAtMost(1.05)},
+			{"connect_request_p50", "us", ratioAtMost(1.05)},
+			{"stream", "Gbit/s", ratioAtLeast(0.95)},
+		} {
+			group := "tests/speed/Nodes/" + pair[0] + "/" + g.figure
+			out = append(out, goal{group + "/weft", g.unit, group + "/" + pair[1], g.bound})
+		}
+	}
+	return out
+}
+
+func clusterGoals() []goal {
+	const group = "tests/cluster/bench/"
+	return []goal{
+		{group + "PolicyApply/kubectl_to_verdict_p99", "ms", "", valueAtMost(150)},
+		{group + "PolicyApply/request_to_verdict_p99", "ms", group + "PolicyApply/kubectl_to_verdict_p99", bound{}},
+		{group + "PodAdd/known_identity_p50", "ms", "", valueAtMost(40)},
+		{group + "PodAdd/known_identity_p99", "ms", "", valueAtMost(150)},
+		{group + "PodAdd/new_identity_p99", "ms", "", valueAtMost(150)},
+		{group + "AgentMemory/10000_remote_endpoints", "MB", "", valueAtMost(120)},
 	}
 }

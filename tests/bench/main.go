@@ -17,14 +17,13 @@ import (
 	"strings"
 )
 
-const command = "make bench"
-
 func main() {
 	in := flag.String("in", "build/bench.txt", "output of go test -bench")
+	command := flag.String("command", "make bench", "what made it: the rows of others stay")
 	rows := flag.String("out", "build/bench.jsonl", "rows, one a line")
 	doc := flag.String("doc", "docs/BENCHMARKS.md", "document to render")
 	flag.Parse()
-	if err := run(*in, *rows, *doc); err != nil {
+	if err := run(*command, *in, *rows, *doc); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -48,16 +47,16 @@ type baseline struct {
 	Value float64 `json:"value"`
 }
 
-func run(in, out, doc string) error {
+func run(command, in, out, doc string) error {
 	text, err := os.ReadFile(in)
 	if err != nil {
 		return fmt.Errorf("reading the results: %w", err)
 	}
-	fresh := judge(parse(string(text)), goals())
+	fresh := judge(parse(command, string(text)), goals())
 	if len(fresh) == 0 {
 		return fmt.Errorf("%s has no figure", in)
 	}
-	all, err := others(out)
+	all, err := others(command, out)
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func run(in, out, doc string) error {
 }
 
 // others are the rows that another command wrote.
-func others(path string) ([]row, error) {
+func others(command, path string) ([]row, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

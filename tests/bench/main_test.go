@@ -23,7 +23,7 @@ func TestARunReplacesOnlyItsOwnRows(t *testing.T) {
 `)
 	write(in, "pkg: github.com/weftmesh/weft/tests/bpf\nBenchmarkNew/v4-2  5000  0 ns/op  91.5 ns/packet\nPASS\n")
 	for range 2 {
-		if err := run(in, out, doc); err != nil {
+		if err := run("make bench", in, out, doc); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,7 +15,7 @@ var (
 
 // parse makes a row of each metric; a benchmark reports 0 ns/op if it does not
 // measure that.
-func parse(text string) []row {
+func parse(command, text string) []row {
 	var rows []row
 	pkg := ""
 	for line := range strings.Lines(text) {

@@ -15,7 +15,7 @@ var notes string
 
 func render(rows []row, missing []goal) string {
 	var b strings.Builder
-	b.WriteString("# Benchmarks\n\nRendered by `make bench` from build/bench.jsonl and tests/bench/notes.md. Absolute figures depend on the machine;\n" +
+	b.WriteString("# Benchmarks\n\nRendered by `make bench` and `make bench-cluster` from build/bench.jsonl and tests/bench/notes.md. Absolute figures depend on the machine;\n" +
 		"ratios are what to compare. Each figure is compared only with what was measured in turn with it, in the same run.\n\n## Goals\n\n")
 	table(&b, rows, true)
 	missed(&b, rows, missing)
@@ -47,7 +47,7 @@ func table(b *strings.Builder, rows []row, goals bool) {
 }
 
 func missed(b *strings.Builder, rows []row, missing []goal) {
-	b.WriteString("\nMissed in this run:\n\n")
+	b.WriteString("\nMissed in the last run of each command:\n\n")
 	count := 0
 	for _, r := range rows {
 		if r.Met {

@@ -37,7 +37,8 @@ func (n *Node) files() (map[string]string, error) {
 }
 
 // containerdConfig: no capability to lower an OOM score is taken for granted, and lo
-// comes up without a plugin, so that the only one is Weft's.
+// comes up without a plugin, so that the only one is Weft's. What is put into the first
+// folder, which nobody makes, is called in the place of a plugin of the same name.
 func containerdConfig(runc string) string {
 	return fmt.Sprintf(`version = 3
 root = "/var/lib/containerd"
@@ -56,7 +57,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
   SystemdCgroup = false
   BinaryName = %q
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-  bin_dirs = ["/opt/cni/bin"]
+  bin_dirs = ["/opt/cni/first", "/opt/cni/bin"]
   conf_dir = "/etc/cni/net.d"
   use_internal_loopback = true
 `, containerdSocket, PauseImage, runc)

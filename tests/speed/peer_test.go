@@ -268,7 +268,7 @@ func measure(tb testing.TB, ns *sandbox.NS, group string, o order) float64 {
 	ok(tb, cmd.Wait())
 	var got outcome
 	ok(tb, json.Unmarshal(text, &got))
-	if got.Count < 100 {
+	if got.Count < 20 { // of some thousands, where nobody else has the CPU
 		tb.Fatalf("%s to %s: only %d in %s", o.Kind, o.At, got.Count, o.For)
 	}
 	return got.Figure

@@ -90,3 +90,24 @@ func (p *pair) serve(tb testing.TB) {
 	serveAt(tb, p.server, order{Kind: kindEcho, At: at(netip.IPv4Unspecified(), echoPort), CPU: 1})
 	serveAt(tb, p.server, order{Kind: kindSink, At: at(netip.IPv4Unspecified(), sinkPort), CPU: 1})
 }
+
+// conversation is a kind of traffic that is measured, and its figure.
+type conversation struct {
+	kind, name, unit string
+	port             uint16
+	scale            float64 // from what a client tells
+}
+
+func conversations() []conversation {
+	return []conversation{
+		{kindRequest, "request_p50", "us", echoPort, 1e-3},
+		{kindConnect, "connect_request_p50", "us", echoPort, 1e-3},
+		{kindStream, "stream", "Gbit/s", sinkPort, 8e-9},
+	}
+}
+
+// measure has the client of a pair speak with its server for one round.
+func (c conversation) measure(tb testing.TB, p *pair) float64 {
+	tb.Helper()
+	return measure(tb, p.client, p.group, order{Kind: c.kind, At: at(p.server4, c.port), CPU: 1, For: trafficTime})
+}

@@ -69,19 +69,9 @@ func BenchmarkPodToPod(b *testing.B) {
 	for _, p := range []*pair{weft, &plain.pair, &short.pair} {
 		p.serve(b)
 	}
-	for _, kind := range []struct {
-		kind, name, unit string
-		port             uint16
-		scale            float64
-	}{
-		{kindRequest, "request_p50", "us", echoPort, 1e-3},
-		{kindConnect, "connect_request_p50", "us", echoPort, 1e-3},
-		{kindStream, "stream", "Gbit/s", sinkPort, 8e-9},
-	} {
+	for _, kind := range conversations() {
 		side := func(label string, p *pair) rounds.Side {
-			return rounds.Side{Name: label, Measure: func(tb testing.TB) float64 {
-				return measure(tb, p.client, p.group, order{Kind: kind.kind, At: at(p.server4, kind.port), CPU: 1, For: trafficTime})
-			}}
+			return rounds.Side{Name: label, Measure: func(tb testing.TB) float64 { return kind.measure(tb, p) }}
 		}
 		b.Run(kind.name, func(b *testing.B) {
 			medians := rounds.Medians(b, trafficRounds, []rounds.Side{side("weft", weft), side("kernel_routing", &plain.pair), side("shortcut", &short.pair)})

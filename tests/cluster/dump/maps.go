@@ -42,7 +42,7 @@ func entries(w io.Writer, m *ebpf.Map) error {
 	case ebpf.RingBuf, ebpf.PerfEventArray, ebpf.Queue, ebpf.Stack, ebpf.SkStorage, ebpf.CGroupStorage, ebpf.TaskStorage:
 		return nil // nothing that could be listed
 	}
-	var key []byte
+	var key any // the one before; nothing: the first is wanted
 	for n := 0; n < limit; n++ {
 		next, err := m.NextKeyBytes(key)
 		if err != nil {
@@ -52,15 +52,15 @@ func entries(w io.Writer, m *ebpf.Map) error {
 			return nil
 		}
 		key = next
-		value, err := value(m, key)
+		value, err := value(m, next)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue // gone meanwhile, or an empty place
 		}
 		if err != nil {
-			return fmt.Errorf("reading %x: %w", key, err)
+			return fmt.Errorf("reading %x: %w", next, err)
 		}
 		if !zero(value) || m.Type() != ebpf.Array && m.Type() != ebpf.PerCPUArray {
-			fmt.Fprintf(w, "%x  %x\n", key, value)
+			fmt.Fprintf(w, "%x  %x\n", next, value)
 		}
 	}
 	return fmt.Errorf("and more than %d", limit)
