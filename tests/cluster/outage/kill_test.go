@@ -15,7 +15,7 @@ func TestAnyPartMayDie(t *testing.T) {
 	for round := range scale(10) {
 		for i, p := range []*part{
 			w.agent(1), w.agent(2), w.leader(), w.control("kube-apiserver"), w.control("etcd"),
-			w.service(1, "kubelet"), w.service(2, "kubelet"), w.service(1, "containerd"), w.service(2, "containerd"),
+			w.service(1+round%2, "kubelet"), w.service(2-round%2, "containerd"),
 			together(w.control("kube-apiserver"), w.agent(1), w.agent(2)),
 		} {
 			l.survives(p, round*100+i)
@@ -23,7 +23,7 @@ func TestAnyPartMayDie(t *testing.T) {
 	}
 	w.settled()
 	l.nothingLost()
-	w.kubectl("delete namespace outage-kill --timeout=60s")
+	w.drop("namespace", l.namespace)
 	again()
 }
 

@@ -3,12 +3,18 @@
 package outage
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
+
+// firstOfCluster is the first identity that the operator gives.
+const firstOfCluster = 256
 
 // traces of pods on a node: devices, addresses and routes, pins, records, rows of maps
 // by their keys, and what the agent says of endpoints.
@@ -23,7 +29,7 @@ func (w *world) traces(n int) string {
 	w.t.Helper()
 	network := strings.Join(linkTrace.FindAllString(w.network(n), -1), "")
 	files := w.node(n, "cd /sys/fs/bpf/weft && find . | sort; cd /var/lib/weft && find . -type f | sort; ls /run/netns 2>/dev/null | wc -l")
-	slices := w.kubectl("get weftendpointslices -o jsonpath={range.items[?(@.nodeName=='" + w.Node(n).Name() + "')]}{.metadata.name}:{range.endpoints[*]}{.namespace}/{.name}={.ipv4}={.ipv6}{'\\n'}{end}{end}")
+	slices := w.kubectl("get weftendpointslices -o jsonpath={range.items[?(@.nodeName=='" + w.Node(n).Name() + "')]}{.metadata.name}:{range.endpoints[*]}{.namespace}/{.name}={.addresses}{'\\n'}{end}{end}")
 	return network + files + slices + w.rows(n, false)
 }
 
@@ -78,4 +84,27 @@ func (w *world) nothingLeft(nodes ...int) (again func()) {
 			w.t.Logf("node %d is as it was after %v", n, took.Round(100*time.Millisecond))
 		}
 	}
+}
+
+// podIdentities are the addresses of pods in a node's kernel, with their identities.
+func (w *world) podIdentities(n int) string {
+	w.t.Helper()
+	var out strings.Builder
+	for line := range strings.Lines(w.rows(n, true)) {
+		var name, key, value string
+		if _, err := fmt.Sscan(line, &name, &key, &value); err != nil || name != "weft_ip4" && name != "weft_ip6" {
+			continue
+		}
+		raw, err := hex.DecodeString(key + value)
+		size := map[string]int{"weft_ip4": 4, "weft_ip6": 16}[name]
+		if err != nil || len(raw) != 4+size+8 {
+			w.t.Fatalf("row of %s: %q, %v", name, line, err)
+		}
+		address, _ := netip.AddrFromSlice(raw[4 : 4+size])
+		identity := binary.LittleEndian.Uint32(raw[4+size:])
+		if bits := binary.LittleEndian.Uint32(raw); int(bits) == address.BitLen() && identity >= firstOfCluster {
+			fmt.Fprintf(&out, "%s %d\n", address, identity)
+		}
+	}
+	return out.String()
 }

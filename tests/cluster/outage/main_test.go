@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,18 @@ import (
 // tunnelEnv says how pods' packets go between nodes: none (or not set), or vxlan.
 const tunnelEnv = "WEFT_TEST_TUNNEL"
 
-// longEnv is that of tests/level, which is of another module.
-const longEnv = "WEFT_TEST_LONG"
+// What tests/level says, which is of another module.
+const (
+	longEnv = "WEFT_TEST_LONG"
+	seedEnv = "WEFT_TEST_SEED"
+)
+
+func seed() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64); err == nil {
+		return n
+	}
+	return 1
+}
 
 // scale is n in a long run, else a tenth of it.
 func scale(n int) int {
@@ -109,11 +120,11 @@ func (w *world) apply(yaml string) {
 	}
 }
 
-// drop removes objects, also when the test has ended; they go by and by.
+// drop removes objects, also when the test has ended, and waits until they are gone.
 func (w *world) drop(args ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
-	if _, err := w.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--wait=false"}, args...)...); err != nil {
+	if _, err := w.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--timeout=60s"}, args...)...); err != nil {
 		w.t.Error(err)
 	}
 }

@@ -52,8 +52,6 @@ spec:
 // namespace makes one that goes when the test ends.
 func (w *world) namespace(name string) {
 	w.t.Helper()
-	// One of an earlier run may be on its way out.
-	w.kubectl("wait --for=delete namespace/" + name + " --timeout=60s")
 	w.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n")
 	w.t.Cleanup(func() { w.drop("namespace", name) })
 	w.eventually(20*time.Second, "a service account in namespace "+name, func() error {

@@ -8,8 +8,8 @@
 //	traffic ask URL                    what a caller answers: /counts, /stop; what an echo does: /heard
 //
 // KIND is stream (one TCP connection, a number each 10 ms), request (a TCP connection
-// each 20 ms) or datagram (a UDP socket, a number each 10 ms). Each number must come
-// back; one by TCP before the next is sent.
+// each 20 ms), datagram (a UDP socket, a number each 10 ms) or probe (each 30 ms). Each
+// number must come back; one by TCP before the next is sent.
 package main
 
 import (
