@@ -42,8 +42,8 @@ func entries(w io.Writer, m *ebpf.Map) error {
 	case ebpf.RingBuf, ebpf.PerfEventArray, ebpf.Queue, ebpf.Stack, ebpf.SkStorage, ebpf.CGroupStorage, ebpf.TaskStorage:
 		return nil // nothing that could be listed
 	}
-	var key []byte
-	for n := 0; n < limit; n++ {
+	var key any // the first: none
+	for n := 0; n < limit; {
 		next, err := m.NextKeyBytes(key)
 		if err != nil {
 			return fmt.Errorf("listing: %w", err)
@@ -52,15 +52,16 @@ func entries(w io.Writer, m *ebpf.Map) error {
 			return nil
 		}
 		key = next
-		value, err := value(m, key)
+		value, err := value(m, next)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue // gone meanwhile, or an empty place
 		}
 		if err != nil {
-			return fmt.Errorf("reading %x: %w", key, err)
+			return fmt.Errorf("reading %x: %w", next, err)
 		}
 		if !zero(value) || m.Type() != ebpf.Array && m.Type() != ebpf.PerCPUArray {
-			fmt.Fprintf(w, "%x  %x\n", key, value)
+			fmt.Fprintf(w, "%x  %x\n", next, value)
+			n++
 		}
 	}
 	return fmt.Errorf("and more than %d", limit)

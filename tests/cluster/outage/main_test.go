@@ -120,9 +120,14 @@ func (w *world) apply(yaml string) {
 	}
 }
 
+// atEnd is for what is done when a test, and its context, has ended.
+func atEnd() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 90*time.Second)
+}
+
 // drop removes objects, also when the test has ended, and waits until they are gone.
 func (w *world) drop(args ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := atEnd()
 	defer cancel()
 	if _, err := w.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--timeout=60s"}, args...)...); err != nil {
 		w.t.Error(err)
