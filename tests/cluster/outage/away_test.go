@@ -25,13 +25,9 @@ func outageOf() time.Duration {
 // The API server hangs, or no node has a way to it. Nothing changes on the nodes, agents
 // are killed meanwhile, and a pod whose sandbox ends is made anew by those that know it.
 func TestTheAPIServerIsAway(t *testing.T) {
-	w := installed(t)
-	t.Run("hangs", func(t *testing.T) {
-		(&world{Cluster: w.Cluster, t: t}).awayFor(outageOf(), "outage-hangs", (*world).hang)
-	})
-	t.Run("unreachable", func(t *testing.T) {
-		(&world{Cluster: w.Cluster, t: t}).awayFor(outageOf(), "outage-unreachable", (*world).unreachable)
-	})
+	installed(t)
+	t.Run("hangs", func(t *testing.T) { again(t).awayFor(outageOf(), "outage-hangs", (*world).hang) })
+	t.Run("unreachable", func(t *testing.T) { again(t).awayFor(outageOf(), "outage-unreachable", (*world).unreachable) })
 }
 
 // hang stops the API server in the middle of what it does.

@@ -22,7 +22,7 @@ agent=$(grep -lsx weft-agent /proc/[0-9]*/comm | head -n 1 | cut -d/ -f3)
 // the end; of those that go nothing stays, at whatever point of DEL it is killed.
 func TestAnAgentIsKilledAtEveryPointOfAttaching(t *testing.T) {
 	w := installed(t)
-	again := w.nothingLeft(1, 2)
+	nothingNew := w.nothingLeft(1, 2)
 	l := w.loaded("outage-churn")
 	random := rand.New(rand.NewPCG(seed(), 1))
 	kills := 0
@@ -50,7 +50,7 @@ func TestAnAgentIsKilledAtEveryPointOfAttaching(t *testing.T) {
 	w.settled()
 	l.nothingLost()
 	w.drop("namespace", l.namespace)
-	again()
+	nothingNew()
 }
 
 // killing kills the first node's agent in up to three calls of the plugin, until stop is called.

@@ -10,7 +10,7 @@ import (
 
 func TestAnyPartMayDie(t *testing.T) {
 	w := installed(t)
-	again := w.nothingLeft(1, 2, 3)
+	nothingNew := w.nothingLeft(1, 2, 3)
 	l := w.loaded("outage-kill")
 	for round := range scale(10) {
 		for i, p := range []*part{
@@ -24,7 +24,7 @@ func TestAnyPartMayDie(t *testing.T) {
 	w.settled()
 	l.nothingLost()
 	w.drop("namespace", l.namespace)
-	again()
+	nothingNew()
 }
 
 // survives kills a part. A pod that is deleted then goes, one that is made then waits and

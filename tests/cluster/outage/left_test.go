@@ -17,8 +17,12 @@ import (
 // epoch that nobody may have again.
 const noDevice = "00000000"
 
-// firstOfCluster is the first identity that the operator gives.
-const firstOfCluster = 256
+// firstOfCluster is the first identity that the operator gives, firstOfNode the first
+// that a node gives to prefixes.
+const (
+	firstOfCluster = 256
+	firstOfNode    = 1 << 24
+)
 
 // traces of pods on a node: devices, addresses and routes, pins, records, rows of maps
 // by their keys, and what the agent says of endpoints.
@@ -109,7 +113,7 @@ func (w *world) podIdentities(n int) string {
 		}
 		address, _ := netip.AddrFromSlice(raw[4 : 4+size])
 		identity := binary.LittleEndian.Uint32(raw[4+size:])
-		if bits := binary.LittleEndian.Uint32(raw); int(bits) == address.BitLen() && identity >= firstOfCluster {
+		if bits := binary.LittleEndian.Uint32(raw); int(bits) == address.BitLen() && identity >= firstOfCluster && identity < firstOfNode {
 			fmt.Fprintf(&out, "%s %d\n", address, identity)
 		}
 	}

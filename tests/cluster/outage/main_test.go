@@ -74,6 +74,12 @@ func installed(t *testing.T) *world {
 	return w
 }
 
+// again is the cluster for a part of a test that has it with Weft installed.
+func again(t *testing.T) *world {
+	t.Helper()
+	return &world{Cluster: suite.Cluster(t), t: t}
+}
+
 // traffic is the path of the program, on this machine and on nodes.
 func (w *world) traffic() string { return filepath.Join(w.Repository(), "build/outage/traffic") }
 

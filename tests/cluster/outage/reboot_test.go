@@ -44,9 +44,9 @@ spec:
 // A node is switched off and on, with its disk as it was, or with nothing left of what
 // Weft had written there.
 func TestANodeIsRebooted(t *testing.T) {
-	w := installed(t)
-	t.Run("disk kept", func(t *testing.T) { (&world{Cluster: w.Cluster, t: t}).reboots("outage-kept", false) })
-	t.Run("disk lost", func(t *testing.T) { (&world{Cluster: w.Cluster, t: t}).reboots("outage-lost", true) })
+	installed(t)
+	t.Run("disk lost", func(t *testing.T) { again(t).reboots("outage-lost", true) })
+	t.Run("disk kept", func(t *testing.T) { again(t).reboots("outage-kept", false) })
 }
 
 // boot is what is looked at while a node is rebooted.
@@ -60,13 +60,13 @@ type boot struct {
 }
 
 func (w *world) reboots(namespace string, wipe bool) {
-	again := w.nothingLeft(1, 2)
 	l := w.loaded(namespace + "-load")
 	b := w.boot(namespace)
 	w.eventually(10*time.Second, "reached", func() error {
 		return errors.Join(w.connects(b.friend, b.shut.ipv4), w.connects(b.friend, b.open.ipv4), w.connects(b.foe, b.open.ipv4))
 	})
 	w.isolated(b.foe, b.shut.ipv4)
+	before := strings.Fields(w.kubectl("get pods -A --field-selector=spec.nodeName=" + w.Node(rebooted).Name() + " -o jsonpath={.items[*].status.podIPs[*].ip}"))
 	if wipe {
 		w.node(rebooted, "rm -rf /var/lib/weft/*")
 	}
@@ -82,13 +82,18 @@ func (w *world) reboots(namespace string, wipe bool) {
 		w.startedAnew(p)
 	}
 	w.t.Logf("its pods run again after %.1f s", time.Since(begun).Seconds())
+	for _, p := range []*pod{b.shut, b.open, b.mute, b.foeThere} {
+		if slices.Contains(before, p.ipv4) || slices.Contains(before, p.ipv6) {
+			w.t.Errorf("%s has an address of before the reboot, %s or %s, that others may know for another's", p.name, p.ipv4, p.ipv6)
+		}
+	}
 	w.settled()
 	b.hold()
 	w.eventually(20*time.Second, "the same identities everywhere", w.identitiesAgree)
 	l.nothingLost()
 	w.drop("namespace", namespace)
 	w.drop("namespace", l.namespace)
-	again()
+	w.eventually(20*time.Second, "without an address of a pod that is gone", w.identitiesAgree)
 }
 
 func (w *world) boot(namespace string) *boot {
