@@ -38,10 +38,13 @@ const (
 	BpfMapWeftIfHi       = "weft_if_hi"
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
+	BpfMapWeftKnown      = "weft_known"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
 	BpfMapWeftNat4       = "weft_nat4"
 	BpfMapWeftNat6       = "weft_nat6"
+	BpfMapWeftNode       = "weft_node"
+	BpfMapWeftOuter      = "weft_outer"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftSock       = "weft_sock"
@@ -53,6 +56,7 @@ const (
 	BpfMapWeftSvcHits    = "weft_svc_hits"
 	BpfMapWeftSvcSlot    = "weft_svc_slot"
 	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftTunnel     = "weft_tunnel"
 	BpfMapWeftUplink     = "weft_uplink"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
@@ -63,6 +67,7 @@ const (
 	BpfProgWeftFindGone  = "weft_find_gone"
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftFromVxlan = "weft_from_vxlan"
 	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -72,6 +77,7 @@ const (
 	BpfProgWeftSendmsg6  = "weft_sendmsg6"
 	BpfProgWeftToNet     = "weft_to_net"
 	BpfProgWeftToPod     = "weft_to_pod"
+	BpfProgWeftToVxlan   = "weft_to_vxlan"
 	BpfVarWeftCfg        = "weft_cfg"
 	BpfVarWeftOldAt      = "weft_old_at"
 	BpfVarWeftTypes      = "weft_types"
@@ -128,6 +134,7 @@ type BpfProgramSpecs struct {
 	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -137,6 +144,7 @@ type BpfProgramSpecs struct {
 	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.ProgramSpec `ebpf:"weft_to_vxlan"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
@@ -165,10 +173,13 @@ type BpfMapSpecs struct {
 	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.MapSpec `ebpf:"weft_node"`
+	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
@@ -180,6 +191,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.MapSpec `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
@@ -234,10 +246,13 @@ type BpfMaps struct {
 	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.Map `ebpf:"weft_node"`
+	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
@@ -249,6 +264,7 @@ type BpfMaps struct {
 	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.Map `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.Map `ebpf:"weft_uplink"`
 }
 
@@ -276,10 +292,13 @@ func (m *BpfMaps) Close() error {
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
+		m.WeftKnown,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
 		m.WeftNat6,
+		m.WeftNode,
+		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
@@ -291,6 +310,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftTunnel,
 		m.WeftUplink,
 	)
 }
@@ -317,6 +337,7 @@ type BpfPrograms struct {
 	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -326,6 +347,7 @@ type BpfPrograms struct {
 	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
 	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
 	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.Program `ebpf:"weft_to_vxlan"`
 }
 
 func (p *BpfPrograms) Close() error {
@@ -339,6 +361,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftFindGone,
 		p.WeftFromNet,
 		p.WeftFromPod,
+		p.WeftFromVxlan,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
@@ -348,6 +371,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftSendmsg6,
 		p.WeftToNet,
 		p.WeftToPod,
+		p.WeftToVxlan,
 	)
 }
 
