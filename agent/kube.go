@@ -37,7 +37,8 @@ func newClient(cfg config.Kubernetes) (*k8s.Client, error) {
 func (a *agent) kubernetesInput() input {
 	src := source.New(source.Config{Client: a.client, Node: a.cfg.NodeName,
 		Log: a.log.With("part", "kubernetes"), Failed: a.metrics.KubernetesFailure},
-		kubernetesSink{tables: a.tables, problems: a.problems})
+		kubernetesSink{tables: a.tables, problems: a.problems, node: a.cfg.NodeName,
+			avoid: func(addrs []netip.Addr) { a.pods.records.Avoid(addrs) }})
 	slices := publish.New(publish.Config{
 		Node: a.cfg.NodeName, Slices: a.client.NodeSlices, Nodes: a.client.Nodes, Log: a.log.With("part", "slices"),
 		Pods: a.podsToTell, Held: a.ownSlices, Changed: a.engine.Realized().Changed,
@@ -70,12 +71,36 @@ func (a *agent) kubernetesInput() input {
 type kubernetesSink struct {
 	tables   *state.Tables
 	problems *problems
+	node     string
+	// avoid has addresses be given out last.
+	avoid func([]netip.Addr)
 }
 
-// Apply implements source.Consumer.
+// Apply implements source.Consumer. Addresses that other nodes have been told are of pods
+// here are not soon another pod's, also where no record tells of them: the node's disk
+// may be lost. Pods come after their objects are in the tables.
 func (s kubernetesSink) Apply(c state.Changes) error {
+	if c.Synced {
+		s.avoid(addressesOf(s.node, c.Put.NodeSlices))
+	}
 	_, err := s.tables.Apply(c)
 	return err
+}
+
+func addressesOf(node string, slices []model.NodeSlice) (all []netip.Addr) {
+	for _, s := range slices {
+		if s.Node != node {
+			continue
+		}
+		for _, e := range s.Endpoints {
+			for _, addr := range []netip.Addr{e.IPv4, e.IPv6} {
+				if addr.IsValid() {
+					all = append(all, addr)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // Report implements source.Consumer.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sort"
 	"sync"
@@ -184,6 +185,13 @@ func (s *Store) write(r Record) error {
 		return fmt.Errorf("persisting endpoint %d: %w", r.ID, err)
 	}
 	return nil
+}
+
+// Avoid has addresses that no record holds come last.
+func (s *Store) Avoid(addrs []netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addrs.Avoid(addrs)
 }
 
 // Room tells why no endpoint can be added, or nil.

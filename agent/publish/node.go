@@ -48,25 +48,13 @@ func NewNode(cfg NodeConfig) *Node { return &Node{cfg: cfg} }
 // Run writes the status when it changes, and again now and then, until ctx ends.
 // What was written stays then: the datapath works on without the agent.
 func (n *Node) Run(ctx context.Context) error {
-	failing, retry := false, time.Duration(0)
-	for {
-		changed, wait := n.cfg.Changed(), checkEvery
+	return follow(ctx, n.cfg.Log, n.cfg.Changed, func() (time.Duration, error) {
 		ready := n.cfg.Ready()
-		if n.told && same(ready, n.last) && time.Since(n.at) < checkEvery {
-			wait = checkEvery - time.Since(n.at)
-		} else if err := n.tell(ctx, ready); err != nil && ctx.Err() == nil {
-			if !failing {
-				n.cfg.Log.Warn("the node's status cannot be told, trying again", "error", err)
-			}
-			failing, retry = true, min(max(2*retry, firstRetry), lastRetry)
-			changed, wait = nil, retry
-		} else {
-			failing, retry = false, 0
+		if left := checkEvery - time.Since(n.at); n.told && same(ready, n.last) && left > 0 {
+			return left, nil
 		}
-		if pause(ctx, changed, wait); ctx.Err() != nil {
-			return nil
-		}
-	}
+		return checkEvery, n.tell(ctx, ready)
+	})
 }
 
 func same(a, b error) bool {

@@ -24,15 +24,11 @@ import (
 )
 
 const (
-	firstRetry = 200 * time.Millisecond
-	lastRetry  = 30 * time.Second
 	// checkEvery is how often what the API server holds is compared with what was
 	// written.
 	checkEvery = time.Minute
 	// echo is how long a watch may take to tell what was just written.
 	echo = 5 * time.Second
-	// gather is how long changes that follow each other are gathered.
-	gather = 20 * time.Millisecond
 )
 
 // SliceClient writes slices.
@@ -75,28 +71,10 @@ func New(cfg Config) *Slices { return &Slices{cfg: cfg} }
 
 // Run writes what changes until ctx ends. What was written stays then.
 func (s *Slices) Run(ctx context.Context) error {
-	failing, retry := false, time.Duration(0)
-	for {
-		changed := s.cfg.Changed()
+	return follow(ctx, s.cfg.Log, s.cfg.Changed, func() (time.Duration, error) {
 		err := s.pass(ctx)
-		wait := s.untilNext()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			if !failing {
-				s.cfg.Log.Warn("the node's endpoints cannot be told to other nodes, trying again", "error", err)
-			}
-			failing, retry = true, min(max(2*retry, firstRetry), lastRetry)
-			changed, wait = nil, retry
-		case failing:
-			s.cfg.Log.Info("the node's endpoints are told to other nodes again")
-			failing, retry = false, 0
-		}
-		if pause(ctx, changed, wait); ctx.Err() != nil {
-			return nil
-		}
-	}
+		return s.untilNext(), err
+	})
 }
 
 // untilNext is when to look again though nothing is told: what became of a slice by
@@ -106,23 +84,6 @@ func (s *Slices) untilNext() time.Duration {
 		return left + gather
 	}
 	return checkEvery
-}
-
-// pause returns some time after a change, or after the longest wait.
-func pause(ctx context.Context, changed <-chan struct{}, most time.Duration) {
-	longest := time.NewTimer(most)
-	defer longest.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-longest.C:
-		return
-	case <-changed:
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(gather):
-	}
 }
 
 // pass brings the API server to what is.

@@ -111,6 +111,20 @@ func (a *Allocator) StartAfter(v4, v6 netip.Addr) {
 	}
 }
 
+// Avoid has addresses that nobody has come last, as if they had just been given back:
+// somebody may still take them for another endpoint's. Others are left alone.
+func (a *Allocator) Avoid(addrs []netip.Addr) {
+	for _, addr := range addrs {
+		p := a.v4
+		if addr.Is6() {
+			p = a.v6
+		}
+		if p != nil && p.Take(addr) == nil {
+			p.Free(addr)
+		}
+	}
+}
+
 // Prefixes are the pod ranges.
 func (a *Allocator) Prefixes() []netip.Prefix {
 	var out []netip.Prefix

@@ -186,3 +186,26 @@ func TestAllocatorIsAllOrNothing(t *testing.T) {
 		t.Errorf("Take of one that is outside: %v, %d", err, a.v4.InUse())
 	}
 }
+
+// What is avoided is given out when nothing else is left, and what is in use stays so.
+func TestAvoidedAddressesComeLast(t *testing.T) {
+	a, err := NewAllocator(netip.MustParsePrefix("10.0.0.0/29"), netip.MustParsePrefix("fd00::/125"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Take(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")); err != nil {
+		t.Fatal(err)
+	}
+	var avoid []netip.Addr
+	for _, s := range []string{"10.0.0.2", "10.0.0.3", "10.0.0.4", "fd00::3", "10.9.0.3", "fd99::3"} {
+		avoid = append(avoid, netip.MustParseAddr(s))
+	}
+	a.Avoid(avoid)
+	want := []string{"10.0.0.5 fd00::4", "10.0.0.6 fd00::5", "10.0.0.3 fd00::6", "10.0.0.4 fd00::7"}
+	for _, w := range want {
+		v4, v6, err := a.Next()
+		if got := v4.String() + " " + v6.String(); err != nil || got != w {
+			t.Errorf("Next answered %s, %v; want %s", got, err, w)
+		}
+	}
+}

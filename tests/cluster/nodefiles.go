@@ -63,6 +63,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
 `, containerdSocket, PauseImage, runc)
 }
 
+// kubeletConfig: a container that a test kills comes back within a second, however often.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 failCgroupV1: false
@@ -79,6 +80,7 @@ tlsCertFile: /etc/kubernetes/kubelet.crt
 tlsPrivateKeyFile: /etc/kubernetes/kubelet.key
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 100Mi, nodefs.available: "1%", imagefs.available: "1%", nodefs.inodesFree: "1%"}
+crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 kubeAPIQPS: 50
 maxPods: 250
 `

@@ -46,7 +46,7 @@ func NewSuite(o Options) *Suite {
 	o.Bound = true
 	s := &Suite{options: o}
 	if name := os.Getenv(ClusterEnv); name != "" {
-		s.options.Name, s.lent = name, true
+		s.options.Name, s.options.Bound, s.lent = name, false, true
 	}
 	return s
 }

@@ -46,6 +46,47 @@ func TestDelWithoutAgentIsCompletedOnItsReturn(t *testing.T) {
 	gone.mustAdd()
 }
 
+// An ADD waits for an agent that is being restarted, and for one that dies over it.
+func TestAddOutlivesARestartOfTheAgent(t *testing.T) {
+	h := newHost(t, range4, range6)
+	p, q := h.newPod("a"), h.newPod("b")
+	h.stopAgent()
+	added := make(chan *types.Error, 1)
+	go func() { // ends below
+		_, e := p.add()
+		added <- e
+	}()
+	select {
+	case e := <-added:
+		t.Fatalf("the ADD did not wait: %v", e)
+	case <-time.After(time.Second):
+	}
+	h.start()
+	if e := <-added; e != nil {
+		t.Fatalf("ADD: %v (code %d, %s)", e, e.Code, e.Details)
+	}
+	stopped := make(chan struct{})
+	h.kernel.set(func(ctx context.Context, _ uint32) error { // dies with the question unanswered
+		h.kernel.set(nil)
+		go func() { defer close(stopped); h.stop() }()
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	go func() { // ends below
+		_, e := q.add()
+		added <- e
+	}()
+	<-stopped
+	h.stop = nil
+	h.start()
+	if e := <-added; e != nil {
+		t.Fatalf("ADD: %v (code %d, %s)", e, e.Code, e.Details)
+	}
+	if eps := h.tables.list(); len(eps) != 2 {
+		t.Errorf("endpoints: %+v", eps)
+	}
+}
+
 // A DEL that gave up on a slow agent leaves a tombstone; an ADD of the same
 // attachment completes it first.
 func TestAddAfterTombstone(t *testing.T) {

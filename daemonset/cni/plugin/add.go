@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -21,7 +22,11 @@ import (
 	"github.com/weftmesh/weft/pkg/podnet"
 )
 
-// Add attaches a pod. Whatever fails, nothing of the attempt stays.
+// againAfter is the time between two attempts of an ADD.
+const againAfter = 100 * time.Millisecond
+
+// Add attaches a pod. Whatever fails, nothing of the attempt stays. An agent that is
+// being restarted is waited for: a runtime that is told to come again takes its time.
 func (p *Plugin) Add(args *skel.CmdArgs) error {
 	req, err := loadRequest(args)
 	if err != nil {
@@ -37,16 +42,34 @@ func (p *Plugin) Add(args *skel.CmdArgs) error {
 	if err := checkNetNS(req.netns); err != nil {
 		return err
 	}
-	result, undo, err := p.add(req, &agentv1.PrepareRequest{
+	prepare := &agentv1.PrepareRequest{
 		Attachment: attachmentOf(req.key), Netns: req.netns, Network: req.conf.Name,
 		PodNamespace: pod.Namespace, PodName: pod.Name, PodUid: uid,
-	})
+	}
+	for until := time.Now().Add(p.timeouts.Patience); ; time.Sleep(againAfter) {
+		err := p.attempt(req, prepare)
+		if !mayPass(err) || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
+// attempt is an ADD whole, or nothing.
+func (p *Plugin) attempt(req request, prepare *agentv1.PrepareRequest) error {
+	result, undo, err := p.add(req, prepare)
 	if err == nil {
 		if err = types.PrintResult(result, req.conf.CNIVersion); err == nil {
 			return nil
 		}
 	}
 	return rollBack(err, undo)
+}
+
+// mayPass tells whether another attempt may do better: the agent was away, or not
+// ready, and what was done is undone.
+func mayPass(err error) bool {
+	var e *types.Error
+	return errors.As(err, &e) && e.Code == types.ErrTryAgainLater && e.Details == ""
 }
 
 // rollBack undoes a failed ADD, last step first. The error is the ADD's own; what

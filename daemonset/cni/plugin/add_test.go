@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/attachment"
@@ -70,5 +72,27 @@ func TestRollBackReportsTheCauseFirst(t *testing.T) {
 	}
 	if err := rollBack(errors.New("plain"), nil); !isCNIError(err) {
 		t.Errorf("got %#v", err)
+	}
+}
+
+// Only an attempt of which nothing is left, and that failed for the agent's absence, is
+// made again.
+func TestOnlyAnAgentThatIsAwayIsWaitedFor(t *testing.T) {
+	gone := away("/run/x.sock", errors.New("connection refused"))
+	stuck := func() error { return errors.New("stuck") }
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"done":      {nil, false},
+		"away":      {rollBack(gone, nil), true},
+		"not ready": {rollBack((&agent{}).explain(status.Error(codes.FailedPrecondition, "waiting")), nil), true},
+		"left over": {rollBack(gone, []func() error{stuck}), false},
+		"refused":   {rollBack((&agent{}).explain(status.Error(codes.NotFound, "no such pod")), nil), false},
+		"no device": {rollBack(errors.New("no such device"), nil), false},
+	} {
+		if got := mayPass(c.err); got != c.want {
+			t.Errorf("%s: tried again: %v", name, got)
+		}
 	}
 }

@@ -22,12 +22,15 @@ import (
 
 // Timeouts bound the waits for the agent.
 type Timeouts struct {
-	Call   time.Duration // any RPC but Commit
-	Commit time.Duration // above the agent's own limit, so that its reason is heard
+	Call     time.Duration // any RPC but Commit
+	Commit   time.Duration // above the agent's own limit, so that its reason is heard
+	Patience time.Duration // of ADD with an agent that is away or not ready: a restart takes 1 to 3 s
 }
 
 // DefaultTimeouts are those of the installed plugin.
-func DefaultTimeouts() Timeouts { return Timeouts{Call: 10 * time.Second, Commit: 30 * time.Second} }
+func DefaultTimeouts() Timeouts {
+	return Timeouts{Call: 10 * time.Second, Commit: 30 * time.Second, Patience: 5 * time.Second}
+}
 
 // Versions are the versions of the specification that are understood.
 func Versions() version.PluginInfo { return version.VersionsStartingFrom("0.3.1") }

@@ -42,8 +42,8 @@ func entries(w io.Writer, m *ebpf.Map) error {
 	case ebpf.RingBuf, ebpf.PerfEventArray, ebpf.Queue, ebpf.Stack, ebpf.SkStorage, ebpf.CGroupStorage, ebpf.TaskStorage:
 		return nil // nothing that could be listed
 	}
-	var key any // the one before; nothing: the first is wanted
-	for n := 0; n < limit; n++ {
+	var key any // the first: none
+	for n := 0; n < limit; {
 		next, err := m.NextKeyBytes(key)
 		if err != nil {
 			return fmt.Errorf("listing: %w", err)
@@ -61,6 +61,7 @@ func entries(w io.Writer, m *ebpf.Map) error {
 		}
 		if !zero(value) || m.Type() != ebpf.Array && m.Type() != ebpf.PerCPUArray {
 			fmt.Fprintf(w, "%x  %x\n", next, value)
+			n++
 		}
 	}
 	return fmt.Errorf("and more than %d", limit)

@@ -74,9 +74,9 @@ func call(args []string) error {
 		name, rest, _ := strings.Cut(a, "=")
 		kind, address, _ := strings.Cut(rest, ",")
 		loop := map[string]func(*caller, string, *counts){
-			"stream": (*caller).stream, "request": (*caller).request, "datagram": (*caller).datagram}[kind]
+			"stream": (*caller).stream, "request": (*caller).request, "datagram": (*caller).datagram, "probe": (*caller).probe}[kind]
 		if loop == nil || address == "" {
-			return fmt.Errorf("%q: want NAME=KIND,ADDRESS; KIND is stream, request or datagram", a)
+			return fmt.Errorf("%q: want NAME=KIND,ADDRESS; KIND is stream, request, datagram or probe", a)
 		}
 		count := &counts{}
 		c.targets[name] = count
@@ -164,7 +164,12 @@ func (c *caller) request(address string, n *counts) {
 	}
 }
 
-func (c *caller) datagram(address string, n *counts) {
+func (c *caller) datagram(address string, n *counts) { c.datagrams(address, n, every) }
+
+// probe is slower, and for many addresses that may be nobody's.
+func (c *caller) probe(address string, n *counts) { c.datagrams(address, n, 3*every) }
+
+func (c *caller) datagrams(address string, n *counts, pace time.Duration) {
 	conn, err := net.Dial("udp", address)
 	if err != nil {
 		n.failed(err)
@@ -173,7 +178,7 @@ func (c *caller) datagram(address string, n *counts) {
 	var reading sync.WaitGroup
 	reading.Go(func() { receive(conn, n) })
 	var out [8]byte
-	for number := uint64(0); c.wait(every); number++ {
+	for number := uint64(0); c.wait(pace); number++ {
 		binary.BigEndian.PutUint64(out[:], number)
 		n.sent()
 		if _, err := conn.Write(out[:]); err != nil {

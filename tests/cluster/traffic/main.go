@@ -3,13 +3,13 @@
 // Command traffic makes traffic that is counted, and answers it, for tests of a
 // cluster: no packet lost is a number here.
 //
-//	traffic serve                      echo by TCP and UDP on port 7000
+//	traffic serve                      echo by TCP and UDP on port 7000, and count by sender
 //	traffic call NAME=KIND,ADDRESS…    call until it is ended, and count
-//	traffic ask URL                    what a caller answers: /counts, /stop
+//	traffic ask URL                    what a caller answers: /counts, /stop; what an echo does: /heard
 //
 // KIND is stream (one TCP connection, a number each 10 ms), request (a TCP connection
-// each 20 ms) or datagram (a UDP socket, a number each 10 ms). Each number must come
-// back; one by TCP before the next is sent.
+// each 20 ms), datagram (a UDP socket, a number each 10 ms) or probe (each 30 ms). Each
+// number must come back; one by TCP before the next is sent.
 package main
 
 import (
@@ -67,6 +67,9 @@ func ask(url string) error {
 // serve gives back what comes.
 func serve() error {
 	ctx := context.Background()
+	heard := &senders{count: make(map[string]int)}
+	told := make(chan error, 1)
+	go func() { told <- heard.tell() }() // ends with the process
 	var config net.ListenConfig
 	udp, err := config.ListenPacket(ctx, "udp", echoPort)
 	if err != nil {
@@ -76,12 +79,18 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	go echoDatagrams(udp) // ends with the process
+	go echoDatagrams(udp, heard) // ends with the process
+	go func() { told <- echoStreams(tcp, heard) }()
+	return <-told
+}
+
+func echoStreams(tcp net.Listener, heard *senders) error {
 	for {
 		conn, err := tcp.Accept()
 		if err != nil {
 			return err
 		}
+		heard.one(conn.RemoteAddr())
 		go func() { // ends with the connection
 			defer func() { _ = conn.Close() }()
 			_, _ = io.Copy(conn, conn)
@@ -89,11 +98,12 @@ func serve() error {
 	}
 }
 
-func echoDatagrams(udp net.PacketConn) {
+func echoDatagrams(udp net.PacketConn, heard *senders) {
 	buf := make([]byte, 2048)
 	for {
 		n, from, err := udp.ReadFrom(buf)
 		if err == nil {
+			heard.one(from)
 			_, _ = udp.WriteTo(buf[:n], from)
 		}
 	}
