@@ -34,6 +34,12 @@ type IPRow struct {
 	Slot     uint16 // of the local endpoint that has the address, or 0
 }
 
+// IPChanges is how what the kernel is to know of addresses differs from before.
+type IPChanges struct {
+	Put  []IPRow        // new, or another row than before
+	Gone []netip.Prefix // of which nothing is known any more
+}
+
 // FrontendKey is where a service is called.
 type FrontendKey struct {
 	Addr     netip.Addr

@@ -60,7 +60,7 @@ type Reconciler struct {
 
 	endpoints *rows[uint16, model.EndpointRow]
 	sets      *rows[model.SetHash, model.PolicySet]
-	ips       *rows[netip.Prefix, model.IPRow]
+	ips       *tracked[netip.Prefix, model.IPRow]
 	services  *services
 	attached  map[uint16]string // devices whose programs this process has attached
 	// devices are the last known names: the row of a device that is gone is read
@@ -74,7 +74,7 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		dp: dp, now: now,
 		endpoints: newRows[uint16]("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
 		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
-		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
+		ips:       newTracked[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
 		services:  newServices(dp),
 		attached:  make(map[uint16]string),
 		devices:   make(map[uint16]string),
@@ -124,7 +124,7 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	for _, step := range []func() []error{
 		func() []error { return r.applySets(want.Sets) },
 		func() []error { return r.applyEndpoints(ctx, want.Endpoints) },
-		func() []error { return r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints)) },
+		func() []error { return r.applyIPs(want.Hold, r.behind(want.Endpoints)) },
 		func() []error { return r.services.pass(r.now()) }, // nobody is sent to what goes next
 		func() []error { return r.removeEndpoints(want.Endpoints, want.Hold) },
 		func() []error { return r.removeSets(want.Sets) },
@@ -136,8 +136,19 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	}
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
-	r.ips.forget(want.IPs)
+	r.ips.settle()
 	return errors.Join(errs...)
+}
+
+// ChangeIPs tells what the kernel is to know of addresses from the next pass on, by
+// how it differs from before. A new reconciler has been told nothing.
+func (r *Reconciler) ChangeIPs(ch model.IPChanges) {
+	for _, p := range ch.Gone {
+		r.ips.drop(p)
+	}
+	for _, row := range ch.Put {
+		r.ips.set(row.Prefix, row)
+	}
 }
 
 // ChangeServices tells what the kernel is to hold of services from the next pass on,
@@ -155,32 +166,27 @@ func summary(errs []error) error {
 	return fmt.Errorf("%d rows, such as %w", len(errs), errs[0])
 }
 
-// Wanted is the desired state by key, but for services.
+// Wanted is the desired state by key, but for addresses and services.
 type Wanted struct {
 	Endpoints map[uint16]model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
-	IPs       map[netip.Prefix]model.IPRow
 	// Hold are slots that nothing is known of yet: what the kernel has for them
 	// stays as it is.
 	Hold map[uint16]bool
 }
 
-// Want reads the desired tables but for those of services.
+// Want reads the desired tables of endpoints and policies.
 func Want(t *state.Tables) Wanted {
-	eps, sets, ips := t.DesiredState()
+	eps, sets := t.DesiredPolicies()
 	w := Wanted{
 		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
 		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
-		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
 	}
 	for _, e := range eps {
 		w.Endpoints[e.Slot] = e.EndpointRow
 	}
 	for _, s := range sets {
 		w.Sets[s.Hash] = s.PolicySet
-	}
-	for _, i := range ips {
-		w.IPs[i.Prefix] = i.IPRow
 	}
 	return w
 }
@@ -190,7 +196,7 @@ func (r *Reconciler) Failing() map[string][]error {
 	out := make(map[string][]error)
 	collectFailures(out, r.endpoints)
 	collectFailures(out, r.sets)
-	collectFailures(out, r.ips)
+	collectFailures(out, r.ips.rows)
 	collectFailures(out, r.services.frontends.rows)
 	collectFailures(out, r.services.slots.rows)
 	collectFailures(out, r.services.backends.rows)

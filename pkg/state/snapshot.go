@@ -99,11 +99,14 @@ func (t *Tables) apiServers(txn statedb.ReadTxn) (out []netip.Addr) {
 // Revision is the newest revision of intent.
 func (t *Tables) Revision() model.Revision { return t.intentOf(t.db.ReadTxn()).Revision }
 
-// DesiredState reads the desired tables at once.
-func (t *Tables) DesiredState() ([]DesiredEndpoint, []DesiredSet, []DesiredIP) {
+// DesiredPolicies reads the desired tables of endpoints and policy sets at once.
+func (t *Tables) DesiredPolicies() ([]DesiredEndpoint, []DesiredSet) {
 	txn := t.db.ReadTxn()
-	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable()), collect(txn, t.ips.ToTable())
+	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable())
 }
+
+// DesiredIPs reads the desired table of addresses.
+func (t *Tables) DesiredIPs() []DesiredIP { return collect(t.db.ReadTxn(), t.ips.ToTable()) }
 
 // Synced tells whether the source has delivered its first whole state.
 func (t *Tables) Synced() bool { return t.intentOf(t.db.ReadTxn()).Synced }
