@@ -32,8 +32,9 @@ type fleet struct {
 	stop  func()
 }
 
-// newFleet makes nodes and starts their agents, which end with the test.
-func newFleet(tb testing.TB, count int) *fleet {
+// newFleet makes nodes on which pods are attached, and starts their agents, which end
+// with the test.
+func newFleet(tb testing.TB, count, pods int) *fleet {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fleet{seen: newArrivals(), nodes: make([]*node, count)}
@@ -44,6 +45,13 @@ func newFleet(tb testing.TB, count int) *fleet {
 		}
 		n, err := newNode(ctx, name, f.seen)
 		f.nodes[i] = n
+		return err
+	}))
+	must(tb, each(pods, func(i int) error {
+		p, err := f.schedule(ctx, i)
+		if err == nil {
+			_, err = p.node.tables.UpsertEndpoint(p.Endpoint)
+		}
 		return err
 	}))
 	run, ctx := errgroup.WithContext(ctx)
@@ -99,21 +107,26 @@ type pod struct {
 	arrival *arrival
 }
 
-// start has a pod scheduled to a node and attached, and follows its address.
-func (f *fleet) start(ctx context.Context, i int) (*pod, error) {
+// schedule has a pod scheduled to a node, which gives it addresses.
+func (f *fleet) schedule(ctx context.Context, i int) (*pod, error) {
 	n := f.nodes[i%len(f.nodes)]
 	key := model.PodKey{Namespace: namespace, Name: fmt.Sprintf("frontend-7d9f8b6c5d-%05d", i)}
-	p := &pod{Endpoint: n.place(key), node: n}
-	p.arrival = f.seen.expect(p.IPv4, len(f.nodes)-1)
 	obj := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, Labels: map[string]string{"app": fmt.Sprint("app-", i%labelSets)}},
 		Spec: corev1.PodSpec{NodeName: n.name, Containers: []corev1.Container{{Name: "main", Image: "none",
 			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}}}},
 	}
-	if err := theWorld.client.Create(ctx, obj); err != nil {
+	return &pod{Endpoint: n.place(key), node: n}, theWorld.client.Create(ctx, obj)
+}
+
+// start has a pod scheduled and attached, and follows its address.
+func (f *fleet) start(ctx context.Context, i int) (*pod, error) {
+	p, err := f.schedule(ctx, i)
+	if err != nil {
 		return nil, err
 	}
-	return p, n.attach(ctx, p.Endpoint)
+	p.arrival = f.seen.expect(p.IPv4, len(f.nodes)-1)
+	return p, p.node.attach(ctx, p.Endpoint)
 }
 
 // everywhere waits until all other nodes know the pod.
