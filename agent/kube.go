@@ -37,15 +37,22 @@ func (a *agent) kubernetesInput() input {
 		Report: a.reportObjects, Ready: func() error { return a.proof.ready() },
 	})
 	a.proof = &proof{waiting: m.Source.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
-	routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
-	parts := m.Parts()
-	parts["routes"], parts["pod ranges"] = routes.Run, a.followRanges
-	return input{
+	if a.tunnel != nil {
+		a.proof.tunnel = a.tunnel.Ready
+	}
+	in := input{
 		name: "kubernetes", waiting: m.Source.Waiting, ready: a.proof.ready, watchPod: a.tables.WatchPod,
 		restore:    func(context.Context) error { return nil },
-		parts:      parts,
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source)), routesStatus(routes)},
+		parts:      m.Parts(),
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source))},
 	}
+	in.parts["pod ranges"] = a.followRanges
+	if a.tunnel == nil { // which has routes of its own
+		routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
+		in.parts["routes"] = routes.Run
+		in.components = append(in.components, routesStatus(routes))
+	}
+	return in
 }
 
 // reportObjects keeps what is wrong with objects of the API server.

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -17,10 +18,13 @@ type prefixIDs = map[netip.Prefix]model.IdentityID
 // addresses say what each address is, by how that differs from the compilation
 // before. Where several say something of the same prefix, a local endpoint comes
 // first, then the host, pods of other nodes, API servers, other nodes, and then what
-// policies and the cluster's ranges say of it (policy.IPRows).
+// policies and the cluster's ranges say of it (policy.IPRows). With a tunnel the rows of
+// what is at another node lead there.
 type addresses struct {
 	above, below ipRows                // what counts more, and less, than pods of other nodes
 	open         map[netip.Prefix]bool // to be told
+	overlay      *overlay
+	at           map[netip.Addr]uint16 // nodes that addresses of nodes are at
 }
 
 type ipRows = map[netip.Prefix]model.IPRow
@@ -35,8 +39,12 @@ func (a *addresses) lead(addrs []netip.Addr) {
 }
 
 // changes tells what has changed. Each change is told once.
-func (a *addresses) changes(node Node, s state.Snapshot, endpoints []boundEndpoint, pods *directory, prefixes prefixIDs) (ch model.IPChanges) {
-	above, below := rowsAbove(s, endpoints), rowsBelow(node, s, prefixes)
+func (a *addresses) changes(node Node, s state.Snapshot, by *overlay, endpoints []boundEndpoint, pods *directory, prefixes prefixIDs) (ch model.IPChanges) {
+	if !by.same(a.overlay) {
+		pods.each(func(o *owner) { a.open[whole(o.addr)] = true })
+	}
+	a.overlay, a.at = by, by.addresses(s)
+	above, below := rowsAbove(s, endpoints), a.rowsBelow(node, s, prefixes)
 	a.compare(a.above, above)
 	a.compare(a.below, below)
 	a.above, a.below = above, below
@@ -73,7 +81,7 @@ func (a *addresses) row(p netip.Prefix, pods *directory) (model.IPRow, bool) {
 	}
 	if p.IsSingleIP() {
 		if o, ok := pods.find(p.Addr()); ok && o.identity != model.IdentityNone {
-			return model.IPRow{Prefix: p, Identity: o.identity}, true
+			return a.elsewhere(o.addr, o.identity), true
 		}
 	}
 	row, ok := a.below[p]
@@ -95,14 +103,19 @@ func rowsAbove(s state.Snapshot, endpoints []boundEndpoint) ipRows {
 	return rows
 }
 
-func rowsBelow(node Node, s state.Snapshot, prefixes prefixIDs) ipRows {
+// elsewhere is the row of an address of another node, or of a pod there.
+func (a *addresses) elsewhere(addr netip.Addr, id model.IdentityID) model.IPRow {
+	p := whole(addr)
+	return model.IPRow{Prefix: p, Identity: id, Node: cmp.Or(a.overlay.leads(p), a.at[addr])}
+}
+
+func (a *addresses) rowsBelow(node Node, s state.Snapshot, prefixes prefixIDs) ipRows {
 	rows := make(ipRows, 4*len(s.Nodes)+len(prefixes))
 	for _, r := range policy.IPRows(prefixes, clusterRanges(node, s)) {
+		r.Node = a.overlay.leads(r.Prefix)
 		rows[r.Prefix] = r
 	}
-	nodeRows(node.Name, s, func(a netip.Addr, id model.IdentityID) {
-		rows[whole(a)] = model.IPRow{Prefix: whole(a), Identity: id}
-	})
+	nodeRows(node.Name, s, func(addr netip.Addr, id model.IdentityID) { rows[whole(addr)] = a.elsewhere(addr, id) })
 	return rows
 }
 

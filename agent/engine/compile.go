@@ -71,7 +71,10 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	}
 	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
-	r.Desired.IPs = c.addresses.changes(node, s, bound, c.others.dir, st.reachable)
+	r.Desired.IPs = c.addresses.changes(node, s, st.overlay, bound, c.others.dir, st.reachable)
+	if st.overlay != nil {
+		r.Desired.Nodes = st.overlay.rows
+	}
 	r.View = makeView(node, s, st, bound, c.others.dir, out)
 	return r, nil
 }

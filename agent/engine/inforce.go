@@ -24,6 +24,9 @@ func (k kernelOf) held() map[model.IdentityID]bool {
 			out[row.Identity] = true
 		}
 	}
+	for _, id := range k.rec.AppliedIdentities() {
+		out[id] = true
+	}
 	return out
 }
 

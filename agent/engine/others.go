@@ -61,7 +61,7 @@ func (o *others) update(node Node, s state.Snapshot, ids known, applied kernelIP
 
 // readNodes begins anew if nodes have changed: their ranges decide about claims.
 func (o *others) readNodes(nodes []model.ClusterNode) {
-	if len(nodes) == len(o.nodes) && (len(nodes) == 0 || &nodes[0] == &o.nodes[0]) {
+	if sameNodes(nodes, o.nodes) {
 		return
 	}
 	o.nodes, o.ranges = nodes, make(map[string][]netip.Prefix, len(nodes))
@@ -72,6 +72,11 @@ func (o *others) readNodes(nodes []model.ClusterNode) {
 	o.edit = (&directory{}).edit()
 	clear(o.rivals)
 	clear(o.slices)
+}
+
+// sameNodes tells whether two lists of a snapshot are the same in memory.
+func sameNodes(a, b []model.ClusterNode) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // readSlices takes in what slices of other nodes say now. What a slice points to

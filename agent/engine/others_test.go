@@ -14,6 +14,7 @@ import (
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/state"
+	"github.com/weftmesh/weft/pkg/tunnel"
 	"github.com/weftmesh/weft/tests/level"
 )
 
@@ -58,10 +59,11 @@ func winners(node Node, s state.Snapshot) map[netip.Addr]claimed {
 }
 
 // inFull is what others, addresses and names are to say, from nothing.
-func inFull(node Node, s state.Snapshot, ids known, applied kernelIP, bound []boundEndpoint, prefixes prefixIDs) (
+func inFull(node Node, s state.Snapshot, by *overlay, ids known, applied kernelIP, bound []boundEndpoint, prefixes prefixIDs) (
 	rows ipRows, names map[netip.Addr]flow.Workload, ports map[model.IdentityID][]model.NamedPort,
 ) {
-	rows, names, ports = rowsBelow(node, s, prefixes), make(map[netip.Addr]flow.Workload), make(map[model.IdentityID][]model.NamedPort)
+	fresh := &addresses{overlay: by, at: by.addresses(s)}
+	rows, names, ports = fresh.rowsBelow(node, s, prefixes), make(map[netip.Addr]flow.Workload), make(map[model.IdentityID][]model.NamedPort)
 	for a, c := range winners(node, s) {
 		id := c.endpoint.Identity
 		if !ids.has(id) {
@@ -70,7 +72,7 @@ func inFull(node Node, s state.Snapshot, ids known, applied kernelIP, bound []bo
 		if id == model.IdentityNone {
 			continue
 		}
-		rows[whole(a)] = model.IPRow{Prefix: whole(a), Identity: id}
+		rows[whole(a)] = fresh.elsewhere(a, id)
 		names[a] = flow.Workload{Pod: c.endpoint.Pod, Identity: id, Owner: c.endpoint.Workload}
 		if len(c.endpoint.Ports) > 0 {
 			ports[id] = append(ports[id], c.endpoint.Ports...)
@@ -196,6 +198,8 @@ func TestFollowingOtherNodesComesToReadingThemInFull(t *testing.T) {
 			kernel: map[netip.Prefix]model.IPRow{}, locals: prefixIDs{}}
 		applied := func(p netip.Prefix) (model.IPRow, bool) { row, ok := c.kernel[p]; return row, ok }
 		o, a, told := newOthers(), newAddresses(), ipRows{}
+		node.Tunnel = round%2 == 1
+		numbers := tunnel.NewNumbers(nil)
 		var last *directory
 		var lastNames map[netip.Addr]flow.Workload
 		for step := range 60 {
@@ -205,12 +209,21 @@ func TestFollowingOtherNodesComesToReadingThemInFull(t *testing.T) {
 			s, ids := c.snapshot()
 			bound := slices.Collect(maps.Values(c.bound))
 			slices.SortFunc(bound, func(a, b boundEndpoint) int { return int(a.Slot) - int(b.Slot) })
-			rows, names, ports := inFull(node, s, ids, applied, bound, c.locals)
+			var by *overlay
+			if node.Tunnel {
+				ends, _ := tunnel.Ends(node.Name, s.HostAddrs, s.Nodes)
+				all, err := numbers.Update(ends, func(uint16) bool { return false })
+				if err != nil {
+					t.Fatal(err)
+				}
+				by = newOverlay(node, s, ends, all)
+			}
+			rows, names, ports := inFull(node, s, by, ids, applied, bound, c.locals)
 			a.lead(o.update(node, s, ids, applied))
 			if c.random.IntN(4) == 0 {
 				continue // a compilation that came to nothing: the next tells its changes too
 			}
-			ch := a.changes(node, s, bound, o.dir, c.locals)
+			ch := a.changes(node, s, by, bound, o.dir, c.locals)
 			for _, p := range ch.Gone {
 				delete(told, p)
 			}

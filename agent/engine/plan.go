@@ -26,7 +26,8 @@ type memory struct {
 // when identities have gone or policies have changed: the answer takes a look at every
 // address.
 type inForce interface {
-	// held are the cluster's identities that addresses lead to.
+	// held are the cluster's identities that addresses lead to, or that are believed
+	// of what comes from other nodes.
 	held() map[model.IdentityID]bool
 	// moving tells that an address of another node's pod is to lead elsewhere.
 	moving() bool
@@ -40,6 +41,8 @@ type step struct {
 	universe   prefixIDs
 	reachable  prefixIDs
 	identities known // that policy sets know of
+	lasting    known // those of them that also the sets of later steps know of
+	overlay    *overlay
 	running    running
 	applied    func(netip.Prefix) (model.IPRow, bool)
 }
@@ -61,18 +64,22 @@ func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 	ids, more := identities(before, s, in)
 
 	var steps []step
+	add := func(st step) {
+		st.lasting = ids
+		steps = append(steps, st)
+	}
 	if before.policies != nil && (len(all) > len(before.prefixes) || !reflect.DeepEqual(before.policies, s.Policies) && in.moving()) {
-		steps = append(steps, step{policies: before.policies, universe: all, reachable: all, identities: more})
+		add(step{policies: before.policies, universe: all, reachable: all, identities: more})
 	}
 	if !maps.Equal(all, final) {
-		steps = append(steps,
-			step{policies: s.Policies, universe: all, reachable: all, identities: more},
-			step{policies: s.Policies, universe: all, reachable: final, identities: more})
+		add(step{policies: s.Policies, universe: all, reachable: all, identities: more})
+		add(step{policies: s.Policies, universe: all, reachable: final, identities: more})
 	}
 	if len(more) > len(ids) {
-		steps = append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: more})
+		add(step{policies: s.Policies, universe: final, reachable: final, identities: more})
 	}
-	return append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: ids}), nil
+	add(step{policies: s.Policies, universe: final, reachable: final, identities: ids})
+	return steps, nil
 }
 
 // identities are those that sets are to know: the snapshot's, and those that went

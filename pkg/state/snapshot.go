@@ -108,5 +108,8 @@ func (t *Tables) DesiredPolicies() ([]DesiredEndpoint, []DesiredSet) {
 // DesiredIPs reads the desired table of addresses.
 func (t *Tables) DesiredIPs() []DesiredIP { return collect(t.db.ReadTxn(), t.ips.ToTable()) }
 
+// DesiredNodes reads the desired table of nodes.
+func (t *Tables) DesiredNodes() []DesiredNode { return collect(t.db.ReadTxn(), t.ends.ToTable()) }
+
 // Synced tells whether the source has delivered its first whole state.
 func (t *Tables) Synced() bool { return t.intentOf(t.db.ReadTxn()).Synced }
