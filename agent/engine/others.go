@@ -208,23 +208,21 @@ func (o *others) forget(ids known) {
 // endpoint it is the one that the kernel has, or none: to lead it to a number that sets
 // do not know would let it slip past their denies.
 func (o *others) settle(a netip.Addr, before *directory, applied kernelIP) bool {
-	was, is := model.IdentityNone, model.IdentityNone
+	var was, is owner
 	if w, ok := before.find(a); ok {
-		was = w.identity
+		was = *w
 	}
 	delete(o.unknown, a)
-	var ports []model.NamedPort
 	if w, ok := o.edit.find(a); ok {
-		e := w.endpoint()
-		if is = e.Identity; !o.ids.has(is) {
+		is = *w
+		if is.identity = is.endpoint().Identity; !o.ids.has(is.identity) {
 			o.unknown[a] = true
-			is = lastIdentity(*e, o.ids, applied)
+			is.identity = lastIdentity(*is.endpoint(), o.ids, applied)
 		}
-		if w.identity != is {
-			o.edit.set(owner{addr: a, claim: w.claim, identity: is})
+		if w.identity != is.identity {
+			o.edit.set(is)
 		}
-		ports = e.Ports
 	}
-	o.ports.set(a, is, ports)
-	return was != is
+	o.ports.move(was, is)
+	return was.identity != is.identity
 }

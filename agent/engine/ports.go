@@ -5,7 +5,6 @@ package engine
 import (
 	"cmp"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -14,49 +13,45 @@ import (
 // portCounts are the named ports that pods of other nodes have, by identity. A port
 // is counted for each address, so that it goes with the last one.
 type portCounts struct {
-	said   map[netip.Addr]portsOf
 	counts map[model.IdentityID]map[model.NamedPort]int
 	lists  map[model.IdentityID][]model.NamedPort // of counts, sorted; never changed
 }
 
-type portsOf struct {
-	identity model.IdentityID
-	ports    []model.NamedPort
-}
-
 func newPortCounts() portCounts {
-	return portCounts{said: make(map[netip.Addr]portsOf), counts: make(map[model.IdentityID]map[model.NamedPort]int),
+	return portCounts{counts: make(map[model.IdentityID]map[model.NamedPort]int),
 		lists: make(map[model.IdentityID][]model.NamedPort)}
 }
 
-// set says which identity an address leads to and which ports its pod has.
-func (c *portCounts) set(a netip.Addr, id model.IdentityID, ports []model.NamedPort) {
-	had, ok := c.said[a]
-	if id == model.IdentityNone {
-		ports = nil
-	}
-	if !ok && len(ports) == 0 {
+// move takes an address from one claim that it had to another; either may lead to no
+// identity.
+func (c *portCounts) move(was, is owner) {
+	before, now := portsAt(was), portsAt(is)
+	if was.identity == is.identity && slices.Equal(before, now) {
 		return
 	}
-	c.count(had, -1)
-	delete(c.said, a)
-	if len(ports) > 0 {
-		c.said[a] = portsOf{id, ports}
+	c.count(was.identity, before, -1)
+	c.count(is.identity, now, 1)
+	if len(before) > 0 {
+		c.list(was.identity)
 	}
-	c.count(c.said[a], 1)
-	if had.identity == id && slices.Equal(had.ports, ports) {
-		return // the lists are as they were
+	if len(now) > 0 {
+		c.list(is.identity)
 	}
-	c.list(had.identity)
-	c.list(id)
 }
 
-func (c *portCounts) count(of portsOf, by int) {
-	for _, p := range of.ports {
-		n := c.counts[of.identity]
+func portsAt(o owner) []model.NamedPort {
+	if o.identity == model.IdentityNone {
+		return nil
+	}
+	return o.endpoint().Ports
+}
+
+func (c *portCounts) count(id model.IdentityID, ports []model.NamedPort, by int) {
+	for _, p := range ports {
+		n := c.counts[id]
 		if n == nil {
 			n = make(map[model.NamedPort]int)
-			c.counts[of.identity] = n
+			c.counts[id] = n
 		}
 		if n[p] += by; n[p] == 0 {
 			delete(n, p)

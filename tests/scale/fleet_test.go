@@ -87,8 +87,9 @@ func makeNode(ctx context.Context, name string, i int) error {
 	if err := theWorld.client.Create(ctx, obj); err != nil {
 		return err
 	}
-	obj.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.30.%d.%d", i/250, i%250+1)}}
-	return theWorld.client.Status().Update(ctx, obj)
+	with := obj.DeepCopy()
+	with.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("172.30.%d.%d", i/250, i%250+1)}}
+	return theWorld.client.Status().Patch(ctx, with, client.MergeFrom(obj)) // the operator writes too
 }
 
 // empty removes what a test has made.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
@@ -55,6 +56,9 @@ func populate(ctx context.Context, nodes, pods int) error {
 		labels := model.NewLabels(model.Label{Source: model.SourceK8s, Key: "app", Value: fmt.Sprint("app-", i)},
 			model.Label{Source: model.SourceK8s, Key: model.LabelNamespace, Value: namespace})
 		_, err := c.Identities.Create(ctx, k8s.IdentityTo(model.Identity{ID: 50_000 + model.IdentityID(i), Labels: labels}), metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			return nil // of an earlier round
+		}
 		return err
 	}); err != nil {
 		return err
