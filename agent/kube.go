@@ -11,12 +11,14 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/weftmesh/weft"
+	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/agent/member"
 	"github.com/weftmesh/weft/agent/nodenet"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/config"
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/k8s/source"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // newClient makes the client of the API server. What its library would log is left
@@ -44,7 +46,7 @@ func (a *agent) kubernetesInput() input {
 		name: "kubernetes", waiting: m.Source.Waiting, ready: a.proof.ready, watchPod: a.tables.WatchPod,
 		restore:    func(context.Context) error { return nil },
 		parts:      m.Parts(),
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source))},
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source)), a.rangesStatus, a.slicesStatus},
 	}
 	in.parts["pod ranges"] = a.followRanges
 	if a.tunnel == nil { // which has routes of its own
@@ -59,7 +61,8 @@ func (a *agent) kubernetesInput() input {
 func (a *agent) reportObjects(list []source.Problem) {
 	out := make([]fault, len(list))
 	for i, p := range list {
-		out[i] = fault{text: p.String(), effect: p.Effect()}
+		out[i] = fault{text: p.String(), effect: p.Effect(), source: "kubernetes", what: p.Short(),
+			object: model.PolicyKey{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}}
 	}
 	a.problems.set(out)
 }
@@ -86,6 +89,18 @@ func routesStatus(r *nodenet.NodeRoutes) func() *agentv1.ComponentStatus {
 		}
 		return out
 	}
+}
+
+// slicesStatus is the line of what other nodes say of their pods.
+func (a *agent) slicesStatus() *agentv1.ComponentStatus {
+	out := &agentv1.ComponentStatus{Name: "slices", Health: agentv1.Health_HEALTH_OK, Message: "each speaks for its own node's pods"}
+	now, _ := a.tables.Snapshot()
+	faults := engine.ForeignClaims(engine.Node{Name: a.cfg.NodeName, ClusterCIDRs: a.cfg.ClusterCIDRs}, now)
+	if len(faults) > 0 {
+		out.Health = agentv1.Health_HEALTH_DEGRADED
+		out.Message = fmt.Sprintf("%s with claims to addresses of others, which do not count: %s", countOf(len(faults), "slice"), faults[0])
+	}
+	return out
 }
 
 // familyRanges are the ranges by family.

@@ -16,7 +16,7 @@ func main() {
 		`weft-operator allocates identities and pod ranges, and keeps pods away from nodes
 whose agent is not ready. Several may run: the one that holds the Lease
 weft-operator works, the others wait for it. TERM or INT ends it and releases the
-Lease; HUP makes it read logLevel again.`, run)
-	root.AddCommand(uninstall.Command())
+Lease; HUP, or another content of its ConfigMap, makes it read logLevel again.`, run)
+	root.AddCommand(uninstall.Command(), healthCommand())
 	daemon.Main(root)
 }

@@ -49,26 +49,6 @@ func lastIdentity(e model.NodeEndpoint, ids known, applied kernelIP) model.Ident
 	return model.IdentityNone
 }
 
-// may tells whether a node may speak for an address. It speaks for those of its own
-// range alone: it cannot give the API server, the world or another node's pods an
-// identity. One whose range is not known, as while its WeftNode is made anew, speaks
-// for what is the cluster's and no other node's.
-func may(node Node, name string, addr netip.Addr, ranges map[string][]netip.Prefix) bool {
-	has := func(p netip.Prefix) bool { return p.Contains(addr) }
-	if own := ranges[name]; len(own) > 0 {
-		return slices.ContainsFunc(own, has)
-	}
-	if !slices.ContainsFunc(node.ClusterCIDRs, has) {
-		return false
-	}
-	for _, of := range ranges {
-		if slices.ContainsFunc(of, has) {
-			return false
-		}
-	}
-	return true
-}
-
 // better tells whether claim a to an address beats b: that of the node which has the
 // range, or else the first by node, slice and place.
 func better(addr netip.Addr, a, b claim, ranges map[string][]netip.Prefix) bool {

@@ -44,7 +44,7 @@ func (o *others) update(node Node, s state.Snapshot, ids known, applied kernelIP
 	for a := range o.unknown {
 		o.touched[a] = true
 	}
-	o.readNodes(s.Nodes)
+	o.readNodes(s)
 	o.readSlices(node, s.NodeSlices)
 	o.forget(ids)
 	for a := range o.touched {
@@ -60,14 +60,11 @@ func (o *others) update(node Node, s state.Snapshot, ids known, applied kernelIP
 }
 
 // readNodes begins anew if nodes have changed: their ranges decide about claims.
-func (o *others) readNodes(nodes []model.ClusterNode) {
-	if sameNodes(nodes, o.nodes) {
+func (o *others) readNodes(s state.Snapshot) {
+	if sameNodes(s.Nodes, o.nodes) {
 		return
 	}
-	o.nodes, o.ranges = nodes, make(map[string][]netip.Prefix, len(nodes))
-	for _, n := range nodes {
-		o.ranges[n.Name] = n.PodCIDRs
-	}
+	o.nodes, o.ranges = s.Nodes, rangesOf(s)
 	o.edit.each(func(w *owner) { o.touched[w.addr] = true })
 	o.edit = (&directory{}).edit()
 	clear(o.rivals)

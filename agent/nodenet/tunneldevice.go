@@ -40,7 +40,7 @@ func ensureTunnel(port, mtu uint16, attach func(model.TunnelDevice) error) (netl
 		return nil, err
 	}
 	if link != nil && !usable(link, port) {
-		if err := removeTunnel(); err != nil {
+		if _, err := RemoveTunnel(); err != nil {
 			return nil, err
 		}
 		link = nil
@@ -51,6 +51,9 @@ func ensureTunnel(port, mtu uint16, attach func(model.TunnelDevice) error) (netl
 		}
 	}
 	a := link.Attrs()
+	if err := quietTunnel(a.Name); err != nil {
+		return nil, fmt.Errorf("setting up %s: %w", a.Name, err)
+	}
 	if a.MTU != int(mtu) {
 		if err := netlink.LinkSetMTU(link, int(mtu)); err != nil {
 			return nil, fmt.Errorf("setting the MTU of %s to %d: %w", a.Name, mtu, err)
@@ -91,7 +94,7 @@ func makeTunnel(port uint16) (netlink.Link, error) {
 		err = errors.New("it went at once; does someone else remove devices?")
 	}
 	if err == nil {
-		err = errors.Join(netlink.LinkSetARPOff(link), quietTunnel(link.Attrs().Name))
+		err = netlink.LinkSetARPOff(link)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making %s: %w", v.Name, err), netlink.LinkDel(v))
@@ -125,15 +128,17 @@ func startTunnel(link netlink.Link, port uint16) error {
 	return nil
 }
 
-// removeTunnel removes the device, and with it the routes by it; none is no error.
-func removeTunnel() error {
+// RemoveTunnel removes the device, and with it the routes by it; were tells whether
+// there was one. It must go before its programs do, without which it would hand on
+// whatever comes.
+func RemoveTunnel() (were bool, err error) {
 	link, err := findTunnel()
 	if err != nil || link == nil {
-		return err
+		return false, err
 	}
 	var none netlink.LinkNotFoundError
 	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) && !errors.As(err, &none) {
-		return fmt.Errorf("removing %s: %w", TunnelDeviceName, err)
+		return true, fmt.Errorf("removing %s: %w", TunnelDeviceName, err)
 	}
-	return nil
+	return true, nil
 }

@@ -4,7 +4,7 @@ package model
 
 import "net/netip"
 
-// MaxNodeNumber is the largest number that a node at the other end has.
+// MaxNodeNumber is the highest number that a node at the other end of the tunnel has.
 const MaxNodeNumber uint16 = 8191
 
 // NodeRow is what the kernel is to know of a node at the other end of the tunnel

@@ -26,7 +26,11 @@ func Install(ctx context.Context, c client.Client, root string, others ...string
 		return fmt.Errorf("looking for CRDs: %v, %w", files, err)
 	}
 	for _, f := range append(files, others...) {
-		if err := create(ctx, c, f); err != nil {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := Create(ctx, c, string(text)); err != nil {
 			return fmt.Errorf("%s: %w", f, err)
 		}
 	}
@@ -40,13 +44,9 @@ func Install(ctx context.Context, c client.Client, root string, others ...string
 	}
 }
 
-// create makes the objects of a file.
-func create(ctx context.Context, c client.Client, file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	for _, doc := range strings.Split(string(text), "\n---\n") {
+// Create makes the objects of a text in YAML.
+func Create(ctx context.Context, c client.Client, text string) error {
+	for _, doc := range strings.Split(strings.TrimPrefix(text, "---\n"), "\n---\n") {
 		obj := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(doc), &obj.Object); err != nil {
 			return err

@@ -85,10 +85,26 @@ func setUp(m *testing.M) (int, error) {
 	if w.client, err = client.New(w.server.Config(apiserver.Admin), client.Options{Scheme: scheme}); err != nil {
 		return 1, err
 	}
-	if err := apiserver.Install(ctx, w.client, root, "testdata/rights.yaml"); err != nil {
+	if err := w.install(ctx); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// install makes the CRDs as the chart has them, the namespace, the rights, and what
+// the chart has policies admitted by.
+func (w *world) install(ctx context.Context) error {
+	if err := apiserver.Install(ctx, w.client, root, "testdata/rights.yaml"); err != nil {
+		return err
+	}
+	admission, err := exec.Command(root+"/build/tools/helm", "template", "weft", root+"/daemonset/chart", "--show-only", "templates/policies.yaml").Output()
+	if err != nil {
+		return fmt.Errorf("rendering the chart's admission of policies (make helm builds helm): %w", err)
+	}
+	if err := apiserver.Create(ctx, w.client, string(admission)); err != nil {
+		return fmt.Errorf("the chart's admission of policies: %w", err)
+	}
+	return nil
 }
 
 // clear removes what a test has made, and the Lease.
