@@ -97,7 +97,7 @@ func empty(tb testing.TB) {
 	ctx := context.Background()
 	must(tb, theWorld.client.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
 	for _, o := range []client.Object{&corev1.Node{}, &v1alpha1.WeftNode{}, &v1alpha1.WeftEndpointSlice{}} {
-		must(tb, theWorld.client.DeleteAllOf(ctx, o))
+		must(tb, eventually(ctx, "nothing is left", func() error { return theWorld.client.DeleteAllOf(ctx, o) }))
 	}
 }
 

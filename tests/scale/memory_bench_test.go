@@ -6,9 +6,7 @@ package scale
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -42,7 +40,7 @@ func BenchmarkClusterMemory(b *testing.B) {
 	must(b, populate(ctx, remoteNodes, remotePods))
 	a := realAgent(b, "node-here")
 	must(b, eventually(ctx, "the kernel knows all pods", func() error {
-		rows, err := countRows("weft_ip4")
+		rows, err := countRows("weft_ip4_v1")
 		if err == nil && rows < remotePods {
 			err = fmt.Errorf("it knows %d addresses", rows)
 		}
@@ -152,11 +150,7 @@ func realAgent(tb testing.TB, name string) *sandbox.Agent {
 
 // countRows counts the rows of a pinned map.
 func countRows(name string) (n int, err error) {
-	pins, err := filepath.Glob("/sys/fs/bpf/weft/" + name + "*")
-	if err != nil || len(pins) != 1 {
-		return 0, fmt.Errorf("%d pins of %s: %w", len(pins), name, errors.Join(err, fs.ErrNotExist))
-	}
-	m, err := ebpf.LoadPinnedMap(pins[0], &ebpf.LoadPinOptions{ReadOnly: true})
+	m, err := ebpf.LoadPinnedMap("/sys/fs/bpf/weft/maps/"+name, &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
 		return 0, err
 	}
