@@ -25,7 +25,7 @@ const (
 // node learns of each soon, at a small price. Nothing is left behind.
 func TestManyNodesFollowEachOthersPods(t *testing.T) {
 	count, pods, fresh := level.Scale(100), level.Scale(10_000), level.Scale(1200)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(level.Scale(20))*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(level.Scale(40))*time.Minute)
 	defer cancel()
 	begin, before := time.Now(), heap()
 	f := newFleet(t, count, pods)

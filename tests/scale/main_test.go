@@ -22,6 +22,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/tests/apiserver"
+	"github.com/weftmesh/weft/tests/level"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
@@ -127,7 +128,11 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-// eventually waits until what is asked holds.
+// eventually waits until what is asked holds; the full numbers take their time.
 func eventually(ctx context.Context, what string, ask func() error) error {
-	return sandbox.Eventually(ctx, deadline, what, ask)
+	within := deadline
+	if level.Long() {
+		within *= 10
+	}
+	return sandbox.Eventually(ctx, within, what, ask)
 }
