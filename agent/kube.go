@@ -12,14 +12,13 @@ import (
 
 	"github.com/weftmesh/weft"
 	"github.com/weftmesh/weft/agent/engine"
+	"github.com/weftmesh/weft/agent/member"
 	"github.com/weftmesh/weft/agent/nodenet"
-	"github.com/weftmesh/weft/agent/publish"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/config"
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/k8s/source"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/state"
 )
 
 // newClient makes the client of the API server. What its library would log is left
@@ -35,30 +34,22 @@ func newClient(cfg config.Kubernetes) (*k8s.Client, error) {
 
 // kubernetesInput is the input of a node of a cluster.
 func (a *agent) kubernetesInput() input {
-	src := source.New(source.Config{Client: a.client, Node: a.cfg.NodeName,
-		Log: a.log.With("part", "kubernetes"), Failed: a.metrics.KubernetesFailure},
-		kubernetesSink{tables: a.tables, problems: a.problems, node: a.cfg.NodeName,
-			avoid: func(addrs []netip.Addr) { a.pods.records.Avoid(addrs) }})
-	slices := publish.New(publish.Config{
-		Node: a.cfg.NodeName, Slices: a.client.NodeSlices, Nodes: a.client.Nodes, Log: a.log.With("part", "slices"),
-		Pods: a.podsToTell, Held: a.ownSlices, Changed: a.engine.Realized().Changed,
+	m := member.New(member.Config{
+		Node: a.cfg.NodeName, Client: a.client, Tables: a.tables, Engine: a.engine, Log: a.log, Failed: a.metrics.KubernetesFailure,
+		Report: a.reportObjects, Ready: func() error { return a.proof.ready() },
+		Avoid: func(addrs []netip.Addr) { a.pods.records.Avoid(addrs) },
 	})
-	a.proof = &proof{waiting: src.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
+	a.proof = &proof{waiting: m.Source.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
 	if a.tunnel != nil {
 		a.proof.tunnel = a.tunnel.Ready
 	}
-	status := publish.NewNode(publish.NodeConfig{
-		Node: a.cfg.NodeName, Nodes: a.client.Nodes, Version: weft.Version(), Log: a.log.With("part", "status"),
-		Ready: a.proof.ready, Changed: a.engine.Realized().Changed,
-	})
 	in := input{
-		name: "kubernetes", waiting: src.Waiting, ready: a.proof.ready, watchPod: a.tables.WatchPod,
-		restore: func(context.Context) error { return nil },
-		parts: map[string]func(context.Context) error{
-			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "pod ranges": a.followRanges,
-		},
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), a.rangesStatus, a.slicesStatus},
+		name: "kubernetes", waiting: m.Source.Waiting, ready: a.proof.ready, watchPod: a.tables.WatchPod,
+		restore:    func(context.Context) error { return nil },
+		parts:      m.Parts(),
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source)), a.rangesStatus, a.slicesStatus},
 	}
+	in.parts["pod ranges"] = a.followRanges
 	if a.tunnel == nil { // which has routes of its own
 		routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
 		in.parts["routes"] = routes.Run
@@ -67,50 +58,14 @@ func (a *agent) kubernetesInput() input {
 	return in
 }
 
-// kubernetesSink writes what the API server says into the tables.
-type kubernetesSink struct {
-	tables   *state.Tables
-	problems *problems
-	node     string
-	// avoid has addresses be given out last.
-	avoid func([]netip.Addr)
-}
-
-// Apply implements source.Consumer. Addresses that other nodes have been told are of pods
-// here are not soon another pod's, also where no record tells of them: the node's disk
-// may be lost. Pods come after their objects are in the tables.
-func (s kubernetesSink) Apply(c state.Changes) error {
-	if c.Synced {
-		s.avoid(addressesOf(s.node, c.Put.NodeSlices))
-	}
-	_, err := s.tables.Apply(c)
-	return err
-}
-
-func addressesOf(node string, slices []model.NodeSlice) (all []netip.Addr) {
-	for _, s := range slices {
-		if s.Node != node {
-			continue
-		}
-		for _, e := range s.Endpoints {
-			for _, addr := range []netip.Addr{e.IPv4, e.IPv6} {
-				if addr.IsValid() {
-					all = append(all, addr)
-				}
-			}
-		}
-	}
-	return all
-}
-
-// Report implements source.Consumer.
-func (s kubernetesSink) Report(list []source.Problem) {
+// reportObjects keeps what is wrong with objects of the API server.
+func (a *agent) reportObjects(list []source.Problem) {
 	out := make([]fault, len(list))
 	for i, p := range list {
 		out[i] = fault{text: p.String(), effect: p.Effect(), source: "kubernetes", what: p.Short(),
 			object: model.PolicyKey{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}}
 	}
-	s.problems.set(out)
+	a.problems.set(out)
 }
 
 // kubernetesEnding is the line of weft status without faults in objects.
@@ -148,34 +103,6 @@ func (a *agent) slicesStatus() *agentv1.ComponentStatus {
 	}
 	return out
 }
-
-// podsToTell are the endpoints that are in the kernel, and that it has an identity
-// for, and the pods that are not attached.
-func (a *agent) podsToTell() ([]model.NodeEndpoint, bool) {
-	view := a.engine.View()
-	if view.Revision == 0 {
-		return nil, false
-	}
-	var all []publish.Attached
-	for _, e := range view.Endpoints {
-		st, _ := a.engine.Realized().Endpoint(e.ID)
-		if st.Revision == 0 || !e.Identity.ID.IsCluster() {
-			continue
-		}
-		all = append(all, publish.Attached{Number: e.ID, NodeEndpoint: toTell(e)})
-	}
-	for _, u := range view.Unmanaged {
-		all = append(all, publish.Attached{NodeEndpoint: u})
-	}
-	return publish.Newest(all), true
-}
-
-func toTell(e engine.EndpointView) model.NodeEndpoint {
-	return model.NodeEndpoint{Pod: e.Pod, Identity: e.Identity.ID, IPv4: e.IPv4, IPv6: e.IPv6, Ports: e.Ports, Workload: e.Owner}
-}
-
-// ownSlices are this node's slices as the API server holds them.
-func (a *agent) ownSlices() []model.NodeSlice { return a.tables.NodeSlicesOf(a.cfg.NodeName) }
 
 // familyRanges are the ranges by family.
 func familyRanges(all []netip.Prefix) (v4, v6 netip.Prefix) {

@@ -81,7 +81,7 @@ func TestFaultsOfPoliciesHaveTheirNames(t *testing.T) {
 	if got := p.ofPolicies(); len(got) != 1 || got[web] != want {
 		t.Errorf("of a file: %+v, want %+v", got, want)
 	}
-	kubernetesSink{tables: tables, problems: &p}.Report([]source.Problem{
+	(&agent{problems: &p}).reportObjects([]source.Problem{
 		{Fault: k8s.Fault{Kind: "Pod", Namespace: "demo", Name: "web", Message: "bad"}},
 		{Fault: k8s.Fault{Kind: "WeftNetworkPolicy", Namespace: "default", Name: "web", Field: "spec", Message: "bad", More: 2}, Kept: true},
 	})

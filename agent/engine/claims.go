@@ -50,7 +50,10 @@ func rangesOf(s state.Snapshot) map[string][]netip.Prefix {
 	return out
 }
 
-// may tells whether a node may speak for an address.
+// may tells whether a node may speak for an address. It speaks for those of its own
+// range alone: it cannot give the API server, the world or another node's pods an
+// identity. One whose range is not known, as while its WeftNode is made anew, speaks
+// for what is the cluster's and no other node's.
 func may(node Node, name string, addr netip.Addr, ranges map[string][]netip.Prefix) bool {
 	has := func(p netip.Prefix) bool { return p.Contains(addr) }
 	if own := ranges[name]; len(own) > 0 {

@@ -19,26 +19,30 @@ type Result struct {
 	waiting map[uint32]wait // endpoints that cannot be compiled yet
 }
 
-// compiler keeps what the next compilation can use, which changes no answer.
+// compiler keeps what the next compilation can use, which changes no answer, and what
+// it has told of addresses, of which a compilation tells what has changed.
 type compiler struct {
 	policies   *policy.Compiler
 	identities *identityIndex
 	effective  map[wholeSet]model.PolicySet // of the last compilation
+	others     *others
+	addresses  *addresses
 }
 
 func newCompiler() *compiler {
-	return &compiler{policies: policy.NewCompiler(), identities: newIdentityIndex()}
+	return &compiler{policies: policy.NewCompiler(), identities: newIdentityIndex(),
+		others: newOthers(), addresses: newAddresses()}
 }
 
 // compile is pure but for what the compiler keeps.
 func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error) {
 	identityOf := c.identities.finder(node, s)
 	bound, waiting := bind(identityOf, st.running, s)
-	others := remotes(node, s, st.identities, st.applied)
+	c.addresses.lead(c.others.update(node, s, st.identities, st.applied))
 	in := policy.Inputs{
 		Policies:   append(implicitPolicies(), st.policies...),
 		Identities: st.identities,
-		Ports:      portsByIdentity(identityOf, s.Pods, others),
+		Ports:      portsByIdentity(identityOf, s.Pods, &c.others.ports),
 		Prefixes:   st.universe,
 	}
 	for _, e := range bound {
@@ -67,11 +71,11 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	}
 	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
-	r.Desired.IPs = addressRows(node, s, st.overlay, bound, others, st.reachable)
+	r.Desired.IPs = c.addresses.changes(node, s, st.overlay, bound, c.others.dir, st.reachable)
 	if st.overlay != nil {
 		r.Desired.Nodes = st.overlay.rows
 	}
-	r.View = makeView(node, s, st, bound, others, out)
+	r.View = makeView(node, s, st, bound, c.others.dir, out)
 	return r, nil
 }
 
@@ -106,30 +110,4 @@ func endpointRow(e boundEndpoint, r policy.Result) model.EndpointRow {
 		EnforceEgress: r.Isolate[model.Egress], EnforceIngress: r.Isolate[model.Ingress],
 		MTU: e.MTU, MAC: e.MAC, HostMAC: e.HostMAC, IPv4: e.IPv4, IPv6: e.IPv6,
 	}
-}
-
-// portsByIdentity gathers the named ports of all pods, also of other nodes, by their
-// identity, each once and sorted.
-func portsByIdentity(identityOf identityFinder, pods []model.Pod, others []remote) map[model.IdentityID][]model.NamedPort {
-	out := make(map[model.IdentityID][]model.NamedPort)
-	for _, r := range others {
-		if len(r.Ports) > 0 {
-			out[r.identity] = append(out[r.identity], r.Ports...)
-		}
-	}
-	for _, p := range pods {
-		if len(p.Ports) == 0 || p.HostNetwork {
-			continue
-		}
-		if id, ok := identityOf(p); ok {
-			out[id.ID] = append(out[id.ID], p.Ports...)
-		}
-	}
-	for id, ports := range out {
-		slices.SortFunc(ports, func(a, b model.NamedPort) int {
-			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
-		})
-		out[id] = slices.Compact(ports)
-	}
-	return out
 }

@@ -53,7 +53,10 @@ func (w *world) live(random *rand.Rand, all []events.Event) {
 // desired is what the kernel is to hold, by the tables.
 func (w *world) desired() kernel {
 	want := reconcile.Want(w.tables)
-	k := kernel{rows: want.Endpoints, sets: want.Sets, ips: want.IPs, on: map[string]uint32{}}
+	k := kernel{rows: want.Endpoints, sets: want.Sets, ips: map[netip.Prefix]model.IPRow{}, on: map[string]uint32{}}
+	for _, row := range w.tables.DesiredIPs() {
+		k.ips[row.Prefix] = row.IPRow
+	}
 	for _, row := range want.Endpoints {
 		k.on[row.IfName] = row.IfIndex
 	}

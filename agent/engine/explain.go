@@ -18,9 +18,10 @@ import (
 
 // makeView tells a compilation, its sets as the kernel gets them, in the terms of
 // those who ask.
-func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, others []remote, out policy.Output) View {
+func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, others *directory, out policy.Output) View {
 	v := View{Revision: s.Revision, Names: &flow.Maps{
-		Workloads:  make(map[netip.Addr]flow.Workload, 2*(len(others)+len(bound))),
+		Workloads:  make(map[netip.Addr]flow.Workload, 2*len(bound)),
+		Others:     others,
 		Endpoints:  make(map[uint16]flow.Endpoint),
 		Identities: make(map[model.IdentityID]model.Labels),
 		Cluster:    st.identities,
@@ -45,17 +46,11 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, other
 			}
 		}
 	}
-	for _, r := range others {
-		for _, a := range r.addrs {
-			if _, local := v.Names.Workloads[a]; !local {
-				v.Names.Workloads[a] = flow.Workload{Pod: r.Pod, Identity: r.identity, Owner: r.Workload}
-			}
-		}
-	}
 	v.Unmanaged = unmanaged(s)
 	for _, u := range v.Unmanaged {
 		for _, a := range []netip.Addr{u.IPv4, u.IPv6} {
-			if _, taken := v.Names.Workloads[a]; a.IsValid() && !taken {
+			_, taken := v.Names.Workloads[a]
+			if _, elsewhere := others.Workload(a); a.IsValid() && !taken && !elsewhere {
 				v.Names.Workloads[a] = flow.Workload{Pod: u.Pod, Identity: u.Identity, Owner: u.Workload}
 			}
 		}

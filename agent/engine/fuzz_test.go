@@ -38,7 +38,7 @@ func FuzzManifestsBecomeRows(f *testing.F) {
 			return
 		}
 		snap, services := snapshotOf(objects)
-		steps, err := plan(memory{}, snap, inForce{})
+		steps, err := plan(memory{}, snap, nothingInForce{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -16,6 +17,15 @@ type overlay struct {
 	rows    []model.NodeRow   // by number, this node's first
 	numbers map[string]uint16 // of nodes that are reached by the tunnel
 	ranges  tunnel.Ranges
+	of      []model.ClusterNode // that it was made of
+}
+
+// same tells whether two lead to the same nodes.
+func (o *overlay) same(other *overlay) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	return sameNodes(o.of, other.of) && maps.Equal(o.numbers, other.numbers)
 }
 
 // overlay numbers the nodes of a snapshot. One that has no good end of the tunnel, or
@@ -47,7 +57,7 @@ func newOverlay(node Node, s state.Snapshot, ends []tunnel.End, numbers map[stri
 		})
 		others, byName[n.Name] = append(others, n), n
 	}
-	o := &overlay{numbers: numbers, ranges: tunnel.NewRanges(others), rows: []model.NodeRow{nodeRow(0, netip.Addr{}, node.PodCIDRs)}}
+	o := &overlay{of: s.Nodes, numbers: numbers, ranges: tunnel.NewRanges(others), rows: []model.NodeRow{nodeRow(0, netip.Addr{}, node.PodCIDRs)}}
 	for _, end := range ends {
 		if number, ok := numbers[end.Node]; ok {
 			o.rows = append(o.rows, nodeRow(number, end.Addr, byName[end.Node].PodCIDRs))

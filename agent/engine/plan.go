@@ -22,13 +22,15 @@ type memory struct {
 	identities known
 }
 
-// inForce is what a plan needs to know of what is in the kernel.
-type inForce struct {
+// inForce is what a plan may need to know of what is in the kernel. It is asked only
+// when identities have gone or policies have changed: the answer takes a look at every
+// address.
+type inForce interface {
 	// held are the cluster's identities that addresses lead to, or that are believed
 	// of what comes from other nodes.
-	held map[model.IdentityID]bool
+	held() map[model.IdentityID]bool
 	// moving tells that an address of another node's pod is to lead elsewhere.
-	moving bool
+	moving() bool
 }
 
 // step is one state that the kernel is brought to on the way to a revision.
@@ -59,14 +61,14 @@ func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 	for _, p := range wanted {
 		final[p] = all[p]
 	}
-	ids, more := identities(before, s, in.held)
+	ids, more := identities(before, s, in)
 
 	var steps []step
 	add := func(st step) {
 		st.lasting = ids
 		steps = append(steps, st)
 	}
-	if before.policies != nil && (len(all) > len(before.prefixes) || in.moving && !reflect.DeepEqual(before.policies, s.Policies)) {
+	if before.policies != nil && (len(all) > len(before.prefixes) || !reflect.DeepEqual(before.policies, s.Policies) && in.moving()) {
 		add(step{policies: before.policies, universe: all, reachable: all, identities: more})
 	}
 	if !maps.Equal(all, final) {
@@ -84,8 +86,11 @@ func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 // while pods of other nodes are still said to have them. more are also those that
 // addresses in the kernel still lead to: sets forget a number only when no address
 // has it.
-func identities(before memory, s state.Snapshot, held map[model.IdentityID]bool) (ids, more known) {
+func identities(before memory, s state.Snapshot, in inForce) (ids, more known) {
 	ids = s.Identities
+	if gone, _ := model.DiffIdentities(before.identities, ids); len(gone) == 0 {
+		return ids, ids
+	}
 	var named, led []model.Identity
 	keep := func(to []model.Identity, id model.IdentityID) []model.Identity {
 		if ids.has(id) {
@@ -101,7 +106,7 @@ func identities(before memory, s state.Snapshot, held map[model.IdentityID]bool)
 			named = keep(named, e.Identity)
 		}
 	}
-	for id := range held {
+	for id := range in.held() {
 		led = keep(led, id)
 	}
 	ids = ids.with(named)

@@ -21,9 +21,14 @@ func policyFor(name, cidr string) model.Policy {
 	}
 }
 
+type nothingInForce struct{}
+
+func (nothingInForce) held() map[model.IdentityID]bool { return nil }
+func (nothingInForce) moving() bool                    { return false }
+
 func mustPlan(t *testing.T, before memory, rules []model.Policy) []step {
 	t.Helper()
-	steps, err := plan(before, state.Snapshot{Policies: rules}, inForce{})
+	steps, err := plan(before, state.Snapshot{Policies: rules}, nothingInForce{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,14 +7,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
-	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
 	"github.com/weftmesh/weft/pkg/tunnel"
@@ -184,7 +182,7 @@ func (e *Engine) changeServices(snap state.Snapshot) error {
 
 // realizePolicies brings the kernel to the snapshot's policies, step by step.
 func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
-	steps, err := plan(e.before, snap, e.inKernel(snap))
+	steps, err := plan(e.before, snap, kernelOf{e.rec, snap, e.cfg.Node.Name})
 	if err != nil {
 		e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 		return
@@ -201,7 +199,8 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 			e.cfg.Log.Error("cannot bring the policies into force, the last good state stays", "error", err)
 			return
 		}
-		if err := e.cfg.Tables.ReplaceDesired(last.Desired); err != nil {
+		e.rec.ChangeIPs(last.Desired.IPs)
+		if err := e.cfg.Tables.ApplyDesired(last.Desired); err != nil {
 			e.cfg.Log.Error("cannot write the desired tables", "error", err)
 			return
 		}
@@ -259,41 +258,6 @@ func (e *Engine) knowsAll(st step) bool {
 		}
 	}
 	return true
-}
-
-// inKernel reads what a plan needs to know.
-func (e *Engine) inKernel(snap state.Snapshot) inForce {
-	want := make(map[netip.Prefix]model.IdentityID, 2*countEndpoints(snap))
-	for i := range snap.NodeSlices {
-		if snap.NodeSlices[i].Node == e.cfg.Node.Name {
-			continue
-		}
-		for _, ep := range snap.NodeSlices[i].Endpoints {
-			for _, a := range []netip.Addr{ep.IPv4, ep.IPv6} {
-				if a.IsValid() && ep.Identity.IsCluster() {
-					want[netip.PrefixFrom(a, a.BitLen())] = ep.Identity
-				}
-			}
-		}
-	}
-	out := inForce{held: make(map[model.IdentityID]bool)}
-	same := 0
-	for _, row := range e.rec.AppliedIPs() {
-		if !row.Identity.IsCluster() {
-			continue
-		}
-		out.held[row.Identity] = true
-		if id := want[row.Prefix]; row.Slot == 0 && id != row.Identity {
-			out.moving = true
-		} else if id == row.Identity {
-			same++
-		}
-	}
-	out.moving = out.moving || same < len(want)
-	for _, id := range e.rec.AppliedIdentities() {
-		out.held[id] = true
-	}
-	return out
 }
 
 // warn logs what cannot work about a policy when it first does not.

@@ -9,16 +9,24 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
 // parts are a node's slices by name.
 type parts = map[string][]model.NodeEndpoint
 
+// room is what a slice has room for.
+type room struct {
+	endpoints int
+	bytes     int // of endpoints as they are written
+}
+
 // assign says what the slices should be: a pod stays in its slice, a new one goes
-// into the first that has room, so that one change concerns one slice. A slice that
-// nothing is left of is not in the outcome.
-func assign(node string, now parts, pods []model.NodeEndpoint, size int) parts {
+// into the first that has room, so that one change concerns one slice. What does not
+// fit anywhere is alone in its slice. A slice that nothing is left of is not in the
+// outcome.
+func assign(node string, now parts, pods []model.NodeEndpoint, most room) parts {
 	left := make(map[model.PodKey]model.NodeEndpoint, len(pods))
 	for _, p := range pods {
 		left[p.Pod] = p
@@ -27,7 +35,7 @@ func assign(node string, now parts, pods []model.NodeEndpoint, size int) parts {
 	for _, name := range slices.Sorted(maps.Keys(now)) {
 		for _, had := range now[name] {
 			p, ok := left[had.Pod]
-			if !ok || len(out[name]) == size {
+			if !ok || len(out[name]) == most.endpoints {
 				continue
 			}
 			delete(left, had.Pod)
@@ -35,10 +43,16 @@ func assign(node string, now parts, pods []model.NodeEndpoint, size int) parts {
 		}
 	}
 	names := slices.Sorted(maps.Keys(out))
+	used := make(map[string]int, len(names))
+	for name, eps := range out {
+		for _, e := range eps {
+			used[name] += k8s.EndpointBytes(e)
+		}
+	}
 	for _, p := range slices.SortedFunc(maps.Values(left), comparePods) {
-		name := ""
+		name, bytes := "", k8s.EndpointBytes(p)
 		for _, n := range names {
-			if len(out[n]) < size {
+			if len(out[n]) < most.endpoints && used[n]+bytes <= most.bytes {
 				name = n
 				break
 			}
@@ -48,6 +62,7 @@ func assign(node string, now parts, pods []model.NodeEndpoint, size int) parts {
 			names = append(names, name)
 		}
 		out[name] = append(out[name], p)
+		used[name] += bytes
 	}
 	for name := range out {
 		slices.SortFunc(out[name], comparePods)

@@ -29,6 +29,9 @@ const (
 	checkEvery = time.Minute
 	// echo is how long a watch may take to tell what was just written.
 	echo = 5 * time.Second
+	// maxBytes of endpoints are in a slice. A change of one sends its slice to every
+	// node, which with the object's metadata is to take at most 10,000 bytes.
+	maxBytes = 8500
 )
 
 // SliceClient writes slices.
@@ -99,7 +102,7 @@ func (s *Slices) pass(ctx context.Context) error {
 		}
 		s.adopted = true
 	}
-	next := assign(s.cfg.Node, s.now, pods, v1alpha1.MaxSliceEndpoints)
+	next := assign(s.cfg.Node, s.now, pods, room{v1alpha1.MaxSliceEndpoints, maxBytes})
 	write, remove := differ(s.now, next)
 	var errs []error
 	for _, name := range write {

@@ -33,34 +33,53 @@ func endpoint(i int, id model.IdentityID) model.NodeEndpoint {
 // Whatever comes and goes: every pod is told once, no slice is too large, and a
 // change of one pod concerns one slice.
 func TestAssignMovesNoPodThatStays(t *testing.T) {
-	random := rand.New(rand.NewPCG(1, 2))
-	now, there := parts{}, map[int]model.IdentityID{}
-	for range 2000 {
-		switch i := random.IntN(200); random.IntN(3) {
-		case 0:
-			delete(there, i)
-		default:
-			there[i] = 256 + model.IdentityID(random.IntN(9))
-		}
-		var pods []model.NodeEndpoint
-		for i, id := range there {
-			pods = append(pods, endpoint(i, id))
-		}
-		next := assign("n", now, pods, 8)
-		if write, remove := differ(now, next); len(write)+len(remove) > 1 {
-			t.Fatalf("one change writes %v and removes %v", write, remove)
-		}
-		told := 0
-		for name, eps := range next {
-			if len(eps) == 0 || len(eps) > 8 || !strings.HasPrefix(name, "n-") {
-				t.Fatalf("slice %s has %d endpoints", name, len(eps))
+	for _, most := range []room{{endpoints: 8, bytes: 10_000}, {endpoints: 100, bytes: 400}} {
+		random := rand.New(rand.NewPCG(1, 2))
+		now, there := parts{}, map[int]model.IdentityID{}
+		for range 400 {
+			switch i := random.IntN(200); random.IntN(3) {
+			case 0:
+				delete(there, i)
+			default:
+				there[i] = 256 + model.IdentityID(random.IntN(9))
 			}
-			told += len(eps)
+			var pods []model.NodeEndpoint
+			for i, id := range there {
+				pods = append(pods, endpoint(i, id))
+			}
+			next := assign("n", now, pods, most)
+			if write, remove := differ(now, next); len(write)+len(remove) > 1 {
+				t.Fatalf("one change writes %v and removes %v", write, remove)
+			}
+			if told := checkParts(t, next, most); told != len(there) {
+				t.Fatalf("%d endpoints of %d are told", told, len(there))
+			}
+			now = next
 		}
-		if told != len(there) {
-			t.Fatalf("%d endpoints of %d are told", told, len(there))
+	}
+}
+
+// checkParts counts the endpoints of slices, none of which is too large.
+func checkParts(t *testing.T, all parts, most room) (told int) {
+	t.Helper()
+	for name, eps := range all {
+		bytes := 0
+		for _, e := range eps {
+			bytes += k8s.EndpointBytes(e)
 		}
-		now = next
+		if len(eps) == 0 || len(eps) > most.endpoints || bytes > most.bytes || !strings.HasPrefix(name, "n-") {
+			t.Fatalf("slice %s has %d endpoints of %d bytes", name, len(eps), bytes)
+		}
+		told += len(eps)
+	}
+	return told
+}
+
+// One that is longer than a slice has room for is told all the same, alone.
+func TestAnEndpointThatFitsNowhereIsAlone(t *testing.T) {
+	next := assign("n", parts{}, []model.NodeEndpoint{endpoint(1, 256), endpoint(2, 256)}, room{endpoints: 8, bytes: 10})
+	if len(next) != 2 || len(next["n-0"]) != 1 || len(next["n-1"]) != 1 {
+		t.Errorf("slices are %v", next)
 	}
 }
 

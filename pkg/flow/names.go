@@ -45,16 +45,22 @@ type Endpoint struct {
 	Isolated [2][]model.PolicyKey
 }
 
-// Maps is a Names made of plain maps, of services, and of a list where a map of
+// Maps is a Names made of plain maps, and of services, others and a list where a map of
 // thousands would be made anew with every state. None of them may be changed once the
 // value is in use; a new state is a new value.
 type Maps struct {
 	Workloads  map[netip.Addr]Workload
+	Others     Others              // at addresses that Workloads does not have; nil: none
 	Endpoints  map[uint16]Endpoint // by slot
 	Identities map[model.IdentityID]model.Labels
 	Cluster    []model.Identity // others, sorted by number
 	Rules      map[model.RuleID]model.RuleRef
 	Services   Services // nil: none
+}
+
+// Others say who has an address that no map says it of. They never change.
+type Others interface {
+	Workload(addr netip.Addr) (Workload, bool)
 }
 
 // Services are the names of services' ports, as Names has them. They never change.
@@ -66,6 +72,9 @@ type Services interface {
 // Workload implements Names.
 func (m *Maps) Workload(addr netip.Addr) (Workload, bool) {
 	w, ok := m.Workloads[addr]
+	if !ok && m.Others != nil {
+		return m.Others.Workload(addr)
+	}
 	return w, ok
 }
 

@@ -12,8 +12,8 @@ import (
 // Requests that a client may make in a second, on average and in a burst. Watches
 // count once; what is left are writes of slices and of a status.
 const (
-	requestsPerSecond = 20
-	requestsInBurst   = 40
+	RequestsPerSecond = 20
+	RequestsInBurst   = 40
 )
 
 // Config tells how the API server is reached: as a kubeconfig file says or, without
@@ -25,7 +25,7 @@ func Config(kubeconfig, agent string) (*rest.Config, error) {
 		return nil, err
 	}
 	cfg.UserAgent = agent
-	cfg.QPS, cfg.Burst = requestsPerSecond, requestsInBurst
+	cfg.QPS, cfg.Burst = RequestsPerSecond, RequestsInBurst
 	return cfg, nil
 }
 

@@ -4,6 +4,7 @@ package k8s
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -127,6 +128,15 @@ func SliceTo(s model.NodeSlice, owner metav1.OwnerReference) *v1alpha1.WeftEndpo
 		out.Endpoints = append(out.Endpoints, endpointTo(e))
 	}
 	return out
+}
+
+// EndpointBytes is how long an endpoint is in the object of its slice.
+func EndpointBytes(e model.NodeEndpoint) int {
+	text, err := json.Marshal(endpointTo(e))
+	if err != nil {
+		return 0 // it has only strings and numbers
+	}
+	return len(text)
 }
 
 func endpointTo(e model.NodeEndpoint) v1alpha1.SliceEndpoint {

@@ -35,6 +35,12 @@ type IPRow struct {
 	Node     uint16 // number of the node to which packets for it go through the tunnel; 0: not through it
 }
 
+// IPChanges is how what the kernel is to know of addresses differs from before.
+type IPChanges struct {
+	Put  []IPRow        // new, or another row than before
+	Gone []netip.Prefix // of which nothing is known any more
+}
+
 // FrontendKey is where a service is called.
 type FrontendKey struct {
 	Addr     netip.Addr

@@ -135,13 +135,13 @@ func (r *Reconciler) detach(slot uint16) error {
 // endpoint is behind, the prefixes of policies and the pods of other nodes stay as
 // they are: its set would not know the new number of an address that it denies by the
 // old one. An address that leads by the tunnel waits for the node's row.
-func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool, behind bool) (errs []error) {
+func (r *Reconciler) applyIPs(hold map[uint16]bool, behind bool) (errs []error) {
 	now := r.now()
-	add := slices.DeleteFunc(r.ips.missing(want, now), func(p netip.Prefix) bool {
-		row := want[p]
+	add := slices.DeleteFunc(r.ips.missing(now), func(p netip.Prefix) bool {
+		row := r.ips.want[p]
 		return behind && elsewhere(row) || row.Node != 0 && !r.nodes.holds(row.Node, r.nodes.applied[row.Node])
 	})
-	remove := slices.DeleteFunc(r.ips.surplus(want, now), func(p netip.Prefix) bool {
+	remove := slices.DeleteFunc(r.ips.surplus(now), func(p netip.Prefix) bool {
 		have := r.ips.applied[p]
 		return hold[have.Slot] || behind && elsewhere(have)
 	})
@@ -150,7 +150,7 @@ func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16
 	}
 	upsert := make([]model.IPRow, len(add))
 	for i, p := range add {
-		upsert[i] = want[p]
+		upsert[i] = r.ips.want[p]
 	}
 	if err := r.dp.ApplyIPs(upsert, remove); err == nil {
 		for i, p := range add {

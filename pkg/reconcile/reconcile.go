@@ -71,7 +71,7 @@ type Reconciler struct {
 
 	endpoints *rows[uint16, model.EndpointRow]
 	sets      *rows[model.SetHash, model.PolicySet]
-	ips       *rows[netip.Prefix, model.IPRow]
+	ips       *tracked[netip.Prefix, model.IPRow]
 	nodes     *rows[uint16, model.NodeRow]
 	known     *rows[model.IdentityID, struct{}]
 	services  *services
@@ -87,7 +87,7 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		dp: dp, now: now,
 		endpoints: newRows[uint16]("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
 		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
-		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
+		ips:       newTracked[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
 		nodes:     newRows[uint16]("node", func(a, b model.NodeRow) bool { return a == b }),
 		known:     newRows[model.IdentityID]("identity", func(_, _ struct{}) bool { return true }),
 		services:  newServices(dp),
@@ -148,7 +148,7 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 		func() []error { return r.applyEndpoints(ctx, want.Endpoints) },
 		func() []error { return r.learnIdentities(want.Known, r.behind(want.Endpoints)) },
 		func() []error { return r.applyNodes(want.Nodes) },
-		func() []error { return r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints)) },
+		func() []error { return r.applyIPs(want.Hold, r.behind(want.Endpoints)) },
 		func() []error { return r.removeNodes(want.Nodes) },
 		func() []error { return r.services.pass(r.now()) }, // nobody is sent to what goes next
 		func() []error { return r.removeEndpoints(want.Endpoints, want.Hold) },
@@ -161,10 +161,21 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	}
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
-	r.ips.forget(want.IPs)
+	r.ips.settle()
 	r.nodes.forget(want.Nodes)
 	r.known.forget(want.Known)
 	return errors.Join(errs...)
+}
+
+// ChangeIPs tells what the kernel is to know of addresses from the next pass on, by
+// how it differs from before. A new reconciler has been told nothing.
+func (r *Reconciler) ChangeIPs(ch model.IPChanges) {
+	for _, p := range ch.Gone {
+		r.ips.drop(p)
+	}
+	for _, row := range ch.Put {
+		r.ips.set(row.Prefix, row)
+	}
 }
 
 // ChangeServices tells what the kernel is to hold of services from the next pass on,
@@ -182,11 +193,10 @@ func summary(errs []error) error {
 	return fmt.Errorf("%d rows, such as %w", len(errs), errs[0])
 }
 
-// Wanted is the desired state by key, but for services.
+// Wanted is the desired state by key, but for addresses and services.
 type Wanted struct {
 	Endpoints map[uint16]model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
-	IPs       map[netip.Prefix]model.IPRow
 	Nodes     map[uint16]model.NodeRow
 	// Known are the identities that every set knows, and that are believed of what
 	// comes from other nodes. The caller sets it.
@@ -196,13 +206,12 @@ type Wanted struct {
 	Hold map[uint16]bool
 }
 
-// Want reads the desired tables but for those of services.
+// Want reads the desired tables of endpoints and policies.
 func Want(t *state.Tables) Wanted {
-	eps, sets, ips := t.DesiredState()
+	eps, sets := t.DesiredPolicies()
 	w := Wanted{
 		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
 		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
-		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
 		Nodes:     make(map[uint16]model.NodeRow),
 	}
 	for _, e := range eps {
@@ -210,9 +219,6 @@ func Want(t *state.Tables) Wanted {
 	}
 	for _, s := range sets {
 		w.Sets[s.Hash] = s.PolicySet
-	}
-	for _, i := range ips {
-		w.IPs[i.Prefix] = i.IPRow
 	}
 	for _, n := range t.DesiredNodes() {
 		w.Nodes[n.Number] = n.NodeRow
@@ -225,7 +231,7 @@ func (r *Reconciler) Failing() map[string][]error {
 	out := make(map[string][]error)
 	collectFailures(out, r.endpoints)
 	collectFailures(out, r.sets)
-	collectFailures(out, r.ips)
+	collectFailures(out, r.ips.rows)
 	collectFailures(out, r.nodes)
 	collectFailures(out, r.known)
 	collectFailures(out, r.services.frontends.rows)

@@ -71,19 +71,19 @@ func newDesiredNodes(db *statedb.DB) (statedb.RWTable[DesiredNode], error) {
 		})
 }
 
-// Desired is what the kernel is to hold of endpoints, policies, addresses and nodes,
-// whole.
+// Desired is what the kernel is to hold of endpoints, policies and nodes, whole, and
+// how what it is to know of addresses differs from before.
 type Desired struct {
 	Revision  model.Revision
 	Endpoints []model.EndpointRow
 	Sets      []model.PolicySet
-	IPs       []model.IPRow
+	IPs       model.IPChanges
 	Nodes     []model.NodeRow // none without a tunnel
 }
 
-// ReplaceDesired writes the outcome of one compilation in one transaction; rows
-// that did not change keep their revision.
-func (t *Tables) ReplaceDesired(d Desired) error {
+// ApplyDesired writes the outcome of one compilation in one transaction; rows that
+// did not change keep their revision.
+func (t *Tables) ApplyDesired(d Desired) error {
 	txn := t.db.WriteTxn(t.rows, t.sets, t.ips, t.ends)
 	defer txn.Abort()
 	if err := replaceDesired(txn, t.rows, d.Endpoints, d.Revision,
@@ -102,11 +102,9 @@ func (t *Tables) ReplaceDesired(d Desired) error {
 	); err != nil {
 		return fmt.Errorf("writing desired policy sets: %w", err)
 	}
-	if err := replaceDesired(txn, t.ips, d.IPs, d.Revision,
-		func(r DesiredIP) netip.Prefix { return r.Prefix },
-		func(r model.IPRow) netip.Prefix { return r.Prefix },
-		func(a DesiredIP, b model.IPRow) bool { return a.IPRow == b },
-		func(r model.IPRow, rev model.Revision) DesiredIP { return DesiredIP{r, rev} },
+	if err := change(txn, t.ips, d.IPs.Gone, d.IPs.Put,
+		func(p netip.Prefix) DesiredIP { return DesiredIP{IPRow: model.IPRow{Prefix: p}} },
+		func(r model.IPRow) DesiredIP { return DesiredIP{r, d.Revision} },
 	); err != nil {
 		return fmt.Errorf("writing desired addresses: %w", err)
 	}

@@ -103,11 +103,14 @@ func (t *Tables) apiServers(txn statedb.ReadTxn) (out []netip.Addr) {
 // Revision is the newest revision of intent.
 func (t *Tables) Revision() model.Revision { return t.intentOf(t.db.ReadTxn()).Revision }
 
-// DesiredState reads the desired tables at once.
-func (t *Tables) DesiredState() ([]DesiredEndpoint, []DesiredSet, []DesiredIP) {
+// DesiredPolicies reads the desired tables of endpoints and policy sets at once.
+func (t *Tables) DesiredPolicies() ([]DesiredEndpoint, []DesiredSet) {
 	txn := t.db.ReadTxn()
-	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable()), collect(txn, t.ips.ToTable())
+	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable())
 }
+
+// DesiredIPs reads the desired table of addresses.
+func (t *Tables) DesiredIPs() []DesiredIP { return collect(t.db.ReadTxn(), t.ips.ToTable()) }
 
 // DesiredNodes reads the desired table of nodes.
 func (t *Tables) DesiredNodes() []DesiredNode { return collect(t.db.ReadTxn(), t.ends.ToTable()) }

@@ -135,19 +135,23 @@ func (a *agent) wait(t *testing.T) {
 // rows are all that a kernel holds, or is to hold.
 type rows struct {
 	reconcile.Wanted
+	IPs       map[netip.Prefix]model.IPRow
 	Frontends map[model.FrontendKey]model.FrontendRow
 	Slots     map[uint32][]uint32
 	Backends  map[uint32]model.BackendRow
 }
 
 func newRows(w reconcile.Wanted) rows {
-	return rows{Wanted: w, Frontends: make(map[model.FrontendKey]model.FrontendRow),
+	return rows{Wanted: w, IPs: make(map[netip.Prefix]model.IPRow), Frontends: make(map[model.FrontendKey]model.FrontendRow),
 		Slots: make(map[uint32][]uint32), Backends: make(map[uint32]model.BackendRow)}
 }
 
 // wanted is what the tables want.
 func wanted(t *state.Tables) rows {
 	w := newRows(reconcile.Want(t))
+	for _, ip := range t.DesiredIPs() {
+		w.IPs[ip.Prefix] = ip.IPRow
+	}
 	frontends, slots, backends := t.DesiredServices()
 	for _, f := range frontends {
 		w.Frontends[f.FrontendKey] = f.FrontendRow
@@ -164,7 +168,7 @@ func wanted(t *state.Tables) rows {
 // held is all that the kernel holds.
 func (k *kernel) held(t *testing.T) rows {
 	t.Helper()
-	w := newRows(reconcile.Wanted{Endpoints: map[uint16]model.EndpointRow{}, IPs: map[netip.Prefix]model.IPRow{}})
+	w := newRows(reconcile.Wanted{Endpoints: map[uint16]model.EndpointRow{}})
 	endpoints, err := k.dp.Endpoints()
 	must(t, err)
 	ips, err := k.dp.IPs()

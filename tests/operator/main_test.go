@@ -8,7 +8,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,7 +25,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
 	"github.com/weftmesh/weft/pkg/k8s"
@@ -93,48 +91,18 @@ func setUp(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// install makes the CRDs as the chart has them, the namespace, and the rights.
+// install makes the CRDs as the chart has them, the namespace, the rights, and what
+// the chart has policies admitted by.
 func (w *world) install(ctx context.Context) error {
-	files, err := filepath.Glob(root + "/daemonset/chart/crd/*.yaml")
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("looking for CRDs: %v, %w", files, err)
-	}
-	for _, f := range append(files, "testdata/rights.yaml") {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			return err
-		}
-		if err := w.create(ctx, string(text)); err != nil {
-			return fmt.Errorf("%s: %w", f, err)
-		}
+	if err := apiserver.Install(ctx, w.client, root, "testdata/rights.yaml"); err != nil {
+		return err
 	}
 	admission, err := exec.Command(root+"/build/tools/helm", "template", "weft", root+"/daemonset/chart", "--show-only", "templates/policies.yaml").Output()
 	if err != nil {
 		return fmt.Errorf("rendering the chart's admission of policies (make helm builds helm): %w", err)
 	}
-	if err := w.create(ctx, string(admission)); err != nil {
+	if err := apiserver.Create(ctx, w.client, string(admission)); err != nil {
 		return fmt.Errorf("the chart's admission of policies: %w", err)
-	}
-	for end := time.Now().Add(deadline); ; time.Sleep(100 * time.Millisecond) {
-		err := errors.Join(w.client.List(ctx, &v1alpha1.WeftIdentityList{}), w.client.List(ctx, &v1alpha1.WeftNodeList{}),
-			w.client.List(ctx, &v1alpha1.WeftEndpointSliceList{}), w.client.List(ctx, &v1alpha1.WeftNetworkPolicyList{}),
-			w.client.List(ctx, &v1alpha1.WeftClusterNetworkPolicyList{}))
-		if err == nil || time.Now().After(end) {
-			return err
-		}
-	}
-}
-
-// create makes the objects of a file.
-func (w *world) create(ctx context.Context, text string) error {
-	for _, doc := range strings.Split(strings.TrimPrefix(text, "---\n"), "\n---\n") {
-		obj := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(doc), &obj.Object); err != nil {
-			return err
-		}
-		if err := w.client.Create(ctx, obj); err != nil {
-			return err
-		}
 	}
 	return nil
 }
