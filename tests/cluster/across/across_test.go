@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package across
+
+import "testing"
+
+func TestNative(t *testing.T) { modeTests(t, native()) }
+
+// modeTests are what holds in every mode.
+func modeTests(t *testing.T, m mode) {
+	c := newTown(t, m)
+	c.part("everybody is reached", reached)
+}
