@@ -10,6 +10,7 @@ func TestNative(t *testing.T) { modeTests(t, native()) }
 func modeTests(t *testing.T, m mode) {
 	c := newTown(t, m)
 	c.part("everybody is reached", reached)
+	c.part("packets have the right size", sizes)
 	c.part("who may come is decided and told", ingress)
 	c.part("where one may go is decided and told", egress)
 }

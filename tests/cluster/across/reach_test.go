@@ -6,10 +6,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// services lead to a pod of the same node, of another, of a host's network, and to two.
-const services = `
+// services lead to a pod of node 1, of node 2, to the hosts' networks, and to two pods.
+func services() string {
+	one := func(name, spec, selector string) string { return fmt.Sprintf(service, name, spec, selector) }
+	return one("near", "type: ClusterIP", "who: friend1") + one("far", "type: ClusterIP", "who: friend2") +
+		one("hosts", "type: ClusterIP", "app: host") + one("friends", "clusterIP: None", "app: friend")
+}
+
+const service = `
 apiVersion: v1
 kind: Service
 metadata: {name: %s, namespace: across-home}
@@ -31,14 +38,13 @@ type want struct {
 // reached has a pod and a host call everybody in every way.
 func reached(c *town) {
 	c.t.Helper()
-	c.apply(fmt.Sprintf(services, "near", "type: ClusterIP", "who: friend1") + fmt.Sprintf(services, "far", "type: ClusterIP", "who: friend2") +
-		fmt.Sprintf(services, "hosts", "type: ClusterIP", "app: host") + fmt.Sprintf(services, "friends", "clusterIP: None", "app: friend"))
 	for _, from := range []*pod{c.pods["stranger1"], c.pods["host1"], c.pods["guest2"], c.pods["host3"]} {
 		wants := c.wants(from)
 		var attempts []attempt
 		for _, w := range wants {
 			attempts = append(attempts, w.attempt)
 		}
+		begun := time.Now()
 		c.eventually(settle, from.name+" reaches everybody", func() error {
 			answers, err := c.try(c.pod(from), attempts)
 			if err != nil {
@@ -55,7 +61,7 @@ func reached(c *town) {
 			}
 			return nil
 		})
-		c.t.Logf("%s reached %d targets", from.name, len(wants))
+		c.t.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
 	}
 }
 
@@ -94,14 +100,11 @@ func (c *town) byService(from *pod, six bool) []want {
 	var all []want
 	hosts := []string{"host1", "host2", "host3"}
 	for name, who := range map[string][]string{"near": {"friend1"}, "far": {"friend2"}, "hosts": hosts} {
-		ips := strings.Fields(c.kubectl("get service "+name+" -n "+home+" -o", "jsonpath={.spec.clusterIPs[*]}"))
-		ip := ips[0]
-		if strings.Contains(ip, ":") != six {
-			ip = ips[1]
-		}
+		ip := c.serviceIP(name, six)
 		saw := from.ip(six)
 		all = append(all, want{attempt: attempt{Proto: "tcp", To: at(ip, 80)}, who: who, saw: saw},
 			want{attempt: attempt{Proto: "udp", To: at(ip, 80), Size: 100}, who: who, saw: saw})
+		ips := []string{c.serviceIP(name, false), c.serviceIP(name, true)}
 		slices.Sort(ips)
 		all = append(all, c.named(name, strings.Join(ips, ","), six))
 	}

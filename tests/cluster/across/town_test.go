@@ -54,6 +54,7 @@ func newTown(t *testing.T, m mode) *town {
 	for n := 1; n <= 3; n++ {
 		add(home, "host", n, true)
 	}
+	w.apply(services()) // before the pods: DNS remembers what it did not find
 	w.make(all...)
 	c.neighbours()
 	return c
