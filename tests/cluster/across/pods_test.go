@@ -4,7 +4,9 @@ package across
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,25 +95,39 @@ func (w *world) make(pods ...*pod) {
 		all.WriteString(w.manifest(p))
 	}
 	w.apply(all.String())
-	for _, p := range pods {
-		w.ready(p)
-	}
+	w.eventually(120*time.Second, "ready", func() error {
+		for _, err := range each(pods, w.ready) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	w.t.Logf("%d pods answer after %.1f s", len(pods), time.Since(begun).Seconds())
 }
 
-// ready waits for one that was made, and learns its addresses.
-func (w *world) ready(p *pod) {
-	w.t.Helper()
-	w.kubectl(fmt.Sprintf("wait --for=condition=Ready pod/%s -n %s --timeout=120s", p.name, p.namespace))
-	ips := strings.Fields(w.kubectl("get pod "+p.name+" -n "+p.namespace+" -o", "jsonpath={.status.podIPs[*].ip}"))
-	if len(ips) != 2 {
-		w.t.Fatalf("pod %s has the addresses %v, not one of each family", p.name, ips)
+// ready is nil if a pod answers; it learns its addresses.
+func (w *world) ready(p *pod) error {
+	if p.ipv4 != "" {
+		return nil
 	}
-	p.ipv4, p.ipv6 = ips[0], ips[1]
-	w.eventually(20*time.Second, p.name+" answers", func() error {
-		_, err := w.tell(w.t.Context(), p, "seen", "{}")
-		return err
-	})
+	var is struct {
+		Status struct {
+			Phase  string
+			PodIPs []struct{ IP string }
+		}
+	}
+	err := w.Request(w.t.Context(), http.MethodGet, "/api/v1/namespaces/"+p.namespace+"/pods/"+p.name, nil, &is)
+	if err != nil || is.Status.Phase != "Running" || len(is.Status.PodIPs) != 2 {
+		return errors.Join(fmt.Errorf("pod %s is %+v", p.name, is.Status), err)
+	}
+	answers := *p
+	answers.ipv4, answers.ipv6 = is.Status.PodIPs[0].IP, is.Status.PodIPs[1].IP
+	if _, err := w.tell(w.t.Context(), &answers, "seen", "{}"); err != nil {
+		return fmt.Errorf("pod %s does not answer: %w", p.name, err)
+	}
+	p.ipv4, p.ipv6 = answers.ipv4, answers.ipv6
+	return nil
 }
 
 // tell asks a pod's probe from its own node, which may always reach its pods.

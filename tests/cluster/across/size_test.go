@@ -148,7 +148,7 @@ func (c *town) bulk(from *pod) {
 // serviceIP is a service's address of a family.
 func (c *town) serviceIP(name string, six bool) string {
 	c.t.Helper()
-	ips := strings.Fields(c.kubectl("get service "+name+" -n "+home+" -o", "jsonpath={.spec.clusterIPs[*]}"))
+	ips := c.ips[name]
 	if i := slices.IndexFunc(ips, func(ip string) bool { return strings.Contains(ip, ":") == six }); i >= 0 {
 		return ips[i]
 	}

@@ -22,6 +22,7 @@ import (
 type town struct {
 	*world
 	pods map[string]*pod
+	ips  map[string][]string // of services
 }
 
 const (
@@ -33,7 +34,7 @@ func newTown(t *testing.T, m mode) *town {
 	w := installed(t, m)
 	w.namespace(home, "team: home")
 	w.namespace(abroad, "team: abroad")
-	c := &town{world: w, pods: make(map[string]*pod)}
+	c := &town{world: w, pods: make(map[string]*pod), ips: make(map[string][]string)}
 	var all []*pod
 	add := func(namespace, app string, node int, host bool) {
 		p := &pod{namespace: namespace, name: fmt.Sprintf("%s%d", app, node), node: node, host: host,
@@ -55,6 +56,9 @@ func newTown(t *testing.T, m mode) *town {
 		add(home, "host", n, true)
 	}
 	w.apply(services()) // before the pods: DNS remembers what it did not find
+	for _, name := range []string{"near", "far", "hosts"} {
+		c.ips[name] = strings.Fields(w.kubectl("get service "+name+" -n "+home+" -o", "jsonpath={.spec.clusterIPs[*]}"))
+	}
 	w.make(all...)
 	c.neighbours()
 	return c
@@ -131,6 +135,6 @@ func routerIP(six bool) string {
 // part runs a test of a town by a name.
 func (c *town) part(name string, test func(*town)) {
 	c.t.Run(name, func(t *testing.T) {
-		test(&town{world: c.in(t), pods: c.pods})
+		test(&town{world: c.in(t), pods: c.pods, ips: c.ips})
 	})
 }
