@@ -52,11 +52,13 @@ func (a *api) get(ctx context.Context, path string, into any) error {
 }
 
 func (a *api) request(ctx context.Context, method, path string, body, into any) error {
-	content, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return err
+		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, a.server+path, bytes.NewReader(content))
+	request, err := http.NewRequestWithContext(ctx, method, a.server+path, &content)
 	if err != nil {
 		return err
 	}

@@ -13,4 +13,5 @@ func modeTests(t *testing.T, m mode) {
 	c.part("packets have the right size", sizes)
 	c.part("who may come is decided and told", ingress)
 	c.part("where one may go is decided and told", egress)
+	c.part("what is forged is dropped and counted", forged)
 }

@@ -91,16 +91,17 @@ func (w *world) dropped(since time.Time) []flow {
 	return all
 }
 
-// drops are a node's counters by reason and direction: "POLICY_DENY ingress".
-func (w *world) drops(n int) map[string]uint64 {
+// drops are a node's counters by reason.
+func (w *world) drops(n int) map[string]int {
 	w.t.Helper()
-	all := make(map[string]uint64)
-	for line := range strings.SplitSeq(w.on(n, "wget -qO- http://127.0.0.1:9465/metrics || curl -s http://127.0.0.1:9465/metrics"), "\n") {
-		var direction, reason string
+	all := make(map[string]int)
+	for line := range strings.SplitSeq(w.on(n, w.probe()+" ask http://127.0.0.1:9465/metrics"), "\n") {
+		var reason string
 		var count float64
-		line = strings.NewReplacer(`{direction="`, " ", `",reason="`, " ", `"}`, "").Replace(line)
-		if _, err := fmt.Sscanf(line, "weft_datapath_drop_packets_total %s %s %g", &direction, &reason, &count); err == nil {
-			all[reason+" "+direction] = uint64(count)
+		_, line, _ = strings.Cut(strings.ReplaceAll(line, `"}`, ""), `weft_datapath_drop_packets_total{`)
+		_, line, _ = strings.Cut(line, `reason="`)
+		if _, err := fmt.Sscanf(line, "%s %g", &reason, &count); err == nil {
+			all[reason] += int(count)
 		}
 	}
 	return all

@@ -63,7 +63,11 @@ func run(args []string) error {
 func ask(url, body string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), askFor)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	method := http.MethodPost
+	if body == "" {
+		method = http.MethodGet
+	}
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
