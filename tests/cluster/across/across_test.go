@@ -14,4 +14,5 @@ func modeTests(t *testing.T, m mode) {
 	c.part("who may come is decided and told", ingress)
 	c.part("where one may go is decided and told", egress)
 	c.part("what is forged is dropped and counted", forged)
+	c.part("nobody is faster than its policy", raced)
 }

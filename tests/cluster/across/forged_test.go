@@ -24,6 +24,7 @@ type frame struct {
 	Outer            packet
 	VNI              int
 	Inner            packet
+	Times            int
 }
 
 // The mark of datagrams that nobody should receive, and how often each is sent.
@@ -96,10 +97,9 @@ func (c *town) marks(p *pod) int {
 func (c *town) forge(to *pod, f forgery) {
 	c.t.Helper()
 	dropped, arrived := c.drops(f.node)[f.reason], c.marks(to)
-	for range again {
-		if err := f.send(f.frame); err != nil {
-			c.t.Fatalf("%s: %v", f.name, err)
-		}
+	f.frame.Times = again
+	if err := f.send(f.frame); err != nil {
+		c.t.Fatalf("%s: %v", f.name, err)
 	}
 	if f.reason == "" {
 		c.eventually(10*time.Second, f.name+": arrived", func() error {

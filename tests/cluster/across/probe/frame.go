@@ -21,16 +21,27 @@ type Packet struct {
 // Frame is what is sent. Inner, if it has addresses, is carried in VXLAN by Outer, with
 // the number VNI.
 type Frame struct {
-	// How: "udp", by a socket as anybody has it; "raw", by one that makes its own UDP
+	// How: "udp" and "message", by a socket as anybody has it, connected or not; "raw", by one that makes its own UDP
 	// header; "device", with all headers, also the sender's address, by Device to MAC.
 	How         string
 	Device, MAC string
 	Outer       Packet
 	VNI         uint32
 	Inner       Packet
+	Times       int // 0: once
 }
 
+// send sends it as often as it says.
 func (f Frame) send() error {
+	for range max(1, f.Times) {
+		if err := f.once(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f Frame) once() error {
 	payload := []byte(f.Outer.Payload)
 	if f.Inner.To.IsValid() {
 		payload = vxlan(f.VNI, f.Inner.ip())

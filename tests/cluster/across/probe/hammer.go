@@ -14,9 +14,12 @@ import (
 	"time"
 )
 
-// How often a target is called, by TCP and by UDP, and how long a call may take.
+// How often a target is called, by TCP and by UDP, at first and then, and how long a call
+// may take.
 const (
-	callEvery = 10 * time.Millisecond
+	callEvery = 20 * time.Millisecond
+	atFirst   = 2 * time.Second
+	callThen  = 250 * time.Millisecond
 	callFor   = 400 * time.Millisecond
 )
 
@@ -69,7 +72,11 @@ func (h *hammerer) call(key, proto, address string) {
 				h.passed(key)
 			}
 		}()
-		time.Sleep(callEvery)
+		if time.Since(h.begun) < atFirst {
+			time.Sleep(callEvery)
+		} else {
+			time.Sleep(callThen)
+		}
 	}
 }
 

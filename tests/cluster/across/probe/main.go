@@ -6,6 +6,8 @@
 //	probe serve NAME             answer on ports 7000 to 7019, and do as 7100 is told
 //	probe hammer NAME TARGET…    the same, and from its first instruction on call targets:
 //	                             allowed=ADDRESS or forbidden=ADDRESS
+//	probe spray NAME MARK MS RANGE…  the same, and send datagrams with a mark to all addresses of
+//	                             ranges, each FIRST+COUNT, all MS milliseconds
 //	probe ask URL [BODY]         ask port 7100 of another
 //	probe try JSON               try from here (Attempts; answers are printed)
 //	probe send JSON              send a Frame from here
@@ -48,6 +50,8 @@ func run(args []string) error {
 		return newServer(args[1]).run()
 	case len(args) > 2 && args[0] == "hammer":
 		return hammer(args[1], args[2:])
+	case len(args) > 4 && args[0] == "spray":
+		return spray(args[1], args[2], args[3], args[4:])
 	case (len(args) == 2 || len(args) == 3) && args[0] == "ask":
 		return ask(args[1], strings.Join(args[2:], ""))
 	case len(args) == 2 && args[0] == "try":

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -27,11 +28,12 @@ import (
 type server struct {
 	name string
 	mu   sync.Mutex
-	seen map[string]int // "tcp 7001 10.244.0.9" → how often; "udp …"; "mark" → datagrams with the mark
+	seen map[string]int // "tcp 7001 10.244.0.9" → how often; "udp …"; a mark → datagrams that begin with it
 }
 
-// mark begins datagrams that nobody should receive.
-const mark = "forged"
+// marks begin datagrams that are counted and not answered: those that nobody should
+// receive, and those of a sprayer that may.
+func marks() []string { return []string{"forged", "welcome"} }
 
 func newServer(name string) *server { return &server{name: name, seen: make(map[string]int)} }
 
@@ -125,8 +127,8 @@ func (s *server) datagrams(port int, conn net.PacketConn) error {
 			continue // an ICMP error about an answer
 		}
 		s.note(fmt.Sprintf("udp %d %s", port, hostOf(from)))
-		if bytes.HasPrefix(buf[:n], []byte(mark)) {
-			s.note(mark)
+		if i := slices.IndexFunc(marks(), func(m string) bool { return bytes.HasPrefix(buf[:n], []byte(m)) }); i >= 0 {
+			s.note(marks()[i])
 			continue
 		}
 		line := fmt.Appendf(nil, "%s %s %08x\n", s.name, hostOf(from), crc32.ChecksumIEEE(buf[:n]))
