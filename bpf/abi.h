@@ -10,6 +10,7 @@
 
 #include "abi_nat.h"
 #include "abi_service.h"
+#include "abi_tunnel.h"
 
 /* The way a packet goes, seen from the endpoint. */
 enum weft_dir {
@@ -51,6 +52,11 @@ enum weft_reason {
 	WEFT_DROP_SNAT_PORTS = 18,     /* no port is left for the flow on the way out */
 	WEFT_DROP_NAT_FULL = 19,       /* no room for a translation, or to write it */
 	WEFT_DROP_NO_BACKEND = 20,     /* nobody serves what was called; the pod is told */
+	WEFT_DROP_TUNNEL_PEER = 21,    /* a tunnel frame that no node sent, or by no uplink */
+	WEFT_DROP_TUNNEL_SOURCE = 22,  /* an inner source that is not the sending node's */
+	WEFT_DROP_TUNNEL_TARGET = 23,  /* an inner destination that the tunnel does not lead to */
+	WEFT_DROP_TUNNEL_PORT = 24,    /* a pod or process spoke to the tunnel port itself */
+	WEFT_DROP_BARE_POD = 25,       /* a pod's source address from outside, not in the tunnel */
 	WEFT_REASON_MAX,
 };
 
@@ -116,7 +122,7 @@ struct weft_ip6_key {
 struct weft_ip {
 	__u32 identity;
 	__u16 slot; /* of a local endpoint (its row's identity then counts), or 0 */
-	__u16 flags;
+	__u16 node; /* to which packets for it go through the tunnel; 0: not through it */
 };
 
 /*
@@ -202,10 +208,12 @@ struct weft_ct {
 	__u32 reported; /* jiffies of the last event about it */
 	__u32 service;  /* that the initiator asked for: its number; 0: none, or not known */
 	__u32 backend;  /* that was chosen for it */
+	__u32 wire;     /* VNI with which the other side's packets come; 0: none came yet */
+	__u16 node;     /* of the other side, if it is behind the tunnel; 0: it is not */
 #ifdef WEFT_CT_ALT
-	__u8 spare[8];
+	__u8 spare[2];
 #else
-	__u8 spare[16];
+	__u8 spare[10];
 #endif
 };
 
@@ -326,6 +334,7 @@ struct weft_config {
 	__u32 old_ct;        /* 1: flows are fetched from conntrack of another layout */
 	__u32 snat_first;    /* ports that translated flows get if theirs is taken */
 	__u32 snat_last;
+	__u32 tunnel_port; /* UDP port of the tunnel between nodes; 0: there is none */
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

@@ -318,3 +318,38 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } weft_sock_ended SEC(".maps");
+
+/* The tunnel between nodes (see abi_tunnel.h); one place each where there is none. */
+#define WEFT_MAX_NODE 8192
+#define WEFT_MAX_KNOWN 65536
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_MAX_NODE);
+	__type(key, __u32);
+	__type(value, struct weft_node_row);
+} weft_node SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_NODE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct weft_outer_key);
+	__type(value, __u32);
+} weft_outer SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_tunnel_row);
+} weft_tunnel SEC(".maps");
+
+/* The identities that policy sets know: any other VNI counts as unknown. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_KNOWN);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} weft_known SEC(".maps");

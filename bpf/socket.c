@@ -4,7 +4,8 @@
  * sends without a connection, so that no packet ever bears a service's address.
  * What the process is told of its peer is translated back.
  */
-#include "lib/sock.h"
+#include "lib/flow.h"
+#include "lib/tunnel.h"
 
 #define WEFT_ALLOW 1
 #define WEFT_REFUSE 0
@@ -82,6 +83,38 @@ static __always_inline int weft_sock_out(struct bpf_sock_addr *ctx, int family, 
 	return WEFT_ALLOW;
 }
 
+/* Whether an address is an end of the tunnel: a node's, the host's, or its loopback. */
+__noinline int weft_sock_is_end(struct weft_peer *at)
+{
+	union weft_addr addr;
+	struct weft_ip ip;
+
+	if (!at)
+		return 0;
+	addr.d[0] = at->addr[0];
+	addr.d[1] = at->addr[1];
+	if (at->family == 4 ? !addr.v4 || addr.b[0] == 127
+			    : !addr.d[0] && !addr.w[2] && bpf_ntohl(addr.w[3]) <= 1)
+		return 1;
+	weft_ip_get(at->family, &addr, &ip);
+	return ip.identity == WEFT_ID_HOST || weft_is_node(ip.identity) || weft_at_home(&addr);
+}
+
+/* As weft_sock_out, but nobody's socket may speak to the tunnel itself. */
+static __always_inline int weft_sock_call(struct bpf_sock_addr *ctx, int family, bool message)
+{
+	int verdict = weft_sock_out(ctx, family, message);
+	struct weft_peer to;
+
+	if (!weft_cfg.tunnel_port || verdict != WEFT_ALLOW || ctx->protocol != PROTO_UDP)
+		return verdict;
+	weft_peer_read(ctx, family, &to);
+	if (to.port != bpf_htons(weft_cfg.tunnel_port) || !weft_sock_is_end(&to))
+		return verdict;
+	weft_count(WEFT_DROP_TUNNEL_PORT, WEFT_EGRESS, 1, 0);
+	return weft_sock_refuse();
+}
+
 /* A process is about to be told whom it talks to, or whom a message is from. */
 static __always_inline int weft_sock_in(struct bpf_sock_addr *ctx, int family)
 {
@@ -102,25 +135,25 @@ static __always_inline int weft_sock_in(struct bpf_sock_addr *ctx, int family)
 SEC("cgroup/connect4")
 int weft_connect4(struct bpf_sock_addr *ctx)
 {
-	return weft_sock_out(ctx, 4, false);
+	return weft_sock_call(ctx, 4, false);
 }
 
 SEC("cgroup/connect6")
 int weft_connect6(struct bpf_sock_addr *ctx)
 {
-	return weft_sock_out(ctx, 6, false);
+	return weft_sock_call(ctx, 6, false);
 }
 
 SEC("cgroup/sendmsg4")
 int weft_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return weft_sock_out(ctx, 4, true);
+	return weft_sock_call(ctx, 4, true);
 }
 
 SEC("cgroup/sendmsg6")
 int weft_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return weft_sock_out(ctx, 6, true);
+	return weft_sock_call(ctx, 6, true);
 }
 
 SEC("cgroup/recvmsg4")

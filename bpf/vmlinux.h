@@ -52,6 +52,10 @@ enum {
 #define BPF_F_MARK_MANGLED_0 (1ULL << 5)
 #define BPF_F_CURRENT_NETNS (-1LL)
 #define BPF_ADJ_ROOM_MAC 1
+#define BPF_F_TUNINFO_IPV6 (1ULL << 0)
+#define BPF_F_ZERO_CSUM_TX (1ULL << 1)
+#define BPF_F_DONT_FRAGMENT (1ULL << 2)
+#define PACKET_HOST 0
 #define BPF_SK_STORAGE_GET_F_CREATE (1ULL << 0)
 #define BPF_RB_NO_WAKEUP (1ULL << 0)
 #define BPF_RB_FORCE_WAKEUP (1ULL << 1)
@@ -95,6 +99,19 @@ struct __sk_buff {
 	__u32 gso_segs;
 	__u64 sk;
 	__u32 gso_size;
+};
+
+/* As kernels before 6.0 know it; later ones take this length as well. */
+struct bpf_tunnel_key {
+	__u32 tunnel_id;
+	union {
+		__u32 remote_ipv4; /* native byte order */
+		__u32 remote_ipv6[4];
+	};
+	__u8 tunnel_tos;
+	__u8 tunnel_ttl;
+	__u16 tunnel_ext;
+	__u32 tunnel_label;
 };
 
 struct bpf_sock;

@@ -5,6 +5,7 @@
  */
 #include "workload.c"
 #include "uplink.c"
+#include "overlay.c"
 #include "ctmgr.c"
 #include "socket.c"
 #include "sockiter.c"

@@ -23,6 +23,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
+	if (reason == WEFT_TUNNELED)
+		return TC_ACT_REDIRECT;
 	if (reason != -TC_ACT_REDIRECT)
 		return TC_ACT_OK;
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);

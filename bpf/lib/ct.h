@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "identity.h"
+#include "tunnel.h"
 
 /* Builds the key; true if the sender is side b. */
 static __always_inline bool weft_ct_fill(union weft_ct_key *key, __u8 family,
@@ -87,6 +87,9 @@ static __always_inline bool weft_ct_holds(struct __sk_buff *ctx, struct weft_pkt
 
 	if ((ct->flags & WEFT_CT_STALE) || ct->slot[own] != p->own_slot ||
 	    ct->epoch[own] != own_row->epoch)
+		return false;
+	if (weft_cfg.tunnel_port && hook == WEFT_INGRESS &&
+	    !weft_same_way(p, ct, ct->identity[other], from))
 		return false;
 	p->other_slot = ct->slot[other];
 	if (!p->other_slot)

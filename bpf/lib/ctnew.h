@@ -20,6 +20,10 @@ struct weft_ct_elem {
 	union weft_ct_key key;
 };
 
+_Static_assert(__builtin_offsetof(struct weft_ct, backend) ==
+		       __builtin_offsetof(struct weft_ct, service) +
+			       __builtin_offsetof(struct weft_names, backend),
+	       "names in weft_ct");
 _Static_assert(sizeof(struct weft_ct_elem) >= sizeof(struct weft_ct4_row), "IPv4 row");
 
 static __always_inline long weft_ct_put(const struct weft_ct_elem *e, __u8 family)
@@ -217,20 +221,23 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
 	bool fresh = !known || weft_ct_fresh(p, ct, against);
 	__u32 gen = weft_gen_get();
-	struct weft_names names = {};
 	int reason;
 
 	p->strange = !known;
 	if (fresh) {
 		reply = false;
 		weft_ct_begin(p, &e->ct);
-		weft_name(ctx, p, &names);
-		e->ct.service = names.service;
-		e->ct.backend = names.backend;
+		/* In place: stack is short. */
+		weft_name(ctx, p, (struct weft_names *)&e->ct.service);
 	} else {
 		weft_ct_again(p, &e->ct, ct);
 	}
 	reason = weft_decide(ctx, p, own, &e->ct, reply);
+	if (weft_cfg.tunnel_port && !reason) {
+		p->node = e->ct.node;
+		if (weft_is_tunnel_talk(p))
+			return WEFT_DROP_TUNNEL_PORT;
+	}
 	if (reason) {
 		/* A packet against the flow's direction must not be able to end it. */
 		if (known && !(fresh && against))
@@ -261,11 +268,44 @@ static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct
 	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
 
 	weft_ct_seen(p, ct, reply);
+	if (weft_cfg.tunnel_port)
+		p->node = ct->node;
 	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
 	if (answered || !reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;
 	return weft_ct_answer(p, e, false, gen);
+}
+
+/*
+ * Whose a packet is that the stack sends into a pod. Out of the tunnel it has no VNI
+ * any more: its flow says it, which was entered there. From elsewhere it must not
+ * bear the address of a pod of another node.
+ */
+__noinline int weft_wire_recall(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	__u32 from = ctx->ingress_ifindex;
+	union weft_ct_key key;
+	struct weft_ip ip;
+	struct weft_ct *ct;
+	bool answered;
+
+	weft_memset(&key, 0, sizeof(key));
+	if (!p || !from)
+		return WEFT_PASSED;
+	if (!weft_tunnel_is(from)) {
+		weft_ip_get(p->family, &p->src, &ip);
+		return !ip.slot && weft_is_pod(&ip) ? WEFT_DROP_BARE_POD : WEFT_PASSED;
+	}
+	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_any(&key, p->family, &answered);
+	p->wire = p->ident[0] = WEFT_ID_UNKNOWN;
+	if (ct && ct->wire) {
+		p->wire = ct->wire;
+		p->node = ct->node;
+		p->ident[0] = ct->identity[weft_ct_reply(p, ct)];
+	}
+	return WEFT_PASSED;
 }
 
 /*

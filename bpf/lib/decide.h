@@ -2,8 +2,8 @@
 /* Whether a flow may be: both sides' identities, and the policies of those that are local. */
 #pragma once
 
-#include "identity.h"
 #include "policy.h"
+#include "tunnel.h"
 
 static __always_inline bool weft_has_ports(__u8 proto)
 {
@@ -21,6 +21,13 @@ static __always_inline int weft_other(struct __sk_buff *ctx, struct weft_pkt *p,
 	bool sent = p->hook == WEFT_EGRESS;
 	__u32 from = ctx->ingress_ifindex;
 
+	if (weft_cfg.tunnel_port && p->wire) { /* it was seen who that is */
+		ip->identity = p->ident[0];
+		ip->slot = 0;
+		ip->node = p->node;
+		*row = NULL;
+		return WEFT_PASSED;
+	}
 	weft_ip_get(p->family, sent ? &p->dst : &p->src, ip);
 	*row = ip->slot ? weft_ep_get(ip->slot) : NULL;
 	if (*row) {
@@ -57,6 +64,10 @@ static __noinline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p,
 	reason = weft_other(ctx, p, &ip, &epoch, &other);
 	if (reason)
 		return reason;
+	if (weft_cfg.tunnel_port) {
+		ct->wire = p->wire;
+		ct->node = ip.node;
+	}
 	ct->epoch[0] = own_first ? own_epoch : epoch;
 	ct->epoch[1] = own_first ? epoch : own_epoch;
 	ct->identity[0] = own_first ? own_id : ip.identity;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* From one pod of the node straight into another. */
+/* Straight into a pod of the node, or into the tunnel to another node. */
 #pragma once
 
 #include "flow.h"
@@ -17,7 +17,10 @@ static __always_inline bool weft_fits(struct __sk_buff *ctx, const struct weft_p
 	return gso && gso + p->hdrs <= mtu;
 }
 
-/* One hop less. The sum of an IPv4 header follows by increment. */
+/*
+ * One hop less, and the MACs of the receiver, if it is on this node. The sum of an
+ * IPv4 header follows by increment.
+ */
 static __always_inline bool weft_hop(struct __sk_buff *ctx, const struct weft_pkt *p,
 				     const struct weft_ep_row *ep)
 {
@@ -41,23 +44,22 @@ static __always_inline bool weft_hop(struct __sk_buff *ctx, const struct weft_pk
 			return false;
 		ip->hop_limit--;
 	}
+	if (!ep)
+		return true;
 	weft_memcpy(eth->dst, ep->mac, 6);
 	weft_memcpy(eth->src, ep->host_mac, 6);
 	return true;
 }
 
 /*
- * What the host must answer itself (no hop left, too big) goes to the stack, as
- * does what is for elsewhere; if the stack forwards it, it meets weft_to_pod.
+ * Into the pod in a slot. What the host must answer itself (no hop left, too big)
+ * goes to the stack; if that forwards it, it meets weft_to_pod.
  */
-static __always_inline int weft_deliver(struct __sk_buff *ctx, struct weft_pkt *p)
+static __always_inline int weft_deliver_to(struct __sk_buff *ctx, struct weft_pkt *p, __u32 slot)
 {
-	struct weft_ep_row *ep;
+	struct weft_ep_row *ep = weft_ep_get(slot);
 	__u32 ifindex;
 
-	if (!p->other_slot)
-		return WEFT_PASSED;
-	ep = weft_ep_get(p->other_slot);
 	if (!ep)
 		return WEFT_DROP_REDIRECT;
 	if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))
@@ -73,4 +75,43 @@ static __always_inline int weft_deliver(struct __sk_buff *ctx, struct weft_pkt *
 		return WEFT_DROP_REDIRECT;
 	return bpf_redirect_peer(ifindex, 0) == TC_ACT_REDIRECT ? -TC_ACT_REDIRECT
 								: WEFT_DROP_REDIRECT;
+}
+
+/*
+ * Into the tunnel to p->node. The stack answers what is too big or has no hop left:
+ * its route to the node's pods leads to the tunnel's device, too. Global, so that
+ * what it has on its stack ends with it.
+ */
+__noinline int weft_tunnel_send(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_tunnel_row *t = weft_tunnel_get();
+	struct weft_ep_row *own;
+	__u32 ifindex;
+	int reason;
+
+	if (!p)
+		return WEFT_DROP_MALFORMED;
+	own = weft_ep_get(p->own_slot);
+	if (!t || !own)
+		return WEFT_DROP_TUNNEL_TARGET;
+	if (p->ttl <= 1 || !weft_fits(ctx, p, t->mtu))
+		return WEFT_PASSED;
+	ifindex = t->ifindex;
+	reason = weft_tunnel_key(ctx, p->node, own->identity);
+	if (reason)
+		return reason;
+	if (!weft_hop(ctx, p, NULL))
+		return WEFT_DROP_REDIRECT;
+	ctx->mark = WEFT_MARK_TUNNEL;
+	return bpf_redirect(ifindex, 0) == TC_ACT_REDIRECT ? WEFT_TUNNELED : WEFT_DROP_REDIRECT;
+}
+
+/* What is for elsewhere is routed by the stack. */
+static __always_inline int weft_deliver(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	if (p->other_slot)
+		return weft_deliver_to(ctx, p, p->other_slot);
+	if (weft_cfg.tunnel_port && p->node)
+		return weft_tunnel_send(ctx, p);
+	return WEFT_PASSED;
 }

@@ -56,7 +56,7 @@ static __always_inline void weft_ip_get(__u8 family, const union weft_addr *addr
 	}
 	out->identity = family == 4 ? WEFT_ID_WORLD_IPV4 : WEFT_ID_WORLD_IPV6;
 	out->slot = 0;
-	out->flags = 0;
+	out->node = 0;
 }
 
 /* How often identities were swept; see weft_gen in maps.h. */

@@ -42,6 +42,7 @@
 #define WEFT_AS_IS (-1)   /* let pass without a further look */
 #define WEFT_HAIRPIN (-2) /* from a pod to itself */
 #define WEFT_SERVICE_NEW (-3)
+#define WEFT_TUNNELED (-4) /* on its way into the tunnel */
 
 struct weft_eth {
 	__u8 dst[6];
@@ -132,6 +133,7 @@ struct weft_pkt {
 	__u32 ident[2]; /* identities of sender and receiver, as far as known */
 	__u32 peer;     /* identity that the policy was asked about */
 	__u32 rule;     /* that refused it */
+	__u32 wire;     /* VNI that it came with; 0: not out of the tunnel */
 	__be16 sport;
 	__be16 dport;
 	__u16 own_slot;
@@ -152,6 +154,7 @@ struct weft_pkt {
 	__u8 called : 1;  /* to a service, and translated */
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
 	__u8 strange : 1; /* conntrack did not know its flow */
+	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
 };
 
 /* Reads from wherever the bytes are; slower than direct access. */

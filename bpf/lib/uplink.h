@@ -13,8 +13,6 @@
 #include "natport.h"
 #include "parse.h"
 
-#define WEFT_ID_LOCAL_MIN (1U << 24) /* identities of prefixes, outside of the cluster */
-
 /* Protocols whose sums cover addresses, at places that are not known here. */
 #define PROTO_DCCP 33
 #define PROTO_UDPLITE 136
@@ -80,14 +78,6 @@ static __always_inline int weft_masquerade(struct __sk_buff *ctx, struct weft_pk
 	return WEFT_PASSED;
 }
 
-static __always_inline bool weft_from_home(const struct weft_pkt *p)
-{
-	struct weft_home_key key;
-
-	weft_memcpy(key.addr, &p->src, sizeof(key.addr));
-	return bpf_map_lookup_elem(&weft_home, &key);
-}
-
 /*
  * A packet that is no pod's. Its answers would go to a pod if a translated flow has
  * its address and port towards the same remote: then it gets another port, too.
@@ -107,7 +97,7 @@ static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_n
 	if (!weft_nat_ports(p->proto)) {
 		if (taken)
 			weft_nat_leave(&key, p->family);
-		else if (p->proto == PROTO_SCTP || !weft_from_home(p))
+		else if (p->proto == PROTO_SCTP || !weft_at_home(&p->src))
 			return WEFT_AS_IS;
 	} else if (weft_likely(!taken)) {
 		return WEFT_AS_IS;
@@ -198,6 +188,10 @@ static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pk
 
 	if (!weft_uplink_read(ctx, p, family))
 		return WEFT_PASSED;
+	/* The tunnel's own: its port towards a node is nobody's to translate. */
+	if (weft_cfg.tunnel_port && !ctx->ingress_ifindex && p->proto == PROTO_UDP &&
+	    p->dport == bpf_htons(weft_cfg.tunnel_port))
+		return WEFT_PASSED;
 	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
 		return weft_nat_error(ctx, p, WEFT_NAT_OUT);
 	if ((p->frag != WEFT_FRAG_LATER || !weft_frag_find(p)) &&
@@ -208,12 +202,54 @@ static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pk
 	return weft_out_new(ctx, p, family);
 }
 
+static __always_inline bool weft_is_outer(const union weft_addr *addr)
+{
+	struct weft_outer_key key;
+
+	weft_memcpy(key.addr, addr, sizeof(key.addr));
+	return bpf_map_lookup_elem(&weft_outer, &key);
+}
+
+/*
+ * With a tunnel: marks its frames as believed, and lets no other packet bear a pod's
+ * address. A frame that comes in fragments is not believed, and goes with its first:
+ * the stack would take the mark of that for the whole, whoever sent the rest.
+ */
+__noinline int weft_uplink_tunnel(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_ip ip;
+
+	if (!p)
+		return WEFT_DROP_MALFORMED;
+	if (p->proto == PROTO_UDP && p->frag != WEFT_FRAG_LATER &&
+	    p->dport == bpf_htons(weft_cfg.tunnel_port) && weft_at_home(&p->dst)) {
+		if (p->frag)
+			return WEFT_DROP_FRAGMENT;
+		if (!weft_is_outer(&p->src))
+			return WEFT_DROP_TUNNEL_PEER;
+		ctx->mark = (ctx->mark & ~WEFT_MARK_MASK) | WEFT_MARK_TUNNEL;
+		return WEFT_AS_IS;
+	}
+	weft_ip_get(p->family, &p->src, &ip);
+	if (!weft_is_pod(&ip))
+		return WEFT_PASSED;
+	p->ident[0] = p->peer = ip.identity;
+	return WEFT_DROP_BARE_POD;
+}
+
 static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt *p,
 					  const __u8 family)
 {
+	bool read = weft_uplink_read(ctx, p, family);
 	struct weft_nat *n;
 
-	if (!weft_uplink_read(ctx, p, family))
+	if (weft_cfg.tunnel_port) {
+		int reason = weft_uplink_tunnel(ctx, p);
+
+		if (reason)
+			return reason;
+	}
+	if (!read)
 		return WEFT_PASSED;
 	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
 		return weft_nat_error(ctx, p, WEFT_NAT_IN);

@@ -81,11 +81,18 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&
 				weft_ct_holds(ctx, p, own, hook, ct, reply))) {
 			weft_ct_seen(p, ct, reply);
+			if (weft_cfg.tunnel_port)
+				p->node = ct->node;
 			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 			return WEFT_PASSED;
 		}
 	} else if (hook == WEFT_EGRESS) {
 		reason = weft_svc_call(ctx, p);
+		if (reason)
+			return reason;
+	}
+	if (weft_cfg.tunnel_port && hook == WEFT_INGRESS) {
+		reason = weft_wire_recall(ctx, p);
 		if (reason)
 			return reason;
 	}

@@ -89,10 +89,11 @@ type place uint8
 const (
 	atPod    place = iota // the host's side of a pod's device
 	atUplink              // by which packets leave the cluster
+	atTunnel              // of the tunnel between nodes
 )
 
 // places are the programs of each kind of device.
-type places [2][2]side
+type places [3][2]side
 
 func placesOf(progs *weftbpf.BpfPrograms) places {
 	return places{
@@ -103,6 +104,10 @@ func placesOf(progs *weftbpf.BpfPrograms) places {
 		atUplink: {
 			{"_netin", ebpf.AttachTCXIngress, progs.WeftFromNet, "weft_from_net", clsactIngress},
 			{"_netout", ebpf.AttachTCXEgress, progs.WeftToNet, "weft_to_net", clsactEgress},
+		},
+		atTunnel: {
+			{"_tunin", ebpf.AttachTCXIngress, progs.WeftFromOverlay, "weft_from_overlay", clsactIngress},
+			{"_tunout", ebpf.AttachTCXEgress, progs.WeftToOverlay, "weft_to_overlay", clsactEgress},
 		},
 	}
 }

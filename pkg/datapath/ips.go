@@ -88,7 +88,7 @@ func (d *Datapath) putIPs(rows []model.IPRow) error {
 	var keys6 []weftbpf.BpfWeftIp6Key
 	var values4, values6 []weftbpf.BpfWeftIp
 	for _, row := range rows {
-		value := weftbpf.BpfWeftIp{Identity: uint32(row.Identity), Slot: row.Slot}
+		value := weftbpf.BpfWeftIp{Identity: uint32(row.Identity), Slot: row.Slot, Node: row.Node}
 		if row.Prefix.Addr().Is4() {
 			keys4, values4 = append(keys4, ip4Key(row.Prefix)), append(values4, value)
 		} else {
@@ -116,7 +116,7 @@ func (d *Datapath) IPs() ([]model.IPRow, error) {
 	add := func(addr netip.Addr, bits uint32, value weftbpf.BpfWeftIp) {
 		rows = append(rows, model.IPRow{
 			Prefix:   netip.PrefixFrom(addr, int(bits)),
-			Identity: model.IdentityID(value.Identity), Slot: value.Slot,
+			Identity: model.IdentityID(value.Identity), Slot: value.Slot, Node: value.Node,
 		})
 	}
 	err := dump(d.maps.WeftIp4, func(key weftbpf.BpfWeftIp4Key, value weftbpf.BpfWeftIp) error {

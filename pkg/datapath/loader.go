@@ -37,6 +37,7 @@ type Config struct {
 	FlowEvents bool
 	SNATFirst  uint16 // ports that translated flows get if theirs is taken; 0: as in bpf/lib/config.h
 	SNATLast   uint16
+	TunnelPort uint16 // UDP port of the tunnel between nodes; 0: there is none
 	Attach     AttachMode
 	Cgroup     string // directory on cgroup2 whose processes reach services; empty: all
 	Log        *slog.Logger
@@ -48,6 +49,7 @@ type Datapath struct {
 	log      *slog.Logger
 	pins     pins
 	attacher attacher
+	tunnel   bool          // there is a tunnel between nodes
 	setSpec  *ebpf.MapSpec // of one policy set
 	ringSpec *ebpf.MapSpec // of one ring of unanswered flows
 
@@ -95,6 +97,7 @@ func (d *Datapath) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	d.tunnel = cfg.TunnelPort > 0
 	d.setSpec = spec.Maps["weft_polsets"].InnerMap
 	d.ringSpec = spec.Maps["weft_pend"].InnerMap
 
@@ -148,6 +151,12 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 	if cfg.SNATFirst > 0 {
 		c.SnatFirst, c.SnatLast = uint32(cfg.SNATFirst), uint32(cfg.SNATLast)
 	}
+	c.TunnelPort = uint32(cfg.TunnelPort)
+	if cfg.TunnelPort == 0 {
+		for _, name := range tunnelMaps() {
+			spec.Maps[name].MaxEntries = 1
+		}
+	}
 	c.SetRetval = 0
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		c.SetRetval = 1
@@ -198,6 +207,9 @@ func (d *Datapath) readState() error {
 		return err
 	}
 	d.startKeeping()
+	if err := d.forgetTunnel(); err != nil {
+		return err
+	}
 	err := dump(d.maps.WeftEp, func(_ uint32, row weftbpf.BpfWeftEpRow) error {
 		d.epoch = max(d.epoch, row.Epoch)
 		return nil

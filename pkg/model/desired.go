@@ -32,6 +32,7 @@ type IPRow struct {
 	Prefix   netip.Prefix
 	Identity IdentityID
 	Slot     uint16 // of the local endpoint that has the address, or 0
+	Node     uint16 // number of the node to which packets for it go through the tunnel; 0: not through it
 }
 
 // FrontendKey is where a service is called.

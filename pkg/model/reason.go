@@ -47,6 +47,11 @@ func ReasonTexts() []ReasonText {
 		{"SNAT_PORTS", "no port of the node is left for the flow on its way out"},
 		{"NAT_FULL", "no room for a translated flow, or no memory to write its packet"},
 		{"NO_BACKEND", "nobody serves what the pod called; it was told so"},
+		{"TUNNEL_PEER", "a frame of the tunnel that came from no node's address, or not by an uplink"},
+		{"TUNNEL_SOURCE", "a packet in the tunnel whose source or identity is not the sending node's to use"},
+		{"TUNNEL_TARGET", "a packet in the tunnel for an address that is not of the node it came to, or of no node"},
+		{"TUNNEL_PORT", "spoke to the port of the tunnel between nodes, which no pod or process may"},
+		{"BARE_POD", "a pod's source address on a packet from outside that did not come through the tunnel"},
 	}
 }
 

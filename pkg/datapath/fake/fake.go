@@ -34,6 +34,7 @@ type Datapath struct {
 	sets     map[model.SetHash]model.PolicySet
 	ips      map[netip.Prefix]model.IPRow
 	services serviceRows
+	tunnel   tunnelRows
 	attached map[string]uint32
 	swept    []netip.Prefix
 	writes   int
@@ -44,7 +45,7 @@ func New() *Datapath {
 	return &Datapath{
 		rows: make(map[uint16]model.EndpointRow), epochs: make(map[uint16]uint32),
 		sets: make(map[model.SetHash]model.PolicySet), ips: make(map[netip.Prefix]model.IPRow),
-		services: newServiceRows(), attached: make(map[string]uint32),
+		services: newServiceRows(), tunnel: newTunnelRows(), attached: make(map[string]uint32),
 	}
 }
 

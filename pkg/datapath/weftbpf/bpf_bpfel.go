@@ -74,6 +74,7 @@ type BpfWeftConfig struct {
 	OldCt        uint32
 	SnatFirst    uint32
 	SnatLast     uint32
+	TunnelPort   uint32
 }
 
 type BpfWeftCounter struct {
@@ -100,7 +101,9 @@ type BpfWeftCt struct {
 	Reported uint32
 	Service  uint32
 	Backend  uint32
-	Spare    [16]uint8
+	Wire     uint32
+	Node     uint16
+	Spare    [10]uint8
 }
 
 type BpfWeftCt4Key struct {
@@ -283,7 +286,7 @@ type BpfWeftIp struct {
 	_        structs.HostLayout
 	Identity uint32
 	Slot     uint16
-	Flags    uint16
+	Node     uint16
 }
 
 type BpfWeftIp4Key struct {
@@ -352,6 +355,24 @@ type BpfWeftNatgc struct {
 	_       structs.HostLayout
 	Live    uint64
 	Expired uint64
+}
+
+type BpfWeftNodeRow struct {
+	_      structs.HostLayout
+	Outer  [16]uint8
+	Ip6    [16]uint8
+	Mask6  [16]uint8
+	Ip4    uint32
+	Mask4  uint32
+	Family uint8
+	Bits4  uint8
+	Bits6  uint8
+	Used   uint8
+}
+
+type BpfWeftOuterKey struct {
+	_    structs.HostLayout
+	Addr [16]uint8
 }
 
 type BpfWeftPair struct {
@@ -424,7 +445,12 @@ const (
 	BpfWeftReasonWEFT_DROP_SNAT_PORTS     BpfWeftReason = 18
 	BpfWeftReasonWEFT_DROP_NAT_FULL       BpfWeftReason = 19
 	BpfWeftReasonWEFT_DROP_NO_BACKEND     BpfWeftReason = 20
-	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 21
+	BpfWeftReasonWEFT_DROP_TUNNEL_PEER    BpfWeftReason = 21
+	BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE  BpfWeftReason = 22
+	BpfWeftReasonWEFT_DROP_TUNNEL_TARGET  BpfWeftReason = 23
+	BpfWeftReasonWEFT_DROP_TUNNEL_PORT    BpfWeftReason = 24
+	BpfWeftReasonWEFT_DROP_BARE_POD       BpfWeftReason = 25
+	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 26
 )
 
 type BpfWeftReserved uint32
@@ -507,6 +533,12 @@ type BpfWeftSweptRow struct {
 		Bits   uint8
 		Pad    [2]uint8
 	}
+}
+
+type BpfWeftTunnelRow struct {
+	_       structs.HostLayout
+	Ifindex uint32
+	Mtu     uint32
 }
 
 type BpfWeftTypes struct {
@@ -592,65 +624,71 @@ type BpfWeftUplinkRow struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	BpfMapWeftAffinity   = "weft_affinity"
-	BpfMapWeftBackend    = "weft_backend"
-	BpfMapWeftCt4        = "weft_ct4"
-	BpfMapWeftCt4Old     = "weft_ct4_old"
-	BpfMapWeftCt6        = "weft_ct6"
-	BpfMapWeftCt6Old     = "weft_ct6_old"
-	BpfMapWeftCtn4       = "weft_ctn4"
-	BpfMapWeftCtn4Old    = "weft_ctn4_old"
-	BpfMapWeftCtn6       = "weft_ctn6"
-	BpfMapWeftCtn6Old    = "weft_ctn6_old"
-	BpfMapWeftDrops      = "weft_drops"
-	BpfMapWeftEp         = "weft_ep"
-	BpfMapWeftEpstat     = "weft_epstat"
-	BpfMapWeftEvents     = "weft_events"
-	BpfMapWeftFetched    = "weft_fetched"
-	BpfMapWeftFrag       = "weft_frag"
-	BpfMapWeftGen        = "weft_gen"
-	BpfMapWeftHome       = "weft_home"
-	BpfMapWeftIf         = "weft_if"
-	BpfMapWeftIfHi       = "weft_if_hi"
-	BpfMapWeftIp4        = "weft_ip4"
-	BpfMapWeftIp6        = "weft_ip6"
-	BpfMapWeftLost       = "weft_lost"
-	BpfMapWeftMetrics    = "weft_metrics"
-	BpfMapWeftNat4       = "weft_nat4"
-	BpfMapWeftNat6       = "weft_nat6"
-	BpfMapWeftPend       = "weft_pend"
-	BpfMapWeftPolsets    = "weft_polsets"
-	BpfMapWeftSock       = "weft_sock"
-	BpfMapWeftSockEnded  = "weft_sock_ended"
-	BpfMapWeftSockLru    = "weft_sock_lru"
-	BpfMapWeftSockOver   = "weft_sock_over"
-	BpfMapWeftSvc4       = "weft_svc4"
-	BpfMapWeftSvc6       = "weft_svc6"
-	BpfMapWeftSvcHits    = "weft_svc_hits"
-	BpfMapWeftSvcSlot    = "weft_svc_slot"
-	BpfMapWeftSwept      = "weft_swept"
-	BpfMapWeftUplink     = "weft_uplink"
-	BpfProgWeftConnect4  = "weft_connect4"
-	BpfProgWeftConnect6  = "weft_connect6"
-	BpfProgWeftCtGc      = "weft_ct_gc"
-	BpfProgWeftCtSweep   = "weft_ct_sweep"
-	BpfProgWeftEndTcp    = "weft_end_tcp"
-	BpfProgWeftEndUdp    = "weft_end_udp"
-	BpfProgWeftFindGone  = "weft_find_gone"
-	BpfProgWeftFromNet   = "weft_from_net"
-	BpfProgWeftFromPod   = "weft_from_pod"
-	BpfProgWeftNatGc     = "weft_nat_gc"
-	BpfProgWeftPeername4 = "weft_peername4"
-	BpfProgWeftPeername6 = "weft_peername6"
-	BpfProgWeftRecvmsg4  = "weft_recvmsg4"
-	BpfProgWeftRecvmsg6  = "weft_recvmsg6"
-	BpfProgWeftSendmsg4  = "weft_sendmsg4"
-	BpfProgWeftSendmsg6  = "weft_sendmsg6"
-	BpfProgWeftToNet     = "weft_to_net"
-	BpfProgWeftToPod     = "weft_to_pod"
-	BpfVarWeftCfg        = "weft_cfg"
-	BpfVarWeftOldAt      = "weft_old_at"
-	BpfVarWeftTypes      = "weft_types"
+	BpfMapWeftAffinity     = "weft_affinity"
+	BpfMapWeftBackend      = "weft_backend"
+	BpfMapWeftCt4          = "weft_ct4"
+	BpfMapWeftCt4Old       = "weft_ct4_old"
+	BpfMapWeftCt6          = "weft_ct6"
+	BpfMapWeftCt6Old       = "weft_ct6_old"
+	BpfMapWeftCtn4         = "weft_ctn4"
+	BpfMapWeftCtn4Old      = "weft_ctn4_old"
+	BpfMapWeftCtn6         = "weft_ctn6"
+	BpfMapWeftCtn6Old      = "weft_ctn6_old"
+	BpfMapWeftDrops        = "weft_drops"
+	BpfMapWeftEp           = "weft_ep"
+	BpfMapWeftEpstat       = "weft_epstat"
+	BpfMapWeftEvents       = "weft_events"
+	BpfMapWeftFetched      = "weft_fetched"
+	BpfMapWeftFrag         = "weft_frag"
+	BpfMapWeftGen          = "weft_gen"
+	BpfMapWeftHome         = "weft_home"
+	BpfMapWeftIf           = "weft_if"
+	BpfMapWeftIfHi         = "weft_if_hi"
+	BpfMapWeftIp4          = "weft_ip4"
+	BpfMapWeftIp6          = "weft_ip6"
+	BpfMapWeftKnown        = "weft_known"
+	BpfMapWeftLost         = "weft_lost"
+	BpfMapWeftMetrics      = "weft_metrics"
+	BpfMapWeftNat4         = "weft_nat4"
+	BpfMapWeftNat6         = "weft_nat6"
+	BpfMapWeftNode         = "weft_node"
+	BpfMapWeftOuter        = "weft_outer"
+	BpfMapWeftPend         = "weft_pend"
+	BpfMapWeftPolsets      = "weft_polsets"
+	BpfMapWeftSock         = "weft_sock"
+	BpfMapWeftSockEnded    = "weft_sock_ended"
+	BpfMapWeftSockLru      = "weft_sock_lru"
+	BpfMapWeftSockOver     = "weft_sock_over"
+	BpfMapWeftSvc4         = "weft_svc4"
+	BpfMapWeftSvc6         = "weft_svc6"
+	BpfMapWeftSvcHits      = "weft_svc_hits"
+	BpfMapWeftSvcSlot      = "weft_svc_slot"
+	BpfMapWeftSwept        = "weft_swept"
+	BpfMapWeftTunnel       = "weft_tunnel"
+	BpfMapWeftUplink       = "weft_uplink"
+	BpfProgWeftConnect4    = "weft_connect4"
+	BpfProgWeftConnect6    = "weft_connect6"
+	BpfProgWeftCtGc        = "weft_ct_gc"
+	BpfProgWeftCtSweep     = "weft_ct_sweep"
+	BpfProgWeftEndTcp      = "weft_end_tcp"
+	BpfProgWeftEndUdp      = "weft_end_udp"
+	BpfProgWeftFindGone    = "weft_find_gone"
+	BpfProgWeftFromNet     = "weft_from_net"
+	BpfProgWeftFromOverlay = "weft_from_overlay"
+	BpfProgWeftFromPod     = "weft_from_pod"
+	BpfProgWeftNatGc       = "weft_nat_gc"
+	BpfProgWeftPeername4   = "weft_peername4"
+	BpfProgWeftPeername6   = "weft_peername6"
+	BpfProgWeftRecvmsg4    = "weft_recvmsg4"
+	BpfProgWeftRecvmsg6    = "weft_recvmsg6"
+	BpfProgWeftSendmsg4    = "weft_sendmsg4"
+	BpfProgWeftSendmsg6    = "weft_sendmsg6"
+	BpfProgWeftToNet       = "weft_to_net"
+	BpfProgWeftToOverlay   = "weft_to_overlay"
+	BpfProgWeftToPod       = "weft_to_pod"
+	BpfVarWeftCfg          = "weft_cfg"
+	BpfVarWeftOldAt        = "weft_old_at"
+	BpfVarWeftTypes        = "weft_types"
 )
 
 // LoadBpf returns the embedded CollectionSpec for Bpf.
@@ -695,24 +733,26 @@ type BpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfProgramSpecs struct {
-	WeftConnect4  *ebpf.ProgramSpec `ebpf:"weft_connect4"`
-	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
-	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
-	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
-	WeftEndTcp    *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
-	WeftEndUdp    *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
-	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
-	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
-	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
-	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
-	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
-	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
-	WeftRecvmsg4  *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
-	WeftRecvmsg6  *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
-	WeftSendmsg4  *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
-	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
-	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftConnect4    *ebpf.ProgramSpec `ebpf:"weft_connect4"`
+	WeftConnect6    *ebpf.ProgramSpec `ebpf:"weft_connect6"`
+	WeftCtGc        *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
+	WeftCtSweep     *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftEndTcp      *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
+	WeftEndUdp      *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
+	WeftFindGone    *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
+	WeftFromNet     *ebpf.ProgramSpec `ebpf:"weft_from_net"`
+	WeftFromOverlay *ebpf.ProgramSpec `ebpf:"weft_from_overlay"`
+	WeftFromPod     *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftNatGc       *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
+	WeftPeername4   *ebpf.ProgramSpec `ebpf:"weft_peername4"`
+	WeftPeername6   *ebpf.ProgramSpec `ebpf:"weft_peername6"`
+	WeftRecvmsg4    *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6    *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4    *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6    *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftToNet       *ebpf.ProgramSpec `ebpf:"weft_to_net"`
+	WeftToOverlay   *ebpf.ProgramSpec `ebpf:"weft_to_overlay"`
+	WeftToPod       *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
@@ -741,10 +781,13 @@ type BpfMapSpecs struct {
 	WeftIfHi      *ebpf.MapSpec `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.MapSpec `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.MapSpec `ebpf:"weft_node"`
+	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
@@ -756,6 +799,7 @@ type BpfMapSpecs struct {
 	WeftSvcHits   *ebpf.MapSpec `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.MapSpec `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.MapSpec `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.MapSpec `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.MapSpec `ebpf:"weft_uplink"`
 }
 
@@ -810,10 +854,13 @@ type BpfMaps struct {
 	WeftIfHi      *ebpf.Map `ebpf:"weft_if_hi"`
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
+	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
 	WeftNat6      *ebpf.Map `ebpf:"weft_nat6"`
+	WeftNode      *ebpf.Map `ebpf:"weft_node"`
+	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
@@ -825,6 +872,7 @@ type BpfMaps struct {
 	WeftSvcHits   *ebpf.Map `ebpf:"weft_svc_hits"`
 	WeftSvcSlot   *ebpf.Map `ebpf:"weft_svc_slot"`
 	WeftSwept     *ebpf.Map `ebpf:"weft_swept"`
+	WeftTunnel    *ebpf.Map `ebpf:"weft_tunnel"`
 	WeftUplink    *ebpf.Map `ebpf:"weft_uplink"`
 }
 
@@ -852,10 +900,13 @@ func (m *BpfMaps) Close() error {
 		m.WeftIfHi,
 		m.WeftIp4,
 		m.WeftIp6,
+		m.WeftKnown,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
 		m.WeftNat6,
+		m.WeftNode,
+		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftSock,
@@ -867,6 +918,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftSvcHits,
 		m.WeftSvcSlot,
 		m.WeftSwept,
+		m.WeftTunnel,
 		m.WeftUplink,
 	)
 }
@@ -884,24 +936,26 @@ type BpfVariables struct {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfPrograms struct {
-	WeftConnect4  *ebpf.Program `ebpf:"weft_connect4"`
-	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
-	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
-	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
-	WeftEndTcp    *ebpf.Program `ebpf:"weft_end_tcp"`
-	WeftEndUdp    *ebpf.Program `ebpf:"weft_end_udp"`
-	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
-	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
-	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
-	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
-	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
-	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
-	WeftRecvmsg4  *ebpf.Program `ebpf:"weft_recvmsg4"`
-	WeftRecvmsg6  *ebpf.Program `ebpf:"weft_recvmsg6"`
-	WeftSendmsg4  *ebpf.Program `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
-	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
-	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftConnect4    *ebpf.Program `ebpf:"weft_connect4"`
+	WeftConnect6    *ebpf.Program `ebpf:"weft_connect6"`
+	WeftCtGc        *ebpf.Program `ebpf:"weft_ct_gc"`
+	WeftCtSweep     *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftEndTcp      *ebpf.Program `ebpf:"weft_end_tcp"`
+	WeftEndUdp      *ebpf.Program `ebpf:"weft_end_udp"`
+	WeftFindGone    *ebpf.Program `ebpf:"weft_find_gone"`
+	WeftFromNet     *ebpf.Program `ebpf:"weft_from_net"`
+	WeftFromOverlay *ebpf.Program `ebpf:"weft_from_overlay"`
+	WeftFromPod     *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftNatGc       *ebpf.Program `ebpf:"weft_nat_gc"`
+	WeftPeername4   *ebpf.Program `ebpf:"weft_peername4"`
+	WeftPeername6   *ebpf.Program `ebpf:"weft_peername6"`
+	WeftRecvmsg4    *ebpf.Program `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6    *ebpf.Program `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4    *ebpf.Program `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6    *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftToNet       *ebpf.Program `ebpf:"weft_to_net"`
+	WeftToOverlay   *ebpf.Program `ebpf:"weft_to_overlay"`
+	WeftToPod       *ebpf.Program `ebpf:"weft_to_pod"`
 }
 
 func (p *BpfPrograms) Close() error {
@@ -914,6 +968,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftEndUdp,
 		p.WeftFindGone,
 		p.WeftFromNet,
+		p.WeftFromOverlay,
 		p.WeftFromPod,
 		p.WeftNatGc,
 		p.WeftPeername4,
@@ -923,6 +978,7 @@ func (p *BpfPrograms) Close() error {
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
 		p.WeftToNet,
+		p.WeftToOverlay,
 		p.WeftToPod,
 	)
 }

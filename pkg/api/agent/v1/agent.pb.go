@@ -263,6 +263,11 @@ const (
 	DropReason_DROP_REASON_SNAT_PORTS     DropReason = 18
 	DropReason_DROP_REASON_NAT_FULL       DropReason = 19
 	DropReason_DROP_REASON_NO_BACKEND     DropReason = 20
+	DropReason_DROP_REASON_TUNNEL_PEER    DropReason = 21
+	DropReason_DROP_REASON_TUNNEL_SOURCE  DropReason = 22
+	DropReason_DROP_REASON_TUNNEL_TARGET  DropReason = 23
+	DropReason_DROP_REASON_TUNNEL_PORT    DropReason = 24
+	DropReason_DROP_REASON_BARE_POD       DropReason = 25
 )
 
 // Enum value maps for DropReason.
@@ -289,6 +294,11 @@ var (
 		18: "DROP_REASON_SNAT_PORTS",
 		19: "DROP_REASON_NAT_FULL",
 		20: "DROP_REASON_NO_BACKEND",
+		21: "DROP_REASON_TUNNEL_PEER",
+		22: "DROP_REASON_TUNNEL_SOURCE",
+		23: "DROP_REASON_TUNNEL_TARGET",
+		24: "DROP_REASON_TUNNEL_PORT",
+		25: "DROP_REASON_BARE_POD",
 	}
 	DropReason_value = map[string]int32{
 		"DROP_REASON_NONE":           0,
@@ -312,6 +322,11 @@ var (
 		"DROP_REASON_SNAT_PORTS":     18,
 		"DROP_REASON_NAT_FULL":       19,
 		"DROP_REASON_NO_BACKEND":     20,
+		"DROP_REASON_TUNNEL_PEER":    21,
+		"DROP_REASON_TUNNEL_SOURCE":  22,
+		"DROP_REASON_TUNNEL_TARGET":  23,
+		"DROP_REASON_TUNNEL_PORT":    24,
+		"DROP_REASON_BARE_POD":       25,
 	}
 )
 
@@ -3581,7 +3596,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
-	"\x11DIRECTION_INGRESS\x10\x02*\xde\x04\n" +
+	"\x11DIRECTION_INGRESS\x10\x02*\xf0\x05\n" +
 	"\n" +
 	"DropReason\x12\x14\n" +
 	"\x10DROP_REASON_NONE\x10\x00\x12\x1b\n" +
@@ -3605,7 +3620,12 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x14DROP_REASON_REDIRECT\x10\x11\x12\x1a\n" +
 	"\x16DROP_REASON_SNAT_PORTS\x10\x12\x12\x18\n" +
 	"\x14DROP_REASON_NAT_FULL\x10\x13\x12\x1a\n" +
-	"\x16DROP_REASON_NO_BACKEND\x10\x142\xa6\x04\n" +
+	"\x16DROP_REASON_NO_BACKEND\x10\x14\x12\x1b\n" +
+	"\x17DROP_REASON_TUNNEL_PEER\x10\x15\x12\x1d\n" +
+	"\x19DROP_REASON_TUNNEL_SOURCE\x10\x16\x12\x1d\n" +
+	"\x19DROP_REASON_TUNNEL_TARGET\x10\x17\x12\x1b\n" +
+	"\x17DROP_REASON_TUNNEL_PORT\x10\x18\x12\x18\n" +
+	"\x14DROP_REASON_BARE_POD\x10\x192\xa6\x04\n" +
 	"\fAgentService\x12N\n" +
 	"\tGetStatus\x12\x1f.weft.agent.v1.GetStatusRequest\x1a .weft.agent.v1.GetStatusResponse\x12Z\n" +
 	"\rListEndpoints\x12#.weft.agent.v1.ListEndpointsRequest\x1a$.weft.agent.v1.ListEndpointsResponse\x12]\n" +

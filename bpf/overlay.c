@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The device of the tunnel between nodes: what comes out of it, and what goes in. */
+#include "lib/overlay.h"
+
+SEC("tcx/ingress")
+int weft_from_overlay(struct __sk_buff *ctx)
+{
+	struct weft_pkt p;
+	int reason;
+
+	if (!weft_cfg.tunnel_port)
+		return TC_ACT_SHOT;
+	weft_begin(ctx, &p, WEFT_INGRESS);
+	reason = weft_overlay_in(ctx, &p);
+	if (!reason)
+		reason = weft_deliver_to(ctx, &p, p.own_slot);
+	if (reason > 0)
+		return weft_refuse(ctx, &p, reason);
+	if (reason != -TC_ACT_REDIRECT)
+		return TC_ACT_OK;
+	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+	return TC_ACT_REDIRECT;
+}
+
+SEC("tcx/egress")
+int weft_to_overlay(struct __sk_buff *ctx)
+{
+	struct weft_pkt p;
+	int reason;
+
+	if (!weft_cfg.tunnel_port)
+		return TC_ACT_SHOT;
+	if (weft_likely(weft_tunnel_marked(ctx))) { /* from a pod, with its key */
+		ctx->mark = 0;
+		return TC_ACT_OK;
+	}
+	weft_begin(ctx, &p, WEFT_EGRESS);
+	reason = weft_overlay_out(ctx, &p);
+	return reason ? weft_refuse(ctx, &p, reason) : TC_ACT_OK;
+}
