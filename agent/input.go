@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -70,6 +71,12 @@ func (a *agent) manifestInput(node engine.Node) input {
 func (a *agent) readyToAttach() error {
 	if w := a.input.waiting(); w != "" {
 		return errors.New(w + "; try again in a moment")
+	}
+	if a.tunnel == nil {
+		return nil
+	}
+	if err := a.tunnel.Ready(); err != nil {
+		return fmt.Errorf("the tunnel to other nodes is not there: %w", err)
 	}
 	return nil
 }

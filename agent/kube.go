@@ -43,19 +43,27 @@ func (a *agent) kubernetesInput() input {
 		Pods: a.podsToTell, Held: a.ownSlices, Changed: a.engine.Realized().Changed,
 	})
 	a.proof = &proof{waiting: src.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
+	if a.tunnel != nil {
+		a.proof.tunnel = a.tunnel.Ready
+	}
 	status := publish.NewNode(publish.NodeConfig{
 		Node: a.cfg.NodeName, Nodes: a.client.Nodes, Version: weft.Version(), Log: a.log.With("part", "status"),
 		Ready: a.proof.ready, Changed: a.engine.Realized().Changed,
 	})
-	routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
-	return input{
+	in := input{
 		name: "kubernetes", waiting: src.Waiting, ready: a.proof.ready, watchPod: a.tables.WatchPod,
 		restore: func(context.Context) error { return nil },
 		parts: map[string]func(context.Context) error{
-			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "routes": routes.Run, "pod ranges": a.followRanges,
+			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "pod ranges": a.followRanges,
 		},
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), routesStatus(routes)},
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src))},
 	}
+	if a.tunnel == nil { // which has routes of its own
+		routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
+		in.parts["routes"] = routes.Run
+		in.components = append(in.components, routesStatus(routes))
+	}
+	return in
 }
 
 // kubernetesSink writes what the API server says into the tables.

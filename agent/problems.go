@@ -66,3 +66,13 @@ func (a *agent) uplinkStatus() *agentv1.ComponentStatus {
 	}
 	return out
 }
+
+// tunnelStatus is the line of the tunnel in weft status.
+func (a *agent) tunnelStatus() *agentv1.ComponentStatus {
+	out := &agentv1.ComponentStatus{Name: "tunnel", Health: agentv1.Health_HEALTH_OK, Message: a.tunnel.Describe()}
+	if faults := a.tunnel.Faults(); len(faults) > 0 {
+		out.Health = agentv1.Health_HEALTH_DEGRADED
+		out.Message = fmt.Sprintf("%s; %s: %s", out.Message, countOf(len(faults), "fault"), faults[0])
+	}
+	return out
+}

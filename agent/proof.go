@@ -23,6 +23,7 @@ type proof struct {
 	realized *engine.Realized
 	dp       interface{ Prove(host []netip.Addr) error }
 	tables   *state.Tables
+	tunnel   func() error // what the tunnel lacks; nil: there is none
 
 	mu      sync.Mutex
 	proven  bool
@@ -39,6 +40,11 @@ func (p *proof) ready() error {
 	}
 	if err := p.rows(); err != nil {
 		return err
+	}
+	if p.tunnel != nil {
+		if err := p.tunnel(); err != nil {
+			return fmt.Errorf("the tunnel to other nodes does not work: %w", err)
+		}
 	}
 	var host []netip.Addr
 	if !p.proven {

@@ -50,6 +50,7 @@ type agent struct {
 	input    input
 	proof    *proof // nil outside of Kubernetes
 	addrs    *nodenet.Addresses
+	tunnel   *nodenet.Tunnel // nil: packets reach other nodes' pods without
 	uplinks  *nodenet.Uplinks
 	cni      *cniserver.Server
 	cniFiles *install.Keeper // nil: others install them
@@ -114,17 +115,14 @@ func (a *agent) build() error {
 	if err != nil {
 		return fmt.Errorf("reading identityLabels: %w", err)
 	}
-	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs}
+	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs,
+		PodCIDRs: a.ranges, Tunnel: a.cfg.Tunnel.Protocol == config.TunnelVXLAN}
 
 	a.problems = &problems{}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
-	had, err := a.dp.Uplinks()
-	if err != nil {
+	if err := a.buildWayOut(); err != nil {
 		return err
 	}
-	m := a.cfg.Masquerade
-	a.uplinks = nodenet.NewUplinks(nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6},
-		had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
 
 	a.registry = metrics.NewRegistry()
 	a.metrics = metrics.NewAgent(a.registry, weft.Version())
@@ -146,15 +144,42 @@ func (a *agent) build() error {
 	return a.buildCNI()
 }
 
+// buildWayOut makes what keeps the devices between nodes and to the outside.
+func (a *agent) buildWayOut() error {
+	had, err := a.dp.Uplinks()
+	if err != nil {
+		return err
+	}
+	m := a.cfg.Masquerade
+	cfg := nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6}
+	if a.cfg.Tunnel.Protocol == config.TunnelVXLAN {
+		a.tunnel = nodenet.NewTunnel(nodenet.TunnelConfig{
+			Self: a.cfg.NodeName, Port: a.cfg.Tunnel.Port, MTU: a.cfg.MTU, Nodes: a.tables.Nodes,
+			Attach: a.dp.SetTunnel, Log: a.log.With("part", "tunnel"),
+		})
+		cfg.Underlay = a.tunnel.Underlay
+	} else if were, err := nodenet.TurnOffTunnel(a.dp.SetTunnel); err != nil {
+		return err
+	} else if were {
+		had = nil // some were uplinks for the tunnel's sake alone
+	}
+	a.uplinks = nodenet.NewUplinks(cfg, had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
+	return nil
+}
+
 func (a *agent) buildCNI() error {
 	v4, v6 := familyRanges(a.ranges)
 	addrs, err := ipam.NewAllocator(v4, v6)
 	if err != nil {
 		return fmt.Errorf("reading podCIDRs: %w", err)
 	}
-	mtu, err := nodenet.MTU(a.cfg.MTU)
+	fixed, err := nodenet.MTU(a.cfg.MTU)
 	if err != nil {
 		return err
+	}
+	mtu := func() uint16 { return fixed }
+	if a.tunnel != nil {
+		mtu = a.tunnel.MTU
 	}
 	log := a.log.With("part", "cni")
 	records, err := endpointstore.New(a.cfg.StateDir, addrs, log)
@@ -185,8 +210,17 @@ func (a *agent) datapathConfig() datapath.Config {
 			Alive: time.Duration(a.cfg.Flows.AliveInterval),
 		},
 		SNATFirst: a.cfg.Masquerade.FirstPort, SNATLast: a.cfg.Masquerade.LastPort,
+		TunnelPort: a.tunnelPort(),
 		FlowEvents: true, Cgroup: a.cfg.Cgroup, Log: a.log.With("part", "datapath"),
 	}
+}
+
+// tunnelPort is 0 without a tunnel.
+func (a *agent) tunnelPort() uint16 {
+	if a.cfg.Tunnel.Protocol != config.TunnelVXLAN {
+		return 0
+	}
+	return a.cfg.Tunnel.Port
 }
 
 // pinDir is where maps and links are pinned.
@@ -216,7 +250,15 @@ func (a *agent) restore(ctx context.Context) error {
 	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
 		return err
 	}
-	if err := errors.Join(a.dp.SetHome(addrs), a.uplinks.Refresh()); err != nil {
+	if err := a.dp.SetHome(addrs); err != nil {
+		return err
+	}
+	if a.tunnel != nil {
+		if err := a.tunnel.Refresh(); err != nil {
+			return err
+		}
+	}
+	if err := a.uplinks.Refresh(); err != nil {
 		return err
 	}
 	return a.cni.Restore()
@@ -248,6 +290,9 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		},
 		"metrics": a.serveMetrics,
 	}
+	if a.tunnel != nil {
+		parts["tunnel"] = a.tunnel.Run
+	}
 	maps.Copy(parts, a.input.parts)
 	for name, part := range parts {
 		g.Go(func() error {
@@ -266,6 +311,9 @@ func (a *agent) api() *api.Server {
 		podRanges = append(podRanges, p.String())
 	}
 	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus)
+	if a.tunnel != nil {
+		components = append(components, a.tunnelStatus)
+	}
 	if a.cniFiles != nil {
 		components = append(components, a.cniFilesStatus)
 	}

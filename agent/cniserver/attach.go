@@ -49,7 +49,7 @@ func (s *Server) Prepare(ctx context.Context, req *agentv1.PrepareRequest) (*age
 	}
 	r, err := s.cfg.Store.Reserve(endpointstore.Record{Network: req.GetNetwork(), Workload: endpointstore.WorkloadOf(pod), Endpoint: model.Endpoint{
 		Pod: pod.PodKey, PodUID: pod.UID, ContainerID: key.ContainerID, IfName: key.IfName,
-		NetNS: req.GetNetns(), MTU: s.cfg.MTU,
+		NetNS: req.GetNetns(), MTU: s.mtu(),
 	}})
 	switch {
 	case errors.Is(err, endpointstore.ErrExists):

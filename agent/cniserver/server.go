@@ -6,6 +6,7 @@
 package cniserver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -80,7 +81,8 @@ type Config struct {
 	// or gone: Prepare waits a while for a pod that is not there. nil: it does not.
 	WatchPod func(model.PodKey) (model.Pod, bool, <-chan struct{})
 	Log      *slog.Logger
-	MTU      uint16 // of the pods' devices; 0: DefaultMTU
+	// MTU is that of new pods' devices; nil, or an answer of 0: DefaultMTU.
+	MTU func() uint16
 	// How long Commit waits for the kernel, Check for a row that should be there,
 	// and how often tombstones are looked for; 0: the defaults.
 	CommitTimeout, CheckTimeout, SweepEvery time.Duration
@@ -97,9 +99,6 @@ type Server struct {
 
 // New fills in defaults. Call Restore, then serve, then Run.
 func New(cfg Config) *Server {
-	if cfg.MTU == 0 {
-		cfg.MTU = DefaultMTU
-	}
 	if cfg.CommitTimeout == 0 {
 		cfg.CommitTimeout = DefaultCommitTimeout
 	}
@@ -110,6 +109,14 @@ func New(cfg Config) *Server {
 		cfg.SweepEvery = DefaultSweepEvery
 	}
 	return &Server{cfg: cfg, held: map[attachment.Key]chan struct{}{}}
+}
+
+// mtu is that of a new pod's device.
+func (s *Server) mtu() uint16 {
+	if s.cfg.MTU == nil {
+		return DefaultMTU
+	}
+	return cmp.Or(s.cfg.MTU(), DefaultMTU)
 }
 
 // hold makes the caller the only one to work on an attachment until it calls the

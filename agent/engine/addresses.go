@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -17,15 +18,17 @@ type prefixIDs = map[netip.Prefix]model.IdentityID
 // addressRows says what each address is. Where several say something of the
 // same prefix, a local endpoint comes first, then the host, pods of other nodes, API
 // servers, other nodes, and then what policies and the cluster's ranges say of it
-// (policy.IPRows).
-func addressRows(node Node, s state.Snapshot, endpoints []boundEndpoint, others []remote, prefixes prefixIDs) []model.IPRow {
+// (policy.IPRows). With a tunnel the rows of what is at another node lead there.
+func addressRows(node Node, s state.Snapshot, by *overlay, endpoints []boundEndpoint, others []remote, prefixes prefixIDs) []model.IPRow {
 	rows := make(map[netip.Prefix]model.IPRow, 2*(len(others)+len(endpoints))+len(prefixes))
 	for _, r := range policy.IPRows(prefixes, clusterRanges(node, s)) {
+		r.Node = by.leads(r.Prefix)
 		rows[r.Prefix] = r
 	}
+	at := by.addresses(s)
 	set := func(a netip.Addr, id model.IdentityID) {
 		p := netip.PrefixFrom(a, a.BitLen())
-		rows[p] = model.IPRow{Prefix: p, Identity: id}
+		rows[p] = model.IPRow{Prefix: p, Identity: id, Node: cmp.Or(by.leads(p), at[a])}
 	}
 	nodeRows(node.Name, s, set)
 	for _, r := range others {
@@ -34,7 +37,8 @@ func addressRows(node Node, s state.Snapshot, endpoints []boundEndpoint, others 
 		}
 	}
 	for _, a := range s.HostAddrs {
-		set(a, model.IdentityHost)
+		p := netip.PrefixFrom(a, a.BitLen())
+		rows[p] = model.IPRow{Prefix: p, Identity: model.IdentityHost}
 	}
 	for _, e := range endpoints {
 		for _, a := range []netip.Addr{e.IPv4, e.IPv6} {

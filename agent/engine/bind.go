@@ -18,6 +18,8 @@ type Node struct {
 	Cluster      string
 	Filter       identity.Filter
 	ClusterCIDRs []netip.Prefix
+	PodCIDRs     []netip.Prefix // of this node's pods
+	Tunnel       bool           // packets reach other nodes' pods by the tunnel
 }
 
 // boundEndpoint is an endpoint together with its pod and its identity.

@@ -67,7 +67,10 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	}
 	slices.SortFunc(r.Desired.Sets, func(a, b model.PolicySet) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
 	slices.SortFunc(r.Desired.Endpoints, func(a, b model.EndpointRow) int { return cmp.Compare(a.Slot, b.Slot) })
-	r.Desired.IPs = addressRows(node, s, bound, others, st.reachable)
+	r.Desired.IPs = addressRows(node, s, st.overlay, bound, others, st.reachable)
+	if st.overlay != nil {
+		r.Desired.Nodes = st.overlay.rows
+	}
 	r.View = makeView(node, s, st, bound, others, out)
 	return r, nil
 }

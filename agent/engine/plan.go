@@ -24,7 +24,8 @@ type memory struct {
 
 // inForce is what a plan needs to know of what is in the kernel.
 type inForce struct {
-	// held are the cluster's identities that addresses lead to.
+	// held are the cluster's identities that addresses lead to, or that are believed
+	// of what comes from other nodes.
 	held map[model.IdentityID]bool
 	// moving tells that an address of another node's pod is to lead elsewhere.
 	moving bool
@@ -38,6 +39,8 @@ type step struct {
 	universe   prefixIDs
 	reachable  prefixIDs
 	identities known // that policy sets know of
+	lasting    known // those of them that also the sets of later steps know of
+	overlay    *overlay
 	running    running
 	applied    func(netip.Prefix) (model.IPRow, bool)
 }
@@ -59,18 +62,22 @@ func plan(before memory, s state.Snapshot, in inForce) ([]step, error) {
 	ids, more := identities(before, s, in.held)
 
 	var steps []step
+	add := func(st step) {
+		st.lasting = ids
+		steps = append(steps, st)
+	}
 	if before.policies != nil && (len(all) > len(before.prefixes) || in.moving && !reflect.DeepEqual(before.policies, s.Policies)) {
-		steps = append(steps, step{policies: before.policies, universe: all, reachable: all, identities: more})
+		add(step{policies: before.policies, universe: all, reachable: all, identities: more})
 	}
 	if !maps.Equal(all, final) {
-		steps = append(steps,
-			step{policies: s.Policies, universe: all, reachable: all, identities: more},
-			step{policies: s.Policies, universe: all, reachable: final, identities: more})
+		add(step{policies: s.Policies, universe: all, reachable: all, identities: more})
+		add(step{policies: s.Policies, universe: all, reachable: final, identities: more})
 	}
 	if len(more) > len(ids) {
-		steps = append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: more})
+		add(step{policies: s.Policies, universe: final, reachable: final, identities: more})
 	}
-	return append(steps, step{policies: s.Policies, universe: final, reachable: final, identities: ids}), nil
+	add(step{policies: s.Policies, universe: final, reachable: final, identities: ids})
+	return steps, nil
 }
 
 // identities are those that sets are to know: the snapshot's, and those that went

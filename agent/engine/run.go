@@ -17,6 +17,7 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
+	"github.com/weftmesh/weft/pkg/tunnel"
 )
 
 // DefaultCompareEvery is how often the kernel's maps are compared with the
@@ -50,6 +51,7 @@ type Engine struct {
 	compiler *compiler
 	services lb.Compiler
 	follower *state.ServiceFollower
+	numbers  *tunnel.Numbers // of nodes, in the kernel
 	// last is the last compilation of policies, if it is in the kernel in full: it
 	// stands until something that it was made from changes.
 	last *outcome
@@ -82,7 +84,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if _, err := e.rec.Compare(); err != nil {
 		return fmt.Errorf("adopting what the kernel holds: %w", err)
 	}
-	e.before.prefixes = adoptedPrefixes(e.rec)
+	e.adopt()
 	if err := e.followServices(); err != nil {
 		return err
 	}
@@ -114,6 +116,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// adopt takes up the numbers that a former agent gave.
+func (e *Engine) adopt() {
+	e.before.prefixes = adoptedPrefixes(e.rec)
+	e.numbers = tunnel.NewNumbers(e.rec.AppliedNodes())
 }
 
 func untilNext(at time.Time) time.Duration {
@@ -179,9 +187,9 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 	}
 	var last Result
 	var want reconcile.Wanted
-	done := 0
+	done, overlay := 0, e.overlay(snap)
 	for i, st := range steps {
-		st.running, st.applied = e.rec.Running(), e.rec.AppliedIP
+		st.running, st.applied, st.overlay = e.rec.Running(), e.rec.AppliedIP, overlay
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}
@@ -195,7 +203,7 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 		}
 		e.warn(e.view.Load(), &last.View)
 		want = reconcile.Want(e.cfg.Tables)
-		want.Hold = last.hold()
+		want.Hold, want.Known = last.hold(), st.wire()
 		if e.pass(ctx, &last, want); ctx.Err() != nil {
 			return // what is not in the kernel is for the next agent
 		}
@@ -228,15 +236,20 @@ func (e *Engine) keep(snap state.Snapshot, r Result, want reconcile.Wanted) {
 	}
 }
 
-// knowsAll tells whether the sets of a step know every number that an address may
-// have in the kernel and that the sets before knew: one they do not know would slip
-// past their denies.
+// knowsAll tells whether the sets of a step know every number that an address or a
+// packet from another node may have in the kernel and that the sets before knew: one
+// they do not know would slip past their denies.
 func (e *Engine) knowsAll(st step) bool {
 	for _, row := range e.rec.AppliedIPs() {
 		if row.Identity.IsLocal() && st.universe[row.Prefix] != row.Identity {
 			return false
 		}
 		if e.before.identities.has(row.Identity) && !st.identities.has(row.Identity) {
+			return false
+		}
+	}
+	for _, id := range e.rec.AppliedIdentities() {
+		if e.before.identities.has(id) && !st.identities.has(id) {
 			return false
 		}
 	}
@@ -272,6 +285,9 @@ func (e *Engine) inKernel(snap state.Snapshot) inForce {
 		}
 	}
 	out.moving = out.moving || same < len(want)
+	for _, id := range e.rec.AppliedIdentities() {
+		out.held[id] = true
+	}
 	return out
 }
 

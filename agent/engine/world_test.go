@@ -53,7 +53,7 @@ func (w *world) drive(dp reconcile.Datapath) {
 	if _, err := w.engine.rec.Compare(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.engine.before.prefixes = adoptedPrefixes(w.engine.rec)
+	w.engine.adopt()
 	if err := w.engine.followServices(); err != nil {
 		w.t.Fatal(err)
 	}

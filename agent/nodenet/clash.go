@@ -73,7 +73,7 @@ func (s vicinity) clash(w nodeRoute) string {
 		if hop, ok := netip.AddrFromSlice(r.Gw); ok && w.to.Contains(hop.Unmap()) {
 			return fmt.Sprintf("contains %s, a router of this node's", hop.Unmap())
 		}
-		if to, ok := prefixOf(r); ok && to == w.to && !r.Gw.Equal(w.via.AsSlice()) {
+		if to, ok := prefixOf(r); ok && to == w.to && (!w.via.IsValid() || !r.Gw.Equal(w.via.AsSlice())) {
 			return "is led to by a route that is not Weft's"
 		}
 	}

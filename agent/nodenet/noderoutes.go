@@ -67,7 +67,7 @@ func (r *NodeRoutes) Faults() []string {
 // nodeRoute is the way to a range of pods.
 type nodeRoute struct {
 	to   netip.Prefix
-	via  netip.Addr
+	via  netip.Addr // not set: by the tunnel
 	node string
 }
 
@@ -86,11 +86,15 @@ func wantedRoutes(self string, nodes []model.ClusterNode) (routes []nodeRoute, f
 			routes = append(routes, nodeRoute{to: p, via: n.Addrs[i], node: n.Name})
 		}
 	}
+	return sortRoutes(routes), faults
+}
+
+// sortRoutes has each range once, by the first of the nodes that claim it.
+func sortRoutes(routes []nodeRoute) []nodeRoute {
 	slices.SortFunc(routes, func(a, b nodeRoute) int {
 		return cmp.Or(a.to.Addr().Compare(b.to.Addr()), cmp.Compare(a.to.Bits(), b.to.Bits()), cmp.Compare(a.node, b.node))
 	})
-	routes = slices.CompactFunc(routes, func(a, b nodeRoute) bool { return a.to == b.to })
-	return routes, faults
+	return slices.CompactFunc(routes, func(a, b nodeRoute) bool { return a.to == b.to })
 }
 
 func (r *NodeRoutes) refresh() error {
@@ -176,19 +180,7 @@ func routeTo(w nodeRoute, around vicinity) (*netlink.Route, string) {
 
 // nodeChanges tells when the nodes are others.
 func (r *NodeRoutes) nodeChanges(done <-chan struct{}, changed func(), _ func(error)) error {
-	_, _, next := r.nodes()
-	go func() { // ends with the subscription
-		for {
-			select {
-			case <-done:
-				return
-			case <-next:
-				_, _, next = r.nodes()
-				changed()
-			}
-		}
-	}()
-	return nil
+	return follow(done, changed, func() <-chan struct{} { _, _, next := r.nodes(); return next })
 }
 
 // nodeRouteChanges tells when someone removes one of the routes.

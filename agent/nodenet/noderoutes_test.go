@@ -70,6 +70,9 @@ func inNamespace(t *testing.T) {
 		func() error { return netlink.LinkAdd(link) },
 		func() error { return addAddr(link, "192.0.2.1/24", 0) },
 		func() error { return addAddr(link, "2001:db8::1/64", unix.IFA_F_NODAD) },
+		// Routes of link-local addresses would come a while later.
+		func() error { return sysctl("ipv6/conf/eth0/addr_gen_mode", "1") },
+		func() error { return sysctl("ipv6/conf/far0/addr_gen_mode", "1") },
 		func() error { return netlink.LinkSetUp(link) },
 		func() error { return netlink.LinkSetUp(peer) },
 		func() error { return netlink.LinkSetUp(lo) },

@@ -25,7 +25,14 @@ type UplinksConfig struct {
 	Devices []string // by name; empty: those of the default routes
 	IPv4    bool
 	IPv6    bool
+	// Underlay are the devices by which other nodes are reached through the tunnel,
+	// by index: those are uplinks, too, for only what comes in by an uplink is believed
+	// to be the tunnel's. nil: there is no tunnel. changed closes when they are others.
+	Underlay func() (devices []int, changed <-chan struct{})
 }
+
+// off tells that nothing is to be an uplink.
+func (c UplinksConfig) off() bool { return !c.IPv4 && !c.IPv6 && c.Underlay == nil }
 
 // Uplinks watches the devices by which packets leave the cluster.
 type Uplinks struct {
@@ -33,6 +40,7 @@ type Uplinks struct {
 	onChange func([]model.Uplink) error
 	log      *slog.Logger
 	had      []string // uplinks so far
+	under    []string // those that are some for the tunnel's sake alone
 	last     []model.Uplink
 	called   bool
 
@@ -52,26 +60,40 @@ func NewUplinks(cfg UplinksConfig, had []string, onChange func([]model.Uplink) e
 
 // Run watches until ctx ends.
 func (u *Uplinks) Run(ctx context.Context) error {
-	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+	if u.cfg.off() {
 		<-ctx.Done()
 		return nil
 	}
-	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges)
+	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges, u.underlayChanges)
+}
+
+// underlayChanges tells when other nodes are reached by other devices.
+func (u *Uplinks) underlayChanges(done <-chan struct{}, changed func(), _ func(error)) error {
+	if u.cfg.Underlay == nil {
+		return nil
+	}
+	return follow(done, changed, func() <-chan struct{} { _, next := u.cfg.Underlay(); return next })
 }
 
 // Refresh looks once.
 func (u *Uplinks) Refresh() error {
-	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+	if u.cfg.off() {
 		return u.refresh(surroundings{})
 	}
 	seen, err := lookAround()
 	if err != nil {
 		return err
 	}
+	if u.cfg.Underlay != nil {
+		seen.underlay, _ = u.cfg.Underlay()
+	}
 	return u.refresh(seen)
 }
 
 func (u *Uplinks) refresh(seen surroundings) error {
+	if !u.called && u.cfg.Underlay != nil {
+		u.sortOut(seen)
+	}
 	u.tellFaults(u.findFaults(seen))
 	now := u.choose(seen)
 	if u.called && slices.Equal(now, u.last) {
@@ -80,16 +102,49 @@ func (u *Uplinks) refresh(seen surroundings) error {
 	if err := u.onChange(now); err != nil {
 		return err
 	}
-	u.last, u.called, u.had = now, true, nil
-	for _, n := range now {
-		u.had = append(u.had, n.Name)
-	}
-	text := describeUplinks(now)
+	u.last, u.called = now, true
+	u.remember(seen, now)
+	out := slices.DeleteFunc(slices.Clone(now), func(l model.Uplink) bool { return slices.Contains(u.under, l.Name) })
+	text := describeUplinks(out)
 	u.mu.Lock()
 	u.text = text
 	u.mu.Unlock()
 	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text)
 	return nil
+}
+
+// sortOut tells those that an earlier agent made uplinks for the tunnel's sake from
+// those by which packets left: only these have default routes.
+func (u *Uplinks) sortOut(s surroundings) {
+	had := append(u.had, u.under...)
+	u.had, u.under = nil, nil
+	for _, l := range s.links {
+		a := l.Attrs()
+		switch {
+		case !slices.Contains(had, a.Name):
+		case u.wanted(s, a):
+			u.had = append(u.had, a.Name)
+		default:
+			u.under = append(u.under, a.Name)
+		}
+	}
+}
+
+// remember keeps what each uplink is one for.
+func (u *Uplinks) remember(s surroundings, now []model.Uplink) {
+	var had, under []string
+	for _, l := range s.links {
+		a := l.Attrs()
+		if !slices.ContainsFunc(now, func(n model.Uplink) bool { return n.Name == a.Name }) {
+			continue
+		}
+		if u.wanted(s, a) {
+			had = append(had, a.Name)
+		} else {
+			under = append(under, a.Name)
+		}
+	}
+	u.had, u.under = had, under
 }
 
 // findFaults is what keeps packets from leaving as the configuration asks.
@@ -166,6 +221,7 @@ func describeUplinks(list []model.Uplink) string {
 
 // surroundings is what the choice of uplinks depends on.
 type surroundings struct {
+	underlay []int // devices by which other nodes are reached through the tunnel
 	links    []netlink.Link
 	defaults []netlink.Route
 	addrs    []netlink.Addr
@@ -207,14 +263,15 @@ func (u *Uplinks) choose(s surroundings) []model.Uplink {
 	var out []model.Uplink
 	for _, l := range s.links {
 		a := l.Attrs()
-		if !u.wanted(s, a) || !fit(a) {
+		wanted := u.wanted(s, a)
+		if !fit(a) || !wanted && !slices.Contains(s.underlay, a.Index) && !slices.Contains(u.under, a.Name) {
 			continue
 		}
 		up := model.Uplink{Name: a.Name, Index: uint32(a.Index)}
-		if u.cfg.IPv4 {
+		if wanted && u.cfg.IPv4 {
 			up.IPv4 = s.sourceAddr(a.Index, netlink.FAMILY_V4)
 		}
-		if u.cfg.IPv6 {
+		if wanted && u.cfg.IPv6 {
 			up.IPv6 = s.sourceAddr(a.Index, netlink.FAMILY_V6)
 		}
 		out = append(out, up)
@@ -238,7 +295,7 @@ func (u *Uplinks) wanted(s surroundings, a *netlink.LinkAttrs) bool {
 
 // fit tells whether the programs can read the device's packets.
 func fit(a *netlink.LinkAttrs) bool {
-	return a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name)
+	return a.EncapType == "ether" && a.Flags&net.FlagLoopback == 0 && !attachment.IsHostDevice(a.Name) && a.Name != TunnelDeviceName
 }
 
 // leadsBy tells whether a route leads out by a device.

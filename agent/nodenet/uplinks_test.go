@@ -152,3 +152,43 @@ func TestUplinksAreToldAgainAfterAFailure(t *testing.T) {
 		t.Errorf("with both families off, told %v", told)
 	}
 }
+
+// With a tunnel the devices between nodes are uplinks as well, and nothing is
+// translated there; a starting agent tells them from the others.
+func TestDevicesBetweenNodesAreUplinks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cfg  UplinksConfig
+		had  []string
+		near []int
+		want string
+	}{
+		"besides that of the default route": {UplinksConfig{IPv6: true}, nil, []int{2, 4}, "eth0, eth2 2001:db8:4::1"},
+		"without masquerade":                {UplinksConfig{}, nil, []int{2}, "eth0"},
+		"besides named ones":                {UplinksConfig{IPv4: true, Devices: []string{"eth1"}}, nil, []int{2}, "eth0, eth1 203.0.113.9"},
+		"before nodes are known":            {UplinksConfig{IPv6: true}, []string{"eth0", "eth2"}, nil, "eth0, eth2 2001:db8:4::1"},
+		"one that has gone":                 {UplinksConfig{}, []string{"eth8"}, nil, "none"},
+		"one that cannot be an uplink":      {UplinksConfig{}, nil, []int{5}, "none"},
+	} {
+		devices := tc.near
+		tc.cfg.Underlay = func() ([]int, <-chan struct{}) { return devices, nil }
+		var told []model.Uplink
+		fail := errors.New("no")
+		u := NewUplinks(tc.cfg, tc.had, func(now []model.Uplink) error { told = now; return fail }, slog.New(slog.DiscardHandler))
+		look := func(want error) {
+			t.Helper()
+			s := aroundUs()
+			s.underlay = devices
+			if err := u.refresh(s); !errors.Is(err, want) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if got := strings.ReplaceAll(describeUplinks(told), " (no address: pods keep theirs)", ""); got != tc.want {
+				t.Errorf("%s: %s, want %s", name, got, tc.want)
+			}
+		}
+		look(fail)
+		fail = nil
+		look(nil)
+		devices = nil
+		look(nil) // it stays one while its routes are away
+	}
+}

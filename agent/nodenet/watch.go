@@ -102,6 +102,24 @@ func each[T any](updates <-chan T, done <-chan struct{}, see func(T), failed fun
 	}()
 }
 
+// follow tells of each change of something that gives, as it is read, a channel that
+// closes with the next.
+func follow(done <-chan struct{}, changed func(), look func() <-chan struct{}) error {
+	next := look()
+	go func() { // ends with the subscription
+		for {
+			select {
+			case <-done:
+				return
+			case <-next:
+				next = look()
+				changed()
+			}
+		}
+	}()
+	return nil
+}
+
 func addressChanges(done <-chan struct{}, changed func(), failed func(error)) error {
 	updates := make(chan netlink.AddrUpdate, 64)
 	err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{ErrorCallback: failed})

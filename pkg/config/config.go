@@ -43,8 +43,10 @@ type Config struct {
 	PodCIDRs []netip.Prefix `json:"podCIDRs"`
 	// All ranges of the cluster's own addresses; in Kubernetes those of its pods, of which each node gets a part. One that is in them but not known has the identity `unknown`, never `world`.
 	ClusterCIDRs []netip.Prefix `json:"clusterCIDRs" default:"podCIDRs"`
-	// Largest packet of a pod, in bytes; 0 takes that of the device with the default route, or 1500.
+	// Largest packet of a pod, in bytes; 0 takes that of the device with the default route, or 1500. With a tunnel, 0 takes the smallest of that and of the devices by which other nodes are reached, less what the tunnel adds: 50, or 70 between nodes that have IPv6 alone.
 	MTU uint16 `json:"mtu"`
+	// How packets reach the pods of other nodes.
+	Tunnel Tunnel `json:"tunnel"`
 	// Least severe log lines that are written: debug, info, warn or error.
 	LogLevel Level `json:"logLevel" reload:"yes"`
 	// Address and port for /metrics and /healthz; empty: none.
@@ -61,6 +63,15 @@ type Config struct {
 	CNI CNI `json:"cni"`
 	// The operator of a cluster; the agent does not look at it.
 	Operator Operator `json:"operator"`
+}
+
+// Tunnel configures the way to other nodes' pods. All nodes of a cluster must have
+// the same; while some have another, their pods do not reach each other.
+type Tunnel struct {
+	// `none`: routed as they are, which asks for a network that leads to the pods of each node. `vxlan`: within packets from node to node, over any network, with the identity of the sender.
+	Protocol TunnelProtocol `json:"protocol"`
+	// UDP port of the tunnel at each node; firewalls between nodes must let it pass.
+	Port uint16 `json:"port"`
 }
 
 // Operator configures weft-operator.
@@ -171,6 +182,7 @@ func Default(hostname string) Config {
 			TCPTimeout: Duration(6 * time.Hour), TCPClosingTimeout: Duration(10 * time.Second),
 			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
 		},
+		Tunnel:     Tunnel{Port: 4789},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
 		CNI:        CNI{BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},

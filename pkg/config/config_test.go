@@ -38,6 +38,7 @@ cgroup: /c
 podCIDRs: [10.1.0.0/16]
 clusterCIDRs: [10.0.0.0/8]
 mtu: 9000
+tunnel: {protocol: vxlan, port: 8472}
 logLevel: debug
 metricsAddress: ""
 identityLabels: {include: [app], exclude: []}
@@ -54,7 +55,7 @@ operator: {metricsAddress: "", identityGrace: 1h}
 		NodeName: "a", ClusterName: "b", Kubernetes: Kubernetes{Kubeconfig: "/k"}, Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b", Cgroup: "/c",
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		MTU:          9000, LogLevel: Level(slog.LevelDebug),
+		MTU:          9000, Tunnel: Tunnel{Protocol: TunnelVXLAN, Port: 8472}, LogLevel: Level(slog.LevelDebug),
 		IdentityLabels: IdentityLabels{Include: []string{"app"}, Exclude: []string{}},
 		Conntrack: Conntrack{EntriesIPv4: 2048, EntriesIPv6: 4096, TCPTimeout: Duration(time.Hour),
 			TCPClosingTimeout: Duration(5 * time.Second), OtherTimeout: Duration(2 * time.Minute),
@@ -104,6 +105,9 @@ func TestFaultsNameFileLineFieldAndRemedy(t *testing.T) {
 		{"nodename: x", `c.yaml:1: nodename: unknown field; did you mean "nodeName"?`},
 		{"\nmtu: big", `c.yaml:2: mtu: want a whole number from 0 to 65535, got the text "big"`},
 		{"mtu: 100", "c.yaml:1: mtu: must be 0 or from 1280 to 65535, got 100"},
+		{"tunnel: {protocol: geneve}", `c.yaml:1: tunnel.protocol: not a valid value "geneve": want none or vxlan`},
+		{"tunnel:\n  port: 0", "c.yaml:2: tunnel.port: must be from 1 to 65535, got 0"},
+		{"tunnel:\n  protocol: vxlan\n  port: 40000", "c.yaml:3: tunnel.port: 40000 is among the ports of masquerade.firstPort to masquerade.lastPort (32768 to 65535); choose"},
 		{"logLevel: loud", `c.yaml:1: logLevel: not a valid value "loud": want debug, info, warn or error`},
 		{"conntrack:\n  tcpTimeout: 60", `c.yaml:2: conntrack.tcpTimeout: not a valid value "60": want a time with its unit, such as 30s, 5m or 2h`},
 		{"conntrack:\n  tcpTimeout: 1ms", "c.yaml:2: conntrack.tcpTimeout: must be whole seconds from 1s to 120h, got 1ms"},

@@ -12,6 +12,7 @@ import (
 var (
 	errDuration = errors.New("want a time with its unit, such as 30s, 5m or 2h")
 	errLevel    = errors.New("want debug, info, warn or error")
+	errTunnel   = errors.New("want none or vxlan")
 )
 
 // Duration is a time.Duration that files spell as 30s, 5m or 2h.
@@ -68,4 +69,34 @@ func (l *Level) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (l Level) MarshalText() ([]byte, error) {
 	return []byte(strings.ToLower(slog.Level(l).String())), nil
+}
+
+// TunnelProtocol is how packets between nodes are wrapped.
+type TunnelProtocol uint8
+
+// Protocols of the tunnel.
+const (
+	TunnelNone TunnelProtocol = iota
+	TunnelVXLAN
+)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *TunnelProtocol) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "none":
+		*p = TunnelNone
+	case "vxlan":
+		*p = TunnelVXLAN
+	default:
+		return errTunnel
+	}
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p TunnelProtocol) MarshalText() ([]byte, error) {
+	if p == TunnelVXLAN {
+		return []byte("vxlan"), nil
+	}
+	return []byte("none"), nil
 }

@@ -73,6 +73,7 @@ func (c *Config) validate() []strictyaml.Error {
 	if c.MTU != 0 && c.MTU < minMTU {
 		k.fail("mtu", "must be 0 or from %d to %d, got %d", minMTU, maxMTU, c.MTU)
 	}
+	k.tunnel(c.Tunnel, c.Masquerade)
 	k.metrics("metricsAddress", c.MetricsAddress)
 	if _, err := c.IdentityLabels.Filter(); err != nil {
 		field, msg, _ := strings.Cut(err.Error(), ": ")
@@ -118,6 +119,17 @@ func (k *checker) conntrack(c Conntrack) {
 	k.duration("conntrack.tcpClosingTimeout", c.TCPClosingTimeout)
 	k.duration("conntrack.otherTimeout", c.OtherTimeout)
 	k.duration("conntrack.unansweredTimeout", c.UnansweredTimeout)
+}
+
+// tunnel checks that no translated flow can have the tunnel's port: what comes back
+// to it would be taken for a tunnel's frame.
+func (k *checker) tunnel(t Tunnel, m Masquerade) {
+	if t.Port == 0 {
+		k.fail("tunnel.port", "must be from 1 to %d, got 0", math.MaxUint16)
+	}
+	if t.Protocol != TunnelNone && t.Port >= m.FirstPort && t.Port <= m.LastPort {
+		k.fail("tunnel.port", "%d is among the ports of masquerade.firstPort to masquerade.lastPort (%d to %d); choose one that is not, such as 4789", t.Port, m.FirstPort, m.LastPort)
+	}
 }
 
 func (k *checker) masquerade(m Masquerade) {

@@ -134,11 +134,12 @@ func (r *Reconciler) detach(slot uint16) error {
 // If the batch fails, each row of it is tried alone to find the culprit. While an
 // endpoint is behind, the prefixes of policies and the pods of other nodes stay as
 // they are: its set would not know the new number of an address that it denies by the
-// old one.
+// old one. An address that leads by the tunnel waits for the node's row.
 func (r *Reconciler) applyIPs(want map[netip.Prefix]model.IPRow, hold map[uint16]bool, behind bool) (errs []error) {
 	now := r.now()
 	add := slices.DeleteFunc(r.ips.missing(want, now), func(p netip.Prefix) bool {
-		return behind && elsewhere(want[p])
+		row := want[p]
+		return behind && elsewhere(row) || row.Node != 0 && !r.nodes.holds(row.Node, r.nodes.applied[row.Node])
 	})
 	remove := slices.DeleteFunc(r.ips.surplus(want, now), func(p netip.Prefix) bool {
 		have := r.ips.applied[p]

@@ -36,6 +36,16 @@ type PolicyTarget interface {
 	ApplyIPs(upsert []model.IPRow, remove []netip.Prefix) error
 }
 
+// TunnelTarget holds what is known of the nodes at the other ends of the tunnel, and
+// which identities are believed of what comes from there. Without a tunnel nothing is
+// written.
+type TunnelTarget interface {
+	ApplyNodes(upsert []model.NodeRow, remove []uint16) error
+	ApplyIdentities(upsert, remove []model.IdentityID) error
+	Nodes() ([]model.NodeRow, error)
+	Identities() ([]model.IdentityID, error)
+}
+
 // Dumper tells what the kernel holds now.
 type Dumper interface {
 	Endpoints() ([]model.EndpointRow, error)
@@ -50,6 +60,7 @@ type Datapath interface {
 	AttachFinisher
 	PolicyTarget
 	ServiceTarget
+	TunnelTarget
 	Dumper
 }
 
@@ -61,6 +72,8 @@ type Reconciler struct {
 	endpoints *rows[uint16, model.EndpointRow]
 	sets      *rows[model.SetHash, model.PolicySet]
 	ips       *rows[netip.Prefix, model.IPRow]
+	nodes     *rows[uint16, model.NodeRow]
+	known     *rows[model.IdentityID, struct{}]
 	services  *services
 	attached  map[uint16]string // devices whose programs this process has attached
 	// devices are the last known names: the row of a device that is gone is read
@@ -75,6 +88,8 @@ func New(dp Datapath, now func() time.Time) *Reconciler {
 		endpoints: newRows[uint16]("endpoint slot", func(a, b model.EndpointRow) bool { return a == b }),
 		sets:      newRows[model.SetHash]("policy set", func(_, _ model.PolicySet) bool { return true }),
 		ips:       newRows[netip.Prefix]("address", func(a, b model.IPRow) bool { return a == b }),
+		nodes:     newRows[uint16]("node", func(a, b model.NodeRow) bool { return a == b }),
+		known:     newRows[model.IdentityID]("identity", func(_, _ struct{}) bool { return true }),
 		services:  newServices(dp),
 		attached:  make(map[uint16]string),
 		devices:   make(map[uint16]string),
@@ -104,6 +119,11 @@ func (r *Reconciler) Compare() (drift int, err error) {
 	drift += r.sets.adopt(sets)
 	drift += r.ips.adopt(byKey(ips, func(i model.IPRow) netip.Prefix { return i.Prefix }))
 	drift += r.services.adopt(held)
+	tunnel, err := r.compareTunnel()
+	if err != nil {
+		return 0, err
+	}
+	drift += tunnel
 	for _, e := range eps {
 		if e.IfName != "" {
 			r.devices[e.Slot] = e.IfName
@@ -115,16 +135,21 @@ func (r *Reconciler) Compare() (drift int, err error) {
 
 // Pass brings the kernel nearer to what is desired, in an order in which no
 // packet meets less policy than both the old and the new state ask for: sets,
-// endpoints that use them, addresses that lead to them, and only then what is
-// no longer used. When ctx ends it stops between two of these, with the error of ctx:
+// endpoints that use them, identities that both know, nodes, addresses that lead to
+// these, and only then what is no longer used. An identity is forgotten before sets
+// forget it: what comes from another node with it counts as unknown then. When ctx ends it stops between two of these, with the error of ctx:
 // each may wait for the kernel many times. Of the rows that failed in a step it names
 // one and counts the others.
 func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	var errs []error
 	for _, step := range []func() []error{
+		func() []error { return r.forgetIdentities(want.Known) },
 		func() []error { return r.applySets(want.Sets) },
 		func() []error { return r.applyEndpoints(ctx, want.Endpoints) },
+		func() []error { return r.learnIdentities(want.Known, r.behind(want.Endpoints)) },
+		func() []error { return r.applyNodes(want.Nodes) },
 		func() []error { return r.applyIPs(want.IPs, want.Hold, r.behind(want.Endpoints)) },
+		func() []error { return r.removeNodes(want.Nodes) },
 		func() []error { return r.services.pass(r.now()) }, // nobody is sent to what goes next
 		func() []error { return r.removeEndpoints(want.Endpoints, want.Hold) },
 		func() []error { return r.removeSets(want.Sets) },
@@ -137,6 +162,8 @@ func (r *Reconciler) Pass(ctx context.Context, want Wanted) error {
 	r.endpoints.forget(want.Endpoints)
 	r.sets.forget(want.Sets)
 	r.ips.forget(want.IPs)
+	r.nodes.forget(want.Nodes)
+	r.known.forget(want.Known)
 	return errors.Join(errs...)
 }
 
@@ -160,6 +187,10 @@ type Wanted struct {
 	Endpoints map[uint16]model.EndpointRow
 	Sets      map[model.SetHash]model.PolicySet
 	IPs       map[netip.Prefix]model.IPRow
+	Nodes     map[uint16]model.NodeRow
+	// Known are the identities that every set knows, and that are believed of what
+	// comes from other nodes. The caller sets it.
+	Known map[model.IdentityID]struct{}
 	// Hold are slots that nothing is known of yet: what the kernel has for them
 	// stays as it is.
 	Hold map[uint16]bool
@@ -172,6 +203,7 @@ func Want(t *state.Tables) Wanted {
 		Endpoints: make(map[uint16]model.EndpointRow, len(eps)),
 		Sets:      make(map[model.SetHash]model.PolicySet, len(sets)),
 		IPs:       make(map[netip.Prefix]model.IPRow, len(ips)),
+		Nodes:     make(map[uint16]model.NodeRow),
 	}
 	for _, e := range eps {
 		w.Endpoints[e.Slot] = e.EndpointRow
@@ -182,6 +214,9 @@ func Want(t *state.Tables) Wanted {
 	for _, i := range ips {
 		w.IPs[i.Prefix] = i.IPRow
 	}
+	for _, n := range t.DesiredNodes() {
+		w.Nodes[n.Number] = n.NodeRow
+	}
 	return w
 }
 
@@ -191,16 +226,19 @@ func (r *Reconciler) Failing() map[string][]error {
 	collectFailures(out, r.endpoints)
 	collectFailures(out, r.sets)
 	collectFailures(out, r.ips)
+	collectFailures(out, r.nodes)
+	collectFailures(out, r.known)
 	collectFailures(out, r.services.frontends.rows)
 	collectFailures(out, r.services.slots.rows)
 	collectFailures(out, r.services.backends.rows)
 	return out
 }
 
-// PoliciesFailing tells whether a row of an endpoint, a policy or an address is not as
-// it should be.
+// PoliciesFailing tells whether a row of an endpoint, a policy, an address or a node is
+// not as it should be.
 func (r *Reconciler) PoliciesFailing() bool {
-	return len(r.endpoints.failing) > 0 || len(r.sets.failing) > 0 || len(r.ips.failing) > 0
+	return len(r.endpoints.failing) > 0 || len(r.sets.failing) > 0 || len(r.ips.failing) > 0 ||
+		len(r.nodes.failing) > 0 || len(r.known.failing) > 0
 }
 
 // Running lists the identities that the kernel has for endpoints, by the
@@ -270,7 +308,7 @@ func (r *Reconciler) AppliedBackends() []model.BackendRow {
 // NextTry is when the earliest failing row is due; zero if none fails.
 func (r *Reconciler) NextTry() time.Time {
 	var at time.Time
-	for _, t := range []time.Time{r.endpoints.nextTry(), r.sets.nextTry(), r.ips.nextTry(),
+	for _, t := range []time.Time{r.endpoints.nextTry(), r.sets.nextTry(), r.ips.nextTry(), r.nodes.nextTry(), r.known.nextTry(),
 		r.services.frontends.nextTry(), r.services.slots.nextTry(), r.services.backends.nextTry()} {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t

@@ -32,6 +32,12 @@ type DesiredIP struct {
 	Revision model.Revision
 }
 
+// DesiredNode is a node at the other end of the tunnel, or this one.
+type DesiredNode struct {
+	model.NodeRow
+	Revision model.Revision
+}
+
 func newDesiredEndpoints(db *statedb.DB) (statedb.RWTable[DesiredEndpoint], error) {
 	return newTable(db, "desired-endpoints", []string{"Slot", "Device", "Identity", "Set", "Revision"},
 		func(r DesiredEndpoint) string { return fmt.Sprintf("%05d", r.Slot) },
@@ -50,25 +56,35 @@ func newDesiredSets(db *statedb.DB) (statedb.RWTable[DesiredSet], error) {
 }
 
 func newDesiredIPs(db *statedb.DB) (statedb.RWTable[DesiredIP], error) {
-	return newTable(db, "desired-addresses", []string{"Prefix", "Identity", "Slot", "Revision"},
+	return newTable(db, "desired-addresses", []string{"Prefix", "Identity", "Slot", "Node", "Revision"},
 		func(r DesiredIP) string { return r.Prefix.String() },
 		func(r DesiredIP) []string {
-			return []string{r.Prefix.String(), fmt.Sprint(r.Identity), strconv.Itoa(int(r.Slot)), fmt.Sprint(r.Revision)}
+			return []string{r.Prefix.String(), fmt.Sprint(r.Identity), strconv.Itoa(int(r.Slot)), strconv.Itoa(int(r.Node)), fmt.Sprint(r.Revision)}
 		})
 }
 
-// Desired is what the kernel is to hold of endpoints, policies and addresses, whole.
+func newDesiredNodes(db *statedb.DB) (statedb.RWTable[DesiredNode], error) {
+	return newTable(db, "desired-nodes", []string{"Number", "Outer", "IPv4", "IPv6", "Revision"},
+		func(r DesiredNode) string { return fmt.Sprintf("%05d", r.Number) },
+		func(r DesiredNode) []string {
+			return []string{strconv.Itoa(int(r.Number)), r.Outer.String(), r.IPv4.String(), r.IPv6.String(), fmt.Sprint(r.Revision)}
+		})
+}
+
+// Desired is what the kernel is to hold of endpoints, policies, addresses and nodes,
+// whole.
 type Desired struct {
 	Revision  model.Revision
 	Endpoints []model.EndpointRow
 	Sets      []model.PolicySet
 	IPs       []model.IPRow
+	Nodes     []model.NodeRow // none without a tunnel
 }
 
 // ReplaceDesired writes the outcome of one compilation in one transaction; rows
 // that did not change keep their revision.
 func (t *Tables) ReplaceDesired(d Desired) error {
-	txn := t.db.WriteTxn(t.rows, t.sets, t.ips)
+	txn := t.db.WriteTxn(t.rows, t.sets, t.ips, t.ends)
 	defer txn.Abort()
 	if err := replaceDesired(txn, t.rows, d.Endpoints, d.Revision,
 		func(r DesiredEndpoint) uint16 { return r.Slot },
@@ -93,6 +109,14 @@ func (t *Tables) ReplaceDesired(d Desired) error {
 		func(r model.IPRow, rev model.Revision) DesiredIP { return DesiredIP{r, rev} },
 	); err != nil {
 		return fmt.Errorf("writing desired addresses: %w", err)
+	}
+	if err := replaceDesired(txn, t.ends, d.Nodes, d.Revision,
+		func(r DesiredNode) uint16 { return r.Number },
+		func(r model.NodeRow) uint16 { return r.Number },
+		func(a DesiredNode, b model.NodeRow) bool { return a.NodeRow == b },
+		func(r model.NodeRow, rev model.Revision) DesiredNode { return DesiredNode{r, rev} },
+	); err != nil {
+		return fmt.Errorf("writing desired nodes: %w", err)
 	}
 	txn.Commit()
 	return nil

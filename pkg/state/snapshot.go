@@ -105,5 +105,8 @@ func (t *Tables) DesiredState() ([]DesiredEndpoint, []DesiredSet, []DesiredIP) {
 	return collect(txn, t.rows.ToTable()), collect(txn, t.sets.ToTable()), collect(txn, t.ips.ToTable())
 }
 
+// DesiredNodes reads the desired table of nodes.
+func (t *Tables) DesiredNodes() []DesiredNode { return collect(t.db.ReadTxn(), t.ends.ToTable()) }
+
 // Synced tells whether the source has delivered its first whole state.
 func (t *Tables) Synced() bool { return t.intentOf(t.db.ReadTxn()).Synced }

@@ -34,6 +34,7 @@ type Tables struct {
 	rows statedb.RWTable[DesiredEndpoint]
 	sets statedb.RWTable[DesiredSet]
 	ips  statedb.RWTable[DesiredIP]
+	ends statedb.RWTable[DesiredNode]
 
 	frontends statedb.RWTable[DesiredFrontend]
 	slots     statedb.RWTable[DesiredSlots]
@@ -89,6 +90,8 @@ func New() (*Tables, error) {
 	t.sets, e = newDesiredSets(t.db)
 	add(e)
 	t.ips, e = newDesiredIPs(t.db)
+	add(e)
+	t.ends, e = newDesiredNodes(t.db)
 	add(e)
 	add(t.addServiceTables())
 	if err != nil {

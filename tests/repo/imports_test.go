@@ -29,7 +29,7 @@ func layers() map[string]layer {
 		"pkg/strictyaml": layerSupport, "pkg/logging": layerSupport, "pkg/metrics": layerSupport,
 		"pkg/attachment": layerSupport, "pkg/cgroup": layerSupport, "pkg/version": layerSupport, "pkg/agentsock": layerSupport,
 		"pkg/datapath/weftbpf": layerSupport,
-		"pkg/policy":           layerLogic, "pkg/identity": layerLogic, "pkg/ipam": layerLogic, "pkg/lb": layerLogic,
+		"pkg/policy":           layerLogic, "pkg/identity": layerLogic, "pkg/ipam": layerLogic, "pkg/lb": layerLogic, "pkg/tunnel": layerLogic,
 		"pkg/state": layerState,
 		"pkg/api":   layerSupport, "pkg/config": layerEdge, "pkg/daemon": layerEdge, "pkg/convert": layerEdge,
 		"pkg/reconcile": layerEdge, "pkg/datapath": layerEdge, "pkg/k8s": layerEdge, "pkg/manifest": layerEdge,

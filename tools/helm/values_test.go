@@ -105,7 +105,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 		}
 	})
 	for _, bad := range []string{
-		"logLevel: loud", "mtu: 600", "operator: {replicas: 0}", "clusterCIDRs: []", "clusterCIDRs: [pods]",
+		"logLevel: loud", "mtu: 600", "tunnel: {protocol: geneve}", "tunnel: {protocol: vxlan, port: 70000}", "operator: {replicas: 0}", "clusterCIDRs: []", "clusterCIDRs: [pods]",
 		"apiServer: {host: 'https://x'}", "cni: {binDir: opt/cni}", "image: {pullPolicy: Sometimes}", "agent: {maxUnavailable: 0}",
 	} {
 		if _, _, err := run(t, bad, "template", "weft", chart); err == nil {

@@ -48,7 +48,7 @@ imagePullSecrets:
 {{- range $list := list "include" "exclude" -}}
 {{- with index $.Values.identityLabels $list }}{{ $_ := set $labels $list . }}{{ end -}}
 {{- end -}}
-{{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "logLevel" "masquerade" "conntrack" "flows" -}}
+{{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "tunnel" "logLevel" "masquerade" "conntrack" "flows" -}}
 {{- $_ := set $config "kubernetes" (dict "enabled" true) -}}
 {{- $_ := set $config "cni" (dict "install" true "binDir" .Values.cni.binDir "confDir" .Values.cni.confDir) -}}
 {{- with $labels }}{{ $_ := set $config "identityLabels" . }}{{ end -}}
