@@ -6,6 +6,8 @@ import "testing"
 
 func TestNative(t *testing.T) { modeTests(t, native()) }
 
+func TestVXLAN(t *testing.T) { modeTests(t, vxlan()) }
+
 // modeTests are what holds in every mode.
 func modeTests(t *testing.T, m mode) {
 	c := newTown(t, m)

@@ -11,6 +11,7 @@
 //	probe ask URL [BODY]         ask port 7100 of another
 //	probe try JSON               try from here (Attempts; answers are printed)
 //	probe send JSON              send a Frame from here
+//	probe rows                   print who this node's kernel takes each address for
 //	probe mtu DEVICE MTU         set a device's MTU
 package main
 
@@ -58,6 +59,8 @@ func run(args []string) error {
 		return tryHere(args[1])
 	case len(args) == 2 && args[0] == "send":
 		return sendHere(args[1])
+	case len(args) == 1 && args[0] == "rows":
+		return rows()
 	case len(args) == 3 && args[0] == "mtu":
 		return setMTU(args[1], args[2])
 	}
