@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/pkg/manifest"
@@ -23,7 +24,10 @@ type manifestSink struct {
 func (s manifestSink) Apply(m manifest.State) error {
 	faults := make([]fault, len(m.Problems))
 	for i, p := range m.Problems {
-		faults[i] = fault{text: p.String(), effect: "nothing of the file is in force"}
+		faults[i] = fault{text: p.String(), effect: "nothing of the file is in force", object: model.PolicyKey(p.Object), source: p.File}
+		p.File = "line " + strconv.Itoa(p.Line)
+		p.Line = 0
+		faults[i].what = p.String()
 		if p.Kept {
 			faults[i].effect = "the file's last good content stays in force"
 		}

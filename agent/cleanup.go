@@ -26,7 +26,8 @@ func cleanup(cfg config.Config) error {
 		filepath.Join(cfg.RunDir, "cni.sock"),
 		filepath.Join(cfg.RunDir, "agent.lock"),
 	}
-	err = errors.Join(
+	_, err = nodenet.RemoveTunnel()
+	err = errors.Join(err,
 		datapath.Cleanup(pinDir(cfg)),
 		install.Remove(cniFiles(cfg)),
 		nodenet.Cleanup(nodenet.CleanupConfig{StateDir: cfg.StateDir, Files: files}),

@@ -56,7 +56,7 @@ func (a *agent) kubernetesInput() input {
 		parts: map[string]func(context.Context) error{
 			"kubernetes": src.Run, "slices": slices.Run, "status": status.Run, "pod ranges": a.followRanges,
 		},
-		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src))},
+		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(src)), a.rangesStatus, a.slicesStatus},
 	}
 	if a.tunnel == nil { // which has routes of its own
 		routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
@@ -82,7 +82,8 @@ func (s kubernetesSink) Apply(c state.Changes) error {
 func (s kubernetesSink) Report(list []source.Problem) {
 	out := make([]fault, len(list))
 	for i, p := range list {
-		out[i] = fault{text: p.String(), effect: p.Effect()}
+		out[i] = fault{text: p.String(), effect: p.Effect(), source: "kubernetes", what: p.Short(),
+			object: model.PolicyKey{Kind: p.Kind, Namespace: p.Namespace, Name: p.Name}}
 	}
 	s.problems.set(out)
 }
@@ -109,6 +110,18 @@ func routesStatus(r *nodenet.NodeRoutes) func() *agentv1.ComponentStatus {
 		}
 		return out
 	}
+}
+
+// slicesStatus is the line of what other nodes say of their pods.
+func (a *agent) slicesStatus() *agentv1.ComponentStatus {
+	out := &agentv1.ComponentStatus{Name: "slices", Health: agentv1.Health_HEALTH_OK, Message: "each speaks for its own node's pods"}
+	now, _ := a.tables.Snapshot()
+	faults := engine.ForeignClaims(engine.Node{Name: a.cfg.NodeName, ClusterCIDRs: a.cfg.ClusterCIDRs}, now)
+	if len(faults) > 0 {
+		out.Health = agentv1.Health_HEALTH_DEGRADED
+		out.Message = fmt.Sprintf("%s with claims to addresses of others, which do not count: %s", countOf(len(faults), "slice"), faults[0])
+	}
+	return out
 }
 
 // podsToTell are the endpoints that are in the kernel, and that it has an identity

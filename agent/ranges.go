@@ -18,6 +18,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/attachment"
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/metrics"
@@ -138,6 +139,15 @@ func (a *agent) followRanges(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// rangesStatus is the line of the node's pod ranges in weft status.
+func (a *agent) rangesStatus() *agentv1.ComponentStatus {
+	out := &agentv1.ComponentStatus{Name: "pod ranges", Health: agentv1.Health_HEALTH_OK, Message: "are part of clusterCIDRs"}
+	if err := k8s.Outside(a.ranges, a.cfg.ClusterCIDRs); err != nil {
+		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, err.Error()
+	}
+	return out
 }
 
 // serveWaiting answers on metricsAddress that the agent lives and is not ready, until

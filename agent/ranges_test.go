@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
 	"github.com/weftmesh/weft/pkg/config"
 	"github.com/weftmesh/weft/pkg/k8s"
@@ -87,5 +88,25 @@ func TestOtherPodRangesEndTheAgent(t *testing.T) {
 	}
 	if known, err := a.knownRanges(); err != nil || !slices.Equal(known, next) {
 		t.Errorf("remembered are %v, %v", known, err)
+	}
+}
+
+func TestPodRangesOutsideOfTheClusterAreAFault(t *testing.T) {
+	own := []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24"), netip.MustParsePrefix("fd00:7::/64")}
+	for cluster, want := range map[string]string{
+		"10.244.0.0/16 fd00::/16":  "",
+		"10.0.0.0/8 fd00:7::/64":   "",
+		"10.244.0.0/16 fd01::/16":  "the pod range fd00:7::/64 is in none of clusterCIDRs [10.244.0.0/16 fd01::/16]",
+		"10.244.7.0/25 fd00::/16":  "the pod range 10.244.7.0/24 is in none",
+		"10.245.0.0/16 0.0.0.0/32": "the pod range 10.244.7.0/24 is in none",
+	} {
+		a := &agent{ranges: own}
+		for _, c := range strings.Fields(cluster) {
+			a.cfg.ClusterCIDRs = append(a.cfg.ClusterCIDRs, netip.MustParsePrefix(c))
+		}
+		got := a.rangesStatus()
+		if bad := got.GetHealth() == agentv1.Health_HEALTH_DEGRADED; bad != (want != "") || !strings.Contains(got.GetMessage(), want) {
+			t.Errorf("%s: %v, want %q", cluster, got, want)
+		}
 	}
 }

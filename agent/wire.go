@@ -33,6 +33,7 @@ import (
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/logging"
 	"github.com/weftmesh/weft/pkg/metrics"
+	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
@@ -105,6 +106,12 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 // build makes every part; nothing runs yet.
 func (a *agent) build() error {
 	var err error
+	tunnelled := false // until now, and not any more
+	if a.tunnelPort() == 0 {
+		if tunnelled, err = nodenet.RemoveTunnel(); err != nil {
+			return err
+		}
+	}
 	if a.dp, err = datapath.Open(a.datapathConfig()); err != nil {
 		return err
 	}
@@ -116,11 +123,11 @@ func (a *agent) build() error {
 		return fmt.Errorf("reading identityLabels: %w", err)
 	}
 	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs,
-		PodCIDRs: a.ranges, Tunnel: a.cfg.Tunnel.Protocol == config.TunnelVXLAN}
+		PodCIDRs: a.ranges, Tunnel: a.tunnelPort() != 0}
 
 	a.problems = &problems{}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
-	if err := a.buildWayOut(); err != nil {
+	if err := a.buildWayOut(tunnelled); err != nil {
 		return err
 	}
 
@@ -145,22 +152,23 @@ func (a *agent) build() error {
 }
 
 // buildWayOut makes what keeps the devices between nodes and to the outside.
-func (a *agent) buildWayOut() error {
+func (a *agent) buildWayOut(tunnelled bool) error {
 	had, err := a.dp.Uplinks()
 	if err != nil {
 		return err
 	}
 	m := a.cfg.Masquerade
 	cfg := nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6}
-	if a.cfg.Tunnel.Protocol == config.TunnelVXLAN {
+	if a.tunnelPort() != 0 {
 		a.tunnel = nodenet.NewTunnel(nodenet.TunnelConfig{
 			Self: a.cfg.NodeName, Port: a.cfg.Tunnel.Port, MTU: a.cfg.MTU, Nodes: a.tables.Nodes,
 			Attach: a.dp.SetTunnel, Log: a.log.With("part", "tunnel"),
 		})
 		cfg.Underlay = a.tunnel.Underlay
-	} else if were, err := nodenet.TurnOffTunnel(a.dp.SetTunnel); err != nil {
+	} else if err := a.dp.SetTunnel(model.TunnelDevice{}); err != nil {
 		return err
-	} else if were {
+	}
+	if tunnelled {
 		had = nil // some were uplinks for the tunnel's sake alone
 	}
 	a.uplinks = nodenet.NewUplinks(cfg, had, a.dp.SetUplinks, a.log.With("part", "uplinks"))
@@ -321,7 +329,7 @@ func (a *agent) api() *api.Server {
 		Version: weft.Version(), Node: a.cfg.NodeName, Source: a.input.name,
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
-		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits,
+		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits, PolicyFaults: a.problems.ofPolicies,
 		Components: components,
 	})
 }

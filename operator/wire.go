@@ -74,7 +74,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	if err := o.addControllers(); err != nil {
 		return fmt.Errorf("setting up the controllers: %w", err)
 	}
-	web := &server{address: cfg.Operator.MetricsAddress, gatherer: registry, synced: o.synced, log: o.log}
+	web := &server{address: cfg.Operator.MetricsAddress, socket: cfg.Operator.HealthSocket, gatherer: registry, synced: o.synced, log: o.log}
 	if err := web.listen(ctx); err != nil {
 		return err
 	}

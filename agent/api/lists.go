@@ -5,8 +5,11 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/agent/engine"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -61,16 +64,28 @@ func (s *Server) ListIdentities(context.Context, *agentv1.ListIdentitiesRequest)
 	return out, nil
 }
 
-// ListPolicies lists the policies and, if asked, what became of them for every
+// ListPolicies lists the policies, also those that were never right, and, if asked, what became of them for every
 // endpoint.
 func (s *Server) ListPolicies(_ context.Context, req *agentv1.ListPoliciesRequest) (*agentv1.ListPoliciesResponse, error) {
 	view := s.cfg.View()
 	out := &agentv1.ListPoliciesResponse{}
+	faults := s.cfg.PolicyFaults()
 	for _, p := range view.Policies {
-		out.Policies = append(out.Policies, &agentv1.Policy{
+		one := &agentv1.Policy{
 			Kind: p.Key.Kind, Namespace: p.Key.Namespace, Name: p.Key.Name, Source: p.Source,
 			Rules: uint32(len(p.Rules)), Endpoints: p.Endpoints, Revision: uint64(view.Revision),
 			Message: p.Message,
+		}
+		if f, bad := faults[p.Key]; bad {
+			one.Message = f.Message
+			delete(faults, p.Key)
+		}
+		out.Policies = append(out.Policies, one)
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(faults), func(a, b model.PolicyKey) int { return strings.Compare(a.String(), b.String()) }) {
+		f := faults[key]
+		out.Policies = append(out.Policies, &agentv1.Policy{
+			Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Source: f.Source, Message: f.Message,
 		})
 	}
 	if !req.Entries {

@@ -43,8 +43,16 @@ type Config struct {
 	FlowCounters func() (*agentv1.FlowCounters, error)
 	Drops        func() ([]*agentv1.DropCounter, error)
 	Hits         func() (map[model.Hit]uint64, error)
+	// PolicyFaults are what is wrong with policies, and what follows.
+	PolicyFaults func() map[model.PolicyKey]PolicyFault
 	// Components are the health reports of the agent's parts, in order.
 	Components []func() *agentv1.ComponentStatus
+}
+
+// PolicyFault is one.
+type PolicyFault struct {
+	Source  string // file or API object
+	Message string
 }
 
 // Server implements agentv1.AgentServiceServer.

@@ -99,10 +99,7 @@ type place struct{ slice, endpoint int }
 // address it is that of the node that has the range, or else the first by node and
 // slice.
 func owners(node Node, s state.Snapshot) map[netip.Addr]place {
-	self, ranges := node.Name, make(map[string][]netip.Prefix, len(s.Nodes))
-	for _, n := range s.Nodes {
-		ranges[n.Name] = n.PodCIDRs
-	}
+	self, ranges := node.Name, rangesOf(s)
 	out := make(map[netip.Addr]place, 2*countEndpoints(s))
 	for i := range s.NodeSlices {
 		slice := &s.NodeSlices[i]
@@ -123,23 +120,6 @@ func owners(node Node, s state.Snapshot) map[netip.Addr]place {
 		}
 	}
 	return out
-}
-
-// may tells whether a node may speak for an address.
-func may(node Node, name string, addr netip.Addr, ranges map[string][]netip.Prefix) bool {
-	has := func(p netip.Prefix) bool { return p.Contains(addr) }
-	if own := ranges[name]; len(own) > 0 {
-		return slices.ContainsFunc(own, has)
-	}
-	if !slices.ContainsFunc(node.ClusterCIDRs, has) {
-		return false
-	}
-	for _, of := range ranges {
-		if slices.ContainsFunc(of, has) {
-			return false
-		}
-	}
-	return true
 }
 
 // better tells whether slice a's claim to an address beats b's.

@@ -19,6 +19,7 @@ type far struct {
 	random *rand.Rand
 	next   model.IdentityID
 	used   map[string]model.IdentityID // by role
+	roles  map[model.IdentityID]string // of all that ever were
 }
 
 var farAddrs = map[string]netip.Addr{"friend": netip.MustParseAddr("10.244.7.1"), "foe": netip.MustParseAddr("10.244.7.2")}
@@ -44,7 +45,7 @@ func (f *far) slice() state.Changes {
 func (f *far) relabel(role string) []state.Changes {
 	old := f.used[role]
 	f.next++
-	f.used[role] = f.next
+	f.used[role], f.roles[f.next] = f.next, role
 	out := []state.Changes{
 		{Identities: []model.Identity{farIdentity(f.next, role)}},
 		f.slice(),
@@ -55,16 +56,19 @@ func (f *far) relabel(role string) []state.Changes {
 }
 
 // While pods of another node are relabelled, the friend is let pass and the foe is
-// not, after every single write to the kernel, also while writes fail.
+// not, after every single write to the kernel, also while writes fail; with a tunnel,
+// whatever of the identities that they ever had their packets come with.
 func TestRemotePodsAreNeverTakenForOthers(t *testing.T) {
 	for seed := range uint64(level.Scale(500)) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		f := &far{random: random, next: 300, used: map[string]model.IdentityID{"friend": 299, "foe": 300}}
+		f := &far{random: random, next: 300, used: map[string]model.IdentityID{"friend": 299, "foe": 300},
+			roles: map[model.IdentityID]string{299: "friend", 300: "foe"}}
 		w := newWorld(t, fake.New())
-		w.drive(watched{w.dp, func() { checkFar(t, seed, w.dp) }})
+		w.drive(watched{w.dp, func() { checkFar(t, seed, w.dp, f.roles) }})
+		w.engine.cfg.Node.Tunnel = seed%4 >= 2
 		w.source.Pods = []model.Pod{testPod(1, map[string]string{"role": "server"})}
 		w.source.Policies = guard(random)
-		w.source.Nodes = []model.ClusterNode{{Name: "far", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24")}}}
+		w.source.Nodes = []model.ClusterNode{{Name: "here", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}, {Name: "far", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.2")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.7.0/24")}}}
 		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))
 		w.apply()
 		w.identities(farIdentity(299, "friend"), farIdentity(300, "foe"))
@@ -90,6 +94,9 @@ func TestRemotePodsAreNeverTakenForOthers(t *testing.T) {
 			if got := k.ips[netip.PrefixFrom(addr, 32)].Identity; got != f.used[role] {
 				t.Fatalf("seed %d: the %s ends with identity %d, want %d", seed, role, got, f.used[role])
 			}
+			if w.engine.cfg.Node.Tunnel != k.known[f.used[role]] {
+				t.Fatalf("seed %d: of what comes by the tunnel are believed %v, the %s has %d", seed, k.known, role, f.used[role])
+			}
 		}
 	}
 }
@@ -108,27 +115,33 @@ func guard(random *rand.Rand) []model.Policy {
 }
 
 // checkFar decides as the kernel would, by what it holds at this moment.
-func checkFar(t *testing.T, seed uint64, dp *fake.Datapath) {
+func checkFar(t *testing.T, seed uint64, dp *fake.Datapath, roles map[model.IdentityID]string) {
 	t.Helper()
 	k := dump(t, dp)
 	server := k.rows[1]
 	if server.Slot == 0 || !server.EnforceIngress {
 		return // at the beginning
 	}
-	for role, addr := range farAddrs {
-		row, ok := k.ips[netip.PrefixFrom(addr, 32)]
-		if !ok {
-			continue // not known yet
-		}
+	check := func(role string, id model.IdentityID) {
 		allowed, denied := false, false
 		for _, e := range k.sets[server.Set].Entries {
-			if e.Direction == model.Ingress && (e.Peer == model.IdentityNone || e.Peer == row.Identity) {
+			if e.Direction == model.Ingress && (e.Peer == model.IdentityNone || e.Peer == id) {
 				allowed = allowed || e.Action == model.ActionAllow
 				denied = denied || e.Action == model.ActionDeny
 			}
 		}
 		if pass := allowed && !denied; pass != (role == "friend") {
-			t.Fatalf("seed %d: the %s, identity %d, passes: %v", seed, role, row.Identity, pass)
+			t.Fatalf("seed %d: the %s, identity %d, passes: %v", seed, role, id, pass)
+		}
+	}
+	for role, addr := range farAddrs {
+		if row, ok := k.ips[netip.PrefixFrom(addr, 32)]; ok { // or it is not known yet
+			check(role, row.Identity)
+		}
+	}
+	for id := range k.known {
+		if role, ok := roles[id]; ok {
+			check(role, id)
 		}
 	}
 }

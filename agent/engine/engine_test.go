@@ -24,11 +24,13 @@ type kernel struct {
 	on   map[string]uint32
 
 	services model.ServiceRows
+	nodes    []model.NodeRow
+	known    map[model.IdentityID]bool
 }
 
 func dump(t *testing.T, dp *fake.Datapath) kernel {
 	t.Helper()
-	k := kernel{rows: map[uint16]model.EndpointRow{}, ips: map[netip.Prefix]model.IPRow{}, on: dp.Attached()}
+	k := kernel{rows: map[uint16]model.EndpointRow{}, ips: map[netip.Prefix]model.IPRow{}, known: map[model.IdentityID]bool{}, on: dp.Attached()}
 	rows, err := dp.Endpoints()
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +50,16 @@ func dump(t *testing.T, dp *fake.Datapath) kernel {
 	}
 	if k.services, err = dp.Services(); err != nil {
 		t.Fatal(err)
+	}
+	if k.nodes, err = dp.Nodes(); err != nil {
+		t.Fatal(err)
+	}
+	known, err := dp.Identities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range known {
+		k.known[id] = true
 	}
 	return k
 }

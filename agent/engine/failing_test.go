@@ -27,6 +27,16 @@ func (w watched) ApplyEndpoint(row model.EndpointRow) error {
 	return w.Datapath.ApplyEndpoint(row)
 }
 
+func (w watched) ApplyIdentities(upsert, remove []model.IdentityID) error {
+	defer w.look()
+	return w.Datapath.ApplyIdentities(upsert, remove)
+}
+
+func (w watched) ApplyNodes(upsert []model.NodeRow, remove []uint16) error {
+	defer w.look()
+	return w.Datapath.ApplyNodes(upsert, remove)
+}
+
 func TestADeniedPrefixStaysDeniedWhileWritesFail(t *testing.T) {
 	denied, part := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.128/25")
 	for seed := range uint64(10) {

@@ -54,20 +54,12 @@ func FuzzManifestsBecomeRows(f *testing.F) {
 
 // snapshotOf attaches every pod, and gives it an identity of its own labels.
 func snapshotOf(objects []manifest.Object) (s state.Snapshot, services lb.Changes) {
+	var m manifest.State
 	for _, o := range objects {
-		switch v := o.Value.(type) {
-		case model.Pod:
-			s.Pods = append(s.Pods, v)
-		case model.Namespace:
-			s.Namespaces = append(s.Namespaces, v)
-		case model.Service:
-			services.Services = append(services.Services, v)
-		case model.EndpointSlice:
-			services.Slices = append(services.Slices, v)
-		case []model.Policy:
-			s.Policies = append(s.Policies, v...)
-		}
+		m.Add(o)
 	}
+	s.Pods, s.Namespaces, s.Policies = m.Pods, m.Namespaces, m.Policies
+	services.Services, services.Slices = m.Services, m.EndpointSlices
 	labelsOf, known := LabelsOf(testNode(), s), map[string]bool{}
 	for i, p := range s.Pods {
 		e := testEndpoint(i + 1)

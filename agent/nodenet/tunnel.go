@@ -294,15 +294,3 @@ func (t *Tunnel) again(done <-chan struct{}, changed func(), _ func(error)) erro
 	}()
 	return nil
 }
-
-// TurnOffTunnel takes programs and device away; were tells whether there was one.
-func TurnOffTunnel(attach func(model.TunnelDevice) error) (were bool, err error) {
-	if err := attach(model.TunnelDevice{}); err != nil {
-		return false, fmt.Errorf("taking programs off %s: %w", TunnelDeviceName, err)
-	}
-	link, err := findTunnel()
-	if err != nil || link == nil {
-		return false, err
-	}
-	return true, removeTunnel()
-}

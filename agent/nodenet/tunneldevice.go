@@ -40,7 +40,7 @@ func ensureTunnel(port, mtu uint16, attach func(model.TunnelDevice) error) (netl
 		return nil, err
 	}
 	if link != nil && !usable(link, port) {
-		if err := removeTunnel(); err != nil {
+		if _, err := RemoveTunnel(); err != nil {
 			return nil, err
 		}
 		link = nil
@@ -125,15 +125,17 @@ func startTunnel(link netlink.Link, port uint16) error {
 	return nil
 }
 
-// removeTunnel removes the device, and with it the routes by it; none is no error.
-func removeTunnel() error {
+// RemoveTunnel removes the device, and with it the routes by it; were tells whether
+// there was one. It must go before its programs do, without which it would hand on
+// whatever comes.
+func RemoveTunnel() (were bool, err error) {
 	link, err := findTunnel()
 	if err != nil || link == nil {
-		return err
+		return false, err
 	}
 	var none netlink.LinkNotFoundError
 	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) && !errors.As(err, &none) {
-		return fmt.Errorf("removing %s: %w", TunnelDeviceName, err)
+		return true, fmt.Errorf("removing %s: %w", TunnelDeviceName, err)
 	}
-	return nil
+	return true, nil
 }

@@ -37,8 +37,7 @@ type Workload struct {
 	Desired int32  `json:"desired"`
 	Updated int32  `json:"updated"` // pods of the newest template
 	Ready   int32  `json:"ready"`
-	Rolled  bool   `json:"rolledOut"`      // all are of the newest template, and ready
-	Note    string `json:"note,omitempty"` // why they cannot be, and what to do
+	Rolled  bool   `json:"rolledOut"` // all are of the newest template, and ready
 }
 
 // Leader is the operator that acts.
@@ -81,9 +80,6 @@ func (c *Cluster) State(ctx context.Context, now time.Time) (*State, error) {
 	}
 	if s.Nodes, err = c.nodes(ctx); err != nil {
 		return nil, c.failed("listing nodes", err)
-	}
-	if o := s.Operator; o != nil && !o.Rolled && int(o.Desired) > len(s.Nodes) && len(s.Nodes) > 0 {
-		o.Note = fmt.Sprintf("each needs a node of its own: helm upgrade with --set operator.replicas=%d", len(s.Nodes))
 	}
 	return s, nil
 }
@@ -194,14 +190,6 @@ func weftNode(u *unstructured.Unstructured) (Node, error) {
 	return out, nil
 }
 
-// note is what is to be added about it.
-func (w *Workload) note() string {
-	if w.Note == "" {
-		return ""
-	}
-	return "; " + w.Note
-}
-
 // Missing is what keeps a cluster from being ready, by its API server; empty: it is.
 func (s *State) Missing() []string {
 	var out []string
@@ -210,7 +198,7 @@ func (s *State) Missing() []string {
 		case w == nil:
 			out = append(out, fmt.Sprintf("%s %s/%s is not there", kind, s.Namespace, name))
 		case !w.Rolled:
-			out = append(out, fmt.Sprintf("%s %s: %d of %d pods are ready, %d of the newest template", kind, name, w.Ready, w.Desired, w.Updated)+w.note())
+			out = append(out, fmt.Sprintf("%s %s: %d of %d pods are ready, %d of the newest template", kind, name, w.Ready, w.Desired, w.Updated))
 		}
 	}
 	rollout(s.Agents, "DaemonSet", AgentName)

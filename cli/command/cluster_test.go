@@ -217,27 +217,6 @@ func TestPodsWithoutWeftAreNamed(t *testing.T) {
 	}
 }
 
-// A cluster of one node has no place for the second operator.
-func TestAnOperatorWithoutANodeOfItsOwn(t *testing.T) {
-	w := newWorld(t, &agent{status: on("worker-1", 13)})
-	deployments := w.kube.AppsV1().Deployments("weft-system")
-	d, err := deployments.Get(t.Context(), "weft-operator", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Status.ReadyReplicas = 1
-	if _, err := deployments.UpdateStatus(t.Context(), d, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	const remedy = "; each needs a node of its own: helm upgrade with --set operator.replicas=1"
-	if got := w.run(t, "status"); !strings.Contains(got.stdout, "1 of 2 ready"+remedy) {
-		t.Errorf("%s%s", got.stdout, got.stderr)
-	}
-	if got := w.run(t, "status", "--wait", "--timeout", "1s"); got.code != ExitTimeout || !strings.Contains(got.stderr, remedy) {
-		t.Errorf("exit %d: %s", got.code, got.stderr)
-	}
-}
-
 func TestNodesThatAreNotThere(t *testing.T) {
 	w := newWorld(t, &agent{status: on("worker-1", 13)})
 	if got := w.run(t, "endpoint", "list", "--node", "worker-9"); got.code != ExitError || !strings.Contains(got.stderr, "no node worker-9 is known; the nodes with an agent: worker-1") {

@@ -47,9 +47,6 @@ func workload(w *cluster.Workload, name string) string {
 	if w.Updated < w.Desired {
 		text += fmt.Sprintf(", %d of the newest template", w.Updated)
 	}
-	if w.Note != "" {
-		text += "; " + w.Note
-	}
 	return text
 }
 

@@ -253,20 +253,11 @@ func (a *Allocator) create(ctx context.Context, r *record) error {
 	return err
 }
 
-// AllocateAll is Allocate for many label sets; of a store that is not concurrent, what
+// AllocateAll is Allocate for many label sets, of a store that is not concurrent: what
 // is new is stored at once. The identities are in the order of the sets; on an error,
 // those of sets that got none are zero.
 func (a *Allocator) AllocateAll(ctx context.Context, sets []model.Labels) ([]model.Identity, error) {
 	out := make([]model.Identity, len(sets))
-	if a.cfg.Concurrent {
-		var errs []error
-		for i, labels := range sets {
-			id, err := a.Allocate(ctx, labels)
-			out[i] = id
-			errs = append(errs, err)
-		}
-		return out, errors.Join(errs...)
-	}
 	defer a.oneByOne()()
 	var fresh []*record
 	var full error

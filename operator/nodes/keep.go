@@ -19,6 +19,7 @@ import (
 
 	"github.com/weftmesh/weft/operator/ranges"
 	"github.com/weftmesh/weft/pkg/api/v1alpha1"
+	"github.com/weftmesh/weft/pkg/k8s"
 )
 
 // inOrder puts those first that were there first: of two that claim one range, it
@@ -82,6 +83,10 @@ func (n *Nodes) tell(node *corev1.Node, now, want *v1alpha1.WeftNode, problem er
 		}
 		n.report(node, reason, problem)
 	}
+	has, err := parse(want.Spec.PodCIDRs)
+	if outside := k8s.Outside(has, n.ClusterCIDRs); err == nil && outside != nil {
+		n.reportOnce(node, "PodCIDROutside", outside)
+	}
 	if used(now) && !slices.Equal(now.Spec.Addresses, want.Spec.Addresses) {
 		n.report(node, "AddressesChanged", fmt.Errorf("the node's addresses were %v and are %v now", now.Spec.Addresses, want.Spec.Addresses))
 	}
@@ -117,6 +122,7 @@ func (n *Nodes) named(ctx context.Context, node string, p netip.Prefix) bool {
 func (n *Nodes) gone(ctx context.Context, name string) error {
 	delete(n.notReady, name)
 	delete(n.up, name)
+	delete(n.told, name)
 	var own v1alpha1.WeftNode
 	err := n.live.Get(ctx, client.ObjectKey{Name: name}, &own)
 	if apierrors.IsNotFound(err) {

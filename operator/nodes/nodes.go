@@ -50,6 +50,7 @@ type Nodes struct {
 	loaded   bool
 	notReady map[string]time.Time // since when
 	up       map[string]bool      // nodes that are ready, or not
+	told     map[string]string    // what was last said of a node that stays as it is
 }
 
 // problemRetry is after what time a node is looked at again that has a problem
@@ -62,7 +63,7 @@ const agentOn = "agentOn"
 // Add makes the controller and adds it to the manager.
 func Add(mgr ctrl.Manager, cfg Config) error {
 	n := &Nodes{Config: cfg, client: mgr.GetClient(), live: mgr.GetAPIReader(), pool: ranges.New(cfg.ClusterCIDRs),
-		notReady: map[string]time.Time{}, up: map[string]bool{}}
+		notReady: map[string]time.Time{}, up: map[string]bool{}, told: map[string]string{}}
 	err := mgr.GetFieldIndexer().IndexField(context.Background(), &corev1.Pod{}, agentOn, n.nodeOfAgent)
 	if err != nil {
 		return fmt.Errorf("indexing pods: %w", err)
@@ -160,4 +161,12 @@ func (n *Nodes) count() {
 func (n *Nodes) report(node *corev1.Node, reason string, err error) {
 	n.Log.Warn("a node needs attention", "node", node.Name, "reason", reason, "error", err)
 	n.Events.Eventf(node, nil, corev1.EventTypeWarning, reason, "KeepWeftNode", "%s", err)
+}
+
+// reportOnce is report of what nothing but another configuration changes.
+func (n *Nodes) reportOnce(node *corev1.Node, reason string, err error) {
+	if n.told[node.Name] != err.Error() {
+		n.told[node.Name] = err.Error()
+		n.report(node, reason, err)
+	}
 }

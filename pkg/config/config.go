@@ -76,8 +76,10 @@ type Tunnel struct {
 
 // Operator configures weft-operator.
 type Operator struct {
-	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none.
+	// Address and port for the operator's /metrics, /healthz and /readyz; empty: none. Of several operators in one network the first has it, and another when that ends.
 	MetricsAddress string `json:"metricsAddress"`
+	// Socket by which `weft-operator health` asks this operator; empty: none.
+	HealthSocket string `json:"healthSocket"`
 	// Time that an identity stays after the last pod with its labels went, and the last endpoint with its number.
 	IdentityGrace Duration `json:"identityGrace"`
 }

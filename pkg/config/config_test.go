@@ -46,7 +46,7 @@ conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTime
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
 flows: {bufferSize: 100, aliveInterval: 9s}
 cni: {install: true, binDir: /o, confDir: /e}
-operator: {metricsAddress: "", identityGrace: 1h}
+operator: {metricsAddress: "", healthSocket: /h, identityGrace: 1h}
 `), "host")
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ operator: {metricsAddress: "", identityGrace: 1h}
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
-		Operator:   Operator{IdentityGrace: Duration(time.Hour)},
+		Operator:   Operator{HealthSocket: "/h", IdentityGrace: Duration(time.Hour)},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -56,12 +56,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// eventually waits up to five seconds for a condition.
+// eventually waits up to a minute for a condition: grace periods are long on a busy machine.
 func eventually(t *testing.T, ok func() bool) bool {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
 		if ok() {
 			return true
 		}

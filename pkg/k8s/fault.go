@@ -42,11 +42,15 @@ func (f *Fault) Object() string {
 
 // Error implements error.
 func (f *Fault) Error() string {
-	text := f.Object()
+	return f.Object() + ": " + f.Short()
+}
+
+// Short is what is wrong, without the object's name.
+func (f *Fault) Short() string {
+	text := f.Message
 	if f.Field != "" {
-		text += ": " + f.Field
+		text = f.Field + ": " + text
 	}
-	text += ": " + f.Message
 	if f.More > 0 {
 		text += fmt.Sprintf(" (and %d more)", f.More)
 	}

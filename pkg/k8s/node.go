@@ -83,6 +83,19 @@ func podCIDR(at *field.Path, s string) (netip.Prefix, field.ErrorList) {
 	return p, nil
 }
 
+// Outside names the first of a node's pod ranges that is in none of the cluster's, what
+// follows and what to do; nil if there is none.
+func Outside(ranges, cluster []netip.Prefix) error {
+	for _, r := range ranges {
+		in := func(c netip.Prefix) bool { return c.Bits() <= r.Bits() && c.Contains(r.Addr()) }
+		if !slices.ContainsFunc(cluster, in) {
+			return fmt.Errorf("the pod range %s is in none of clusterCIDRs %v: who has not heard of this node yet takes its pods for world; "+
+				"set clusterCIDRs so that it holds the range", r, cluster)
+		}
+	}
+	return nil
+}
+
 // NodeSpec is the spec of a node's object.
 func NodeSpec(n model.ClusterNode) v1alpha1.NodeSpec {
 	var out v1alpha1.NodeSpec

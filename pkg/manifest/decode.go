@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/weftmesh/weft/pkg/api/v1alpha1"
 	"github.com/weftmesh/weft/pkg/convert"
 	"github.com/weftmesh/weft/pkg/strictyaml"
 )
@@ -52,25 +53,48 @@ func Decode(name string, data []byte) ([]Object, []Problem) {
 	}
 	docs, err := parse(data)
 	if err != nil {
-		return nil, problems(name, []strictyaml.Error{asError(err)})
+		return nil, problems(name, Key{}, []strictyaml.Error{asError(err)})
 	}
+	docs, errs := writeOut(docs)
+	faults := problems(name, Key{}, errs)
 	var objects []Object
-	var errs []strictyaml.Error
 	lines := make(map[Key]int, len(docs))
 	for _, doc := range docs {
 		o, e := decodeDocument(name, doc)
-		if errs = append(errs, e...); len(e) > 0 {
-			continue
+		if first, dup := lines[o.Key]; dup && len(e) == 0 {
+			e = []strictyaml.Error{{Line: o.Line, Field: "metadata.name", Message: fmt.Sprintf(
+				"%s is already on line %d; rename or remove one of the two", o.Key, first)}}
 		}
-		if first, dup := lines[o.Key]; dup {
-			errs = append(errs, strictyaml.Error{Line: o.Line, Field: "metadata.name", Message: fmt.Sprintf(
-				"%s is already on line %d; rename or remove one of the two", o.Key, first)})
+		if len(e) > 0 {
+			faults = append(faults, problems(name, nameOf(doc), e)...)
 			continue
 		}
 		lines[o.Key] = o.Line
 		objects = append(objects, o)
 	}
-	return objects, problems(name, errs)
+	return objects, faults
+}
+
+// nameOf is the key that a document with a fault says it has.
+func nameOf(doc *strictyaml.Document) Key {
+	k := Key{Kind: doc.String("kind"), Namespace: doc.String("metadata.namespace"), Name: doc.String("metadata.name")}
+	if k.Namespace == "" && k.Kind != "Namespace" && k.Kind != v1alpha1.KindClusterNetworkPolicy {
+		k.Namespace = convert.DefaultNamespace
+	}
+	return k
+}
+
+// writeOut puts the items of each v1 List in its place.
+func writeOut(docs []*strictyaml.Document) (out []*strictyaml.Document, errs []strictyaml.Error) {
+	for _, doc := range docs {
+		if doc.String("kind") != "List" || doc.String("apiVersion") != "v1" {
+			out = append(out, doc)
+			continue
+		}
+		items, e := doc.Items()
+		out, errs = append(out, items...), append(errs, e...)
+	}
+	return out, errs
 }
 
 func decodeDocument(file string, doc *strictyaml.Document) (Object, []strictyaml.Error) {
@@ -105,7 +129,10 @@ func kindOf(doc *strictyaml.Document) (kind, *strictyaml.Error) {
 	case "":
 		return fault("kind", "missing; write apiVersion and kind, as in \"apiVersion: v1\" and \"kind: Pod\"")
 	case "List":
-		return fault("kind", "lists are not read; make each item a document, with a line of --- between them")
+		if version != "v1" {
+			return fault("apiVersion", "want \"v1\" for kind List, got %q", version)
+		}
+		return fault("kind", "a list in a list is not read; write its items into the outer one")
 	case "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy":
 		return fault("kind", "%s is not read; change apiVersion to weftmesh.io/v1alpha1 and kind to %s",
 			name, ciliumKinds()[name])
@@ -131,10 +158,10 @@ func asError(err error) strictyaml.Error {
 	return strictyaml.Error{Message: err.Error()}
 }
 
-func problems(file string, errs []strictyaml.Error) []Problem {
+func problems(file string, object Key, errs []strictyaml.Error) []Problem {
 	var out []Problem
 	for _, e := range errs {
-		out = append(out, Problem{File: file, Line: e.Line, Field: e.Field, Message: e.Message})
+		out = append(out, Problem{File: file, Line: e.Line, Field: e.Field, Message: e.Message, Object: object})
 	}
 	return out
 }

@@ -3,9 +3,28 @@
 package manifest
 
 import (
+	"fmt"
 	"os"
+	"slices"
 	"testing"
 )
+
+// What kubectl prints of several objects is read as it is.
+func TestDecodeList(t *testing.T) {
+	data, err := os.ReadFile("testdata/good/list.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, problems := Decode("list.yaml", data)
+	var got []string
+	for _, o := range objects {
+		got = append(got, fmt.Sprintf("%s at %d", o.Key, o.Line))
+	}
+	want := []string{"Namespace shop at 9", "Pod shop/web at 14", "NetworkPolicy shop/closed at 19", "Pod default/lone at 32"}
+	if len(problems) > 0 || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, problems, want)
+	}
+}
 
 func TestDecodePolicies(t *testing.T) {
 	data, err := os.ReadFile("testdata/good/policies.yaml")

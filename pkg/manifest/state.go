@@ -49,6 +49,7 @@ type Problem struct {
 	Field   string // path of the field; empty: the document as a whole
 	Message string // what is wrong and what to do
 	Kept    bool   // what the file held when it was last right is in force
+	Object  Key    // what the fault is in, as far as the file says; zero: unknown
 }
 
 // String is file:line: field: message, without the parts that are unknown.
@@ -70,19 +71,10 @@ func build(objects []Object) State {
 		if o.Key.Namespace != "" {
 			inUse[o.Key.Namespace] = true
 		}
-		switch v := o.Value.(type) {
-		case model.Pod:
-			s.Pods = append(s.Pods, v)
-		case model.Namespace:
-			s.Namespaces = append(s.Namespaces, v)
-			declared[v.Name] = true
-		case model.Service:
-			s.Services = append(s.Services, v)
-		case model.EndpointSlice:
-			s.EndpointSlices = append(s.EndpointSlices, v)
-		case []model.Policy:
-			s.Policies = append(s.Policies, v...)
-		}
+		s.Add(o)
+	}
+	for _, ns := range s.Namespaces {
+		declared[ns.Name] = true
 	}
 	for name := range inUse {
 		if !declared[name] {
@@ -91,6 +83,22 @@ func build(objects []Object) State {
 	}
 	s.sort()
 	return s
+}
+
+// Add puts what an object is into the list of its kind, as the last one.
+func (s *State) Add(o Object) {
+	switch v := o.Value.(type) {
+	case model.Pod:
+		s.Pods = append(s.Pods, v)
+	case model.Namespace:
+		s.Namespaces = append(s.Namespaces, v)
+	case model.Service:
+		s.Services = append(s.Services, v)
+	case model.EndpointSlice:
+		s.EndpointSlices = append(s.EndpointSlices, v)
+	case []model.Policy:
+		s.Policies = append(s.Policies, v...)
+	}
 }
 
 func (s *State) sort() {

@@ -146,7 +146,7 @@ func document(t *testing.T, file string) {
 	for _, d := range Definitions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)
 	}
-	b.WriteString("\n## Operator\n\nweft-operator serves these at `operator.metricsAddress`, with `/healthz` and `/readyz`.\n\n" +
+	b.WriteString("\n## Operator\n\nweft-operator serves these at `operator.metricsAddress`, with `/healthz` and `/readyz`; Prometheus in Kubernetes: [KUBERNETES.md](KUBERNETES.md#metrics).\n\n" +
 		"| name | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, d := range OperatorDefinitions() {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.Name, typeName(d), strings.Join(d.Labels, ", "), d.Help)

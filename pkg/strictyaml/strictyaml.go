@@ -102,10 +102,16 @@ func syntaxMessage(msg string) string {
 // Line is the line on which the document begins.
 func (d *Document) Line() int { return d.root.Line }
 
-// String is the text of a string field at the document's top level, or "".
-func (d *Document) String(field string) string {
-	if _, v := child(d.root, field); v != nil && v.Kind == yaml.ScalarNode && v.ShortTag() == "!!str" {
-		return v.Value
+// String is the text of the string field at a path, or "".
+func (d *Document) String(path string) string {
+	n := d.root
+	for _, step := range split(path) {
+		if _, n = child(n, step); n == nil {
+			return ""
+		}
+	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" {
+		return n.Value
 	}
 	return ""
 }

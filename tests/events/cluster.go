@@ -25,10 +25,6 @@ type cluster struct {
 	slices     []model.NodeSlice
 }
 
-func (c *cluster) source() state.Source {
-	return state.Source{Nodes: slices.Clone(c.nodes), NodeSlices: slices.Clone(c.slices)}
-}
-
 // clusterStories are those of other nodes, of their pods, and of the identities that
 // those have. Addresses pass from pod to pod and from node to node, and identities
 // come before or after the pods that have them.

@@ -8,6 +8,7 @@ package events
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -105,21 +106,15 @@ func (n *Node) set(name string, o *manifest.Object) error {
 		n.objects = make(map[string]manifest.Object)
 	}
 	var changed state.Changes
-	all := n.cluster.source()
 	if o == nil {
 		forget(&changed.Gone, n.objects[name])
 		delete(n.objects, name)
 	} else {
 		n.objects[name] = *o
-		if err := add(&changed.Put, *o); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+		changed.Put = sourceOf(*o)
 	}
-	for _, o := range n.objects {
-		if err := add(&all, o); err != nil {
-			return err
-		}
-	}
+	all := sourceOf(slices.Collect(maps.Values(n.objects))...)
+	all.Nodes, all.NodeSlices = slices.Clone(n.cluster.nodes), slices.Clone(n.cluster.slices)
 	var err error
 	if n.Single && n.Tables.Synced() {
 		_, err = n.Tables.Apply(changed)
@@ -132,22 +127,13 @@ func (n *Node) set(name string, o *manifest.Object) error {
 	return n.Identify(n.cluster.identities)
 }
 
-func add(s *state.Source, o manifest.Object) error {
-	switch v := o.Value.(type) {
-	case model.Pod:
-		s.Pods = append(s.Pods, v)
-	case model.Namespace:
-		s.Namespaces = append(s.Namespaces, v)
-	case model.Service:
-		s.Services = append(s.Services, v)
-	case model.EndpointSlice:
-		s.EndpointSlices = append(s.EndpointSlices, v)
-	case []model.Policy:
-		s.Policies = append(s.Policies, v...)
-	default:
-		return fmt.Errorf("an object is a %T", v)
+func sourceOf(objects ...manifest.Object) state.Source {
+	var s manifest.State
+	for _, o := range objects {
+		s.Add(o)
 	}
-	return nil
+	return state.Source{Pods: s.Pods, Namespaces: s.Namespaces, Services: s.Services,
+		EndpointSlices: s.EndpointSlices, Policies: s.Policies}
 }
 
 func forget(g *state.Gone, o manifest.Object) {
@@ -185,8 +171,10 @@ func attach(number int, pod string, addr int) Event {
 
 func detach(number int) Event {
 	return Event{Name: fmt.Sprintf("CNI DEL %d", number), Do: func(n *Node) error {
-		_, err := n.Tables.DeleteEndpoint(uint32(number))
-		return err
+		if _, err := n.Tables.DeleteEndpoint(uint32(number)); err != nil {
+			return err
+		}
+		return n.Identify(n.cluster.identities) // a pod that was deleted before goes with it
 	}}
 }
 

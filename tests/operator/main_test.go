@@ -104,15 +104,16 @@ func (w *world) install(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, doc := range strings.Split(string(text), "\n---\n") {
-			obj := &unstructured.Unstructured{}
-			if err := yaml.Unmarshal([]byte(doc), &obj.Object); err != nil {
-				return fmt.Errorf("%s: %w", f, err)
-			}
-			if err := w.client.Create(ctx, obj); err != nil {
-				return fmt.Errorf("%s: %w", f, err)
-			}
+		if err := w.create(ctx, string(text)); err != nil {
+			return fmt.Errorf("%s: %w", f, err)
 		}
+	}
+	admission, err := exec.Command(root+"/build/tools/helm", "template", "weft", root+"/daemonset/chart", "--show-only", "templates/policies.yaml").Output()
+	if err != nil {
+		return fmt.Errorf("rendering the chart's admission of policies (make helm builds helm): %w", err)
+	}
+	if err := w.create(ctx, string(admission)); err != nil {
+		return fmt.Errorf("the chart's admission of policies: %w", err)
 	}
 	for end := time.Now().Add(deadline); ; time.Sleep(100 * time.Millisecond) {
 		err := errors.Join(w.client.List(ctx, &v1alpha1.WeftIdentityList{}), w.client.List(ctx, &v1alpha1.WeftNodeList{}),
@@ -122,6 +123,20 @@ func (w *world) install(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// create makes the objects of a file.
+func (w *world) create(ctx context.Context, text string) error {
+	for _, doc := range strings.Split(strings.TrimPrefix(text, "---\n"), "\n---\n") {
+		obj := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(doc), &obj.Object); err != nil {
+			return err
+		}
+		if err := w.client.Create(ctx, obj); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clear removes what a test has made, and the Lease.

@@ -152,6 +152,28 @@ func TestNodesGetRangesThatDoNotOverlap(t *testing.T) {
 	}
 }
 
+// Who divides the ranges may do so with others than clusterCIDRs has: the node works,
+// and it is told, once.
+func TestARangeOutsideOfTheClusterIsTold(t *testing.T) {
+	theWorld.clear(t)
+	p := operate(t, "clusterCIDRs: [10.9.0.0/16, fd00:10:244::/56]\n").leads()
+	given := node("outside", "192.0.2.99")
+	given.Spec.PodCIDRs = []string{"10.244.8.0/24", "fd00:10:244:8::/64"}
+	createNode(t, given)
+	if own := ranged(t, "outside", "192.0.2.99"); !slices.Equal(own.Spec.PodCIDRs, given.Spec.PodCIDRs) {
+		t.Errorf("given: %+v", own.Spec)
+	}
+	event(t, "PodCIDROutside", "10.244.8.0/24 is in none of clusterCIDRs [10.9.0.0/16 fd00:10:244::/56]")
+	report(t, "outside", metav1.ConditionTrue, "") // the node is looked at again
+	agentPod(t, "agent-1", "outside", corev1.ConditionTrue)
+	eventually(t, "pods may come", func() error { return networkIs("outside", corev1.ConditionFalse, "") })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := strings.Count(p.log.String(), "reason=PodCIDROutside") + strings.Count(p.log.String(), `"reason":"PodCIDROutside"`); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+}
+
 func TestAnExhaustedPoolIsToldAndHealed(t *testing.T) {
 	ctx, c := context.Background(), theWorld.client
 	theWorld.clear(t)

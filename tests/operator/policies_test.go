@@ -6,6 +6,7 @@ package operator
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,4 +55,55 @@ func TestPoliciesSayWhetherTheyAreValid(t *testing.T) {
 		must(t, c.Get(ctx, client.ObjectKeyFromObject(p), p))
 		return valid(p.Status.Conditions, 2, metav1.ConditionTrue, "")
 	})
+}
+
+// dryRun asks the API server for a policy's spec, in both kinds.
+func dryRun(t *testing.T, spec string) error {
+	t.Helper()
+	var content v1alpha1.PolicySpec
+	must(t, json.Unmarshal([]byte(spec), &content))
+	content.EndpointSelector = &metav1.LabelSelector{}
+	name := metav1.ObjectMeta{Namespace: "default", Name: "p"}
+	err := theWorld.client.Create(context.Background(), &v1alpha1.WeftNetworkPolicy{ObjectMeta: name, Spec: &content}, client.DryRunAll)
+	also := theWorld.client.Create(context.Background(), &v1alpha1.WeftClusterNetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "p"}, Specs: []v1alpha1.PolicySpec{content}}, client.DryRunAll)
+	if (err == nil) != (also == nil) {
+		t.Errorf("%s: the kinds differ: %v, %v", spec, err, also)
+	}
+	return err
+}
+
+// Ports and ranges that cannot be are refused by the name of their field.
+func TestTheAPIServerRefusesPortsAndRangesThatCannotBe(t *testing.T) {
+	for _, c := range []struct{ spec, want string }{
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"70000"}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0].port: Invalid value: \"70000\""},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"080"}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0].port"},
+		{`{"egressDeny":[{"toPorts":[{"ports":[{"port":"http_"}]}]}]}`, "spec.egressDeny[0].toPorts[0].ports[0].port"},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"1","endPort":70000}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0].endPort"},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"90","endPort":80}]}]}]}`, "ingress[].toPorts[].ports[].endPort: must not be below port"},
+		{`{"egress":[{"toPorts":[{"ports":[{"port":"1","endPort":2},{"port":"http","endPort":80}]}]}]}`, "egress[].toPorts[].ports[].endPort"},
+		{`{"egressDeny":[{"toPorts":[{"ports":[{"port":"0","endPort":80}]}]}]}`, "egressDeny[].toPorts[].ports[].endPort"},
+		{`{"ingressDeny":[{"toPorts":[{"ports":[{"port":"90","endPort":89}]}]}]}`, "ingressDeny[].toPorts[].ports[].endPort"},
+		{`{"ingress":[{"fromCIDR":["10.0.0.0/8","300.0.0.0/8"]}]}`, "spec.ingress[0].fromCIDR[1]: Invalid value: \"300.0.0.0/8\""},
+		{`{"egress":[{"toCIDR":["fd00::/129"]}]}`, "spec.egress[0].toCIDR[0]"},
+		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0"}]}]}`, "spec.egress[0].toCIDRSet[0].cidr"},
+		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["10.1.0.0/16","10.1.1.1"]}]}]}`, "spec.egress[0].toCIDRSet[0].except[1]"},
+	} {
+		eventually(t, c.spec+" is refused", func() error {
+			err := dryRun(t, c.spec)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				return fmt.Errorf("got %v, want %s", err, c.want)
+			}
+			return nil
+		})
+	}
+	for _, good := range []string{
+		`{"ingress":[{"toPorts":[{"ports":[{"port":"0"},{"port":"65535"},{"port":"8080","endPort":8080},{"port":"http-2"},{"protocol":"IGMP"}]}]}]}`,
+		`{"egress":[{"toCIDR":["0.0.0.0/0","::/0","::1","192.0.2.1","2001:db8::192.0.2.1/128"]}]}`,
+		`{"egressDeny":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}],"toPorts":[{"ports":[{"port":"1","endPort":65535}]}]}]}`,
+	} {
+		if err := dryRun(t, good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package helm
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -189,13 +190,66 @@ func TestOperatorIsTolerantOfNodesWithoutNetwork(t *testing.T) {
 	}
 }
 
+// TestOperatorsMayShareANode: all start where there is one node, and none takes what
+// the other one needs.
+func TestOperatorsMayShareANode(t *testing.T) {
+	for name, v := range map[string]string{"default": "", "odd": odd} {
+		pod := pods(t, render(t, v))["weft-operator"]
+		if a := pod.Affinity.PodAntiAffinity; len(a.RequiredDuringSchedulingIgnoredDuringExecution) > 0 ||
+			len(a.PreferredDuringSchedulingIgnoredDuringExecution) != 1 {
+			t.Errorf("%s values: affinity %+v", name, a)
+		}
+		c := pod.Containers[0]
+		if len(c.Ports) > 0 {
+			t.Errorf("%s values: ports %+v, which two cannot have on one node", name, c.Ports)
+		}
+		for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+			if p.Exec == nil || p.Exec.Command[0] != "/usr/bin/weft-operator" || p.Exec.Command[1] != "health" {
+				t.Errorf("%s values: the probe %+v may ask the other one", name, p)
+			}
+		}
+	}
+}
+
+// TestMetrics: where only the node itself reaches them nobody is told of them; else
+// Prometheus finds them by annotations, those of agents also by the port's name.
+func TestMetrics(t *testing.T) {
+	for _, c := range []struct{ address, probed, port string }{
+		{"127.0.0.1:9465", "127.0.0.1", ""},
+		{"[::1]:9000", "::1", ""},
+		{":9465", "127.0.0.1", "9465"},
+		{"0.0.0.0:1", "127.0.0.1", "1"},
+		{"[::]:65535", "127.0.0.1", "65535"},
+		{"[2001:db8::7]:9998", "2001:db8::7", "9998"},
+	} {
+		objects := render(t, fmt.Sprintf("{agent: {metricsAddress: %q}, operator: {metricsAddress: %q}}", c.address, c.address))
+		agent := named[*appsv1.DaemonSet](t, objects, "weft-agent").Spec.Template
+		for name, template := range map[string]corev1.PodTemplateSpec{"weft-agent": agent,
+			"weft-operator": named[*appsv1.Deployment](t, objects, "weft-operator").Spec.Template} {
+			a := template.Annotations
+			if a["prometheus.io/port"] != c.port || (a["prometheus.io/scrape"] == "true") != (c.port != "") || len(a) != 1 && c.port == "" {
+				t.Errorf("%s: %s has annotations %v", c.address, name, a)
+			}
+		}
+		ports := agent.Spec.Containers[0].Ports
+		if (len(ports) == 1) != (c.port != "") || len(ports) == 1 && (ports[0].Name != "metrics" || fmt.Sprint(ports[0].ContainerPort) != c.port) {
+			t.Errorf("%s: the agent has ports %+v", c.address, ports)
+		}
+		for _, p := range []*corev1.Probe{agent.Spec.Containers[0].StartupProbe, agent.Spec.Containers[0].ReadinessProbe} {
+			if g := p.HTTPGet; g.Host != c.probed || !strings.HasSuffix(c.address, ":"+g.Port.String()) {
+				t.Errorf("%s: the agent is probed at %+v", c.address, g)
+			}
+		}
+	}
+}
+
 // TestAgentsAreReplacedOnlyIfNeeded: the same values give the same pod; others of the
 // configuration another.
 func TestAgentsAreReplacedOnlyIfNeeded(t *testing.T) {
 	template := func(values string) corev1.PodTemplateSpec {
 		return named[*appsv1.DaemonSet](t, render(t, values), "weft-agent").Spec.Template
 	}
-	if !reflect.DeepEqual(template(""), template("operator: {replicas: 3}")) {
+	if !reflect.DeepEqual(template(""), template("operator: {replicas: 3, metricsAddress: ':1'}")) {
 		t.Error("a change of the operator replaces agents")
 	}
 	if reflect.DeepEqual(template(""), template("logLevel: debug")) {

@@ -50,7 +50,30 @@ imagePullSecrets:
 {{- end -}}
 {{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "tunnel" "logLevel" "masquerade" "conntrack" "flows" -}}
 {{- $_ := set $config "kubernetes" (dict "enabled" true) -}}
+{{- $_ := set $config "metricsAddress" .Values.agent.metricsAddress -}}
+{{- $_ := set $config "operator" (dict "healthSocket" "/run/weft-operator/health.sock" "metricsAddress" .Values.operator.metricsAddress) -}}
 {{- $_ := set $config "cni" (dict "install" true "binDir" .Values.cni.binDir "confDir" .Values.cni.confDir) -}}
 {{- with $labels }}{{ $_ := set $config "identityLabels" . }}{{ end -}}
 {{ toYaml $config }}
+{{- end }}
+
+{{/* weft.checksum: changes when pods have to be replaced for their configuration; takes (list $ KEY), whose part is others'. */}}
+{{- define "weft.checksum" -}}
+{{ omit (include "weft.config" (index . 0) | fromYaml) (index . 1) | toYaml | sha256sum }}
+{{- end }}
+
+{{/* weft.port, weft.probed: the port of an address, and where the node itself reaches it. */}}
+{{- define "weft.port" -}}{{ regexFind "[0-9]+$" . }}{{- end }}
+{{- define "weft.probed" -}}
+{{- $host := regexReplaceAll ":[0-9]+$" . "" | trimAll "[]" -}}
+{{ if has $host (list "" "0.0.0.0" "::") }}127.0.0.1{{ else }}{{ $host }}{{ end }}
+{{- end }}
+
+{{/* weft.scraped: annotations by which Prometheus finds what others than the node itself can reach. */}}
+{{- define "weft.scraped" -}}
+{{- if not (regexMatch "^(127\\.|\\[::1\\])" .) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ include "weft.port" . | quote }}
+prometheus.io/path: /metrics
+{{- end }}
 {{- end }}

@@ -50,6 +50,7 @@ type PortProtocol struct {
 	// Port is a number, or the name of a container's port; 0 is every port.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^(|0|[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]|([0-9]+-)*[0-9]*[A-Za-z](-?[A-Za-z0-9])*)$`
 	Port string `json:"port,omitempty"`
 	// EndPort is the last port of a range that begins at Port.
 	// +optional

@@ -154,6 +154,7 @@ type Entity string
 //
 // +kubebuilder:validation:MinLength=2
 // +kubebuilder:validation:MaxLength=49
+// +kubebuilder:validation:Pattern=`^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9]))?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$`
 type CIDR string
 
 // CIDRRule is a prefix with exceptions.
@@ -162,6 +163,7 @@ type CIDR string
 type CIDRRule struct {
 	// CIDR is a prefix, with its length.
 	// +optional
+	// +kubebuilder:validation:Pattern=`/[0-9]+$`
 	CIDR CIDR `json:"cidr,omitempty"`
 	// CIDRGroupRef names a group of prefixes. Not supported yet.
 	// +optional
@@ -171,5 +173,6 @@ type CIDRRule struct {
 	CIDRGroupSelector *metav1.LabelSelector `json:"cidrGroupSelector,omitempty"`
 	// Except lists prefixes inside CIDR that are not meant.
 	// +optional
+	// +kubebuilder:validation:items:Pattern=`/[0-9]+$`
 	Except []CIDR `json:"except,omitempty"`
 }
