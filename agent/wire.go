@@ -162,7 +162,7 @@ func (a *agent) buildWayOut(tunnelled bool) error {
 	if a.tunnelPort() != 0 {
 		a.tunnel = nodenet.NewTunnel(nodenet.TunnelConfig{
 			Self: a.cfg.NodeName, Port: a.cfg.Tunnel.Port, MTU: a.cfg.MTU, Nodes: a.tables.Nodes,
-			Attach: a.dp.SetTunnel, Log: a.log.With("part", "tunnel"),
+			Attach: a.dp.SetTunnel, ReadyChanged: func() { a.engine.Realized().Touch() }, Log: a.log.With("part", "tunnel"),
 		})
 		cfg.Underlay = a.tunnel.Underlay
 	} else if err := a.dp.SetTunnel(model.TunnelDevice{}); err != nil {

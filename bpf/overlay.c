@@ -3,7 +3,7 @@
 #include "lib/overlay.h"
 
 SEC("tcx/ingress")
-int weft_from_overlay(struct __sk_buff *ctx)
+int weft_from_vxlan(struct __sk_buff *ctx)
 {
 	struct weft_pkt p;
 	int reason;
@@ -23,7 +23,7 @@ int weft_from_overlay(struct __sk_buff *ctx)
 }
 
 SEC("tcx/egress")
-int weft_to_overlay(struct __sk_buff *ctx)
+int weft_to_vxlan(struct __sk_buff *ctx)
 {
 	struct weft_pkt p;
 	int reason;

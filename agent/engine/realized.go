@@ -130,6 +130,10 @@ func (r *Realized) update(change func(*Realized)) {
 	r.changed = make(chan struct{})
 }
 
+// Touch has those look again who wait for Changed, as something else has moved that
+// they depend on.
+func (r *Realized) Touch() { r.update(func(*Realized) {}) }
+
 // RealizedAt makes a tracker at a revision that is in the kernel in full.
 func RealizedAt(rev model.Revision) *Realized {
 	r := NewRealized()

@@ -33,7 +33,9 @@ type TunnelConfig struct {
 	Nodes func() (all []model.ClusterNode, known bool, changed <-chan struct{})
 	// Attach puts the programs on the device; it may be called again with the same.
 	Attach func(model.TunnelDevice) error
-	Log    *slog.Logger
+	// ReadyChanged is called when Ready answers otherwise.
+	ReadyChanged func()
+	Log          *slog.Logger
 }
 
 // Tunnel keeps the device of the tunnel, the routes by it, and what both depend on:
@@ -99,6 +101,10 @@ func (t *Tunnel) Faults() []string {
 func (t *Tunnel) Ready() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.ready()
+}
+
+func (t *Tunnel) ready() error {
 	if t.broken == nil && !t.known {
 		return errors.New("the devices between nodes are not known yet")
 	}
@@ -138,7 +144,9 @@ func (t *Tunnel) Refresh() error {
 		reached, unled = t.setRoutes(link.Attrs().Index, nodes, ends, around)
 		faults = append(faults, unled...)
 	}
-	t.note(mtu, reached, faults, under, known, broken)
+	if before, now := t.Ready(), t.note(mtu, reached, faults, under, known, broken); (before == nil) != (now == nil) {
+		t.cfg.ReadyChanged()
+	}
 	return nil
 }
 
@@ -219,8 +227,8 @@ func byTunnel(to netip.Prefix, device int, src net.IP) *netlink.Route {
 	return r
 }
 
-// note records the outcome, and logs what is new of it.
-func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, known bool, broken error) {
+// note records the outcome, logs what is new of it, and tells what Ready says now.
+func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, known bool, broken error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, f := range faults {
@@ -233,7 +241,7 @@ func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, kn
 	}
 	t.mtu, t.faults, t.broken = mtu, faults, broken
 	if !known {
-		return
+		return t.ready()
 	}
 	t.known, t.nodes = true, nodes
 	if !slices.Equal(under.devices, t.under.devices) {
@@ -241,6 +249,7 @@ func (t *Tunnel) note(mtu uint16, nodes int, faults []string, under underlay, kn
 		t.moved = make(chan struct{})
 	}
 	t.under = under
+	return t.ready()
 }
 
 // nodeChanges tells when the nodes are others.

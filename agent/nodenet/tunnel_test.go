@@ -26,6 +26,7 @@ type tunnelWorld struct {
 	known    bool
 	attached []model.TunnelDevice
 	fail     error
+	turns    int // how often readiness was told to have changed
 }
 
 func newTunnelWorld(t *testing.T, cfg TunnelConfig) *tunnelWorld {
@@ -39,6 +40,7 @@ func newTunnelWorld(t *testing.T, cfg TunnelConfig) *tunnelWorld {
 func (w *tunnelWorld) again(cfg TunnelConfig) {
 	cfg.Self, cfg.Log = "here", slog.New(slog.DiscardHandler)
 	cfg.Nodes = func() ([]model.ClusterNode, bool, <-chan struct{}) { return w.nodes, w.known, nil }
+	cfg.ReadyChanged = func() { w.turns++ }
 	cfg.Attach = func(d model.TunnelDevice) error {
 		if link := w.device(); w.fail == nil && link.Attrs().Index != int(d.Index) {
 			w.Errorf("attached to %d, the device is %d", d.Index, link.Attrs().Index)
@@ -117,8 +119,8 @@ func TestTunnelFollowsTheNodes(t *testing.T) {
 	w := newTunnelWorld(t, TunnelConfig{Port: 4789})
 	w.known = false
 	w.look(1450, nil)
-	if err := w.Ready(); err == nil {
-		t.Error("ready before nodes are known")
+	if err := w.Ready(); err == nil || w.turns != 0 {
+		t.Errorf("ready before nodes are known, told %d times", w.turns)
 	}
 	first := w.device().Attrs()
 	if v, ok := w.device().(*netlink.Vxlan); !ok || !v.FlowBased || v.Learning || v.Port != 4789 || first.Flags&net.FlagUp == 0 || first.RawFlags&unix.IFF_NOARP == 0 {
@@ -133,8 +135,8 @@ func TestTunnelFollowsTheNodes(t *testing.T) {
 		clusterNode("beyond", "198.51.100.7", "10.244.3.0/24")}
 	all := []string{"10.244.2.0/24 by weft_vxlan from 192.0.2.1", "10.244.3.0/24 by weft_vxlan from 192.0.2.1", "fd00:2::/64 by weft_vxlan from 2001:db8::1"}
 	w.look(1450, nil, all...)
-	if err := w.Ready(); err != nil {
-		t.Error(err)
+	if err := w.Ready(); err != nil || w.turns != 1 {
+		t.Errorf("%v, told %d times", err, w.turns)
 	}
 	select {
 	case <-moved:

@@ -103,8 +103,8 @@ static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft
 	if (weft_unlikely(p->frag == WEFT_FRAG_LATER) && weft_frag_find(p))
 		return WEFT_DROP_FRAGMENT;
 	if (weft_likely(p->kind != WEFT_ICMP_ERROR)) {
-		p->src_b = weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport,
-					p->proto);
+		p->src_b =
+			weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 		ct = weft_ct_find(&key, family);
 		if (weft_likely(ct)) {
 			reply = weft_ct_reply(p, ct);
@@ -226,7 +226,8 @@ static __always_inline int weft_overlay_out(struct __sk_buff *ctx, struct weft_p
 	else
 		reason = WEFT_DROP_UNSUPPORTED_L3;
 	if (!reason)
-		reason = weft_multicast(p, WEFT_INGRESS, false); /* of the host's, no word about it */
+		reason = weft_multicast(p, WEFT_INGRESS,
+					false); /* of the host's, no word about it */
 	if (reason)
 		return reason;
 	weft_ip_get(p->family, &p->dst, &ip);

@@ -106,8 +106,8 @@ func placesOf(progs *weftbpf.BpfPrograms) places {
 			{"_netout", ebpf.AttachTCXEgress, progs.WeftToNet, "weft_to_net", clsactEgress},
 		},
 		atTunnel: {
-			{"_tunin", ebpf.AttachTCXIngress, progs.WeftFromOverlay, "weft_from_overlay", clsactIngress},
-			{"_tunout", ebpf.AttachTCXEgress, progs.WeftToOverlay, "weft_to_overlay", clsactEgress},
+			{"_tunin", ebpf.AttachTCXIngress, progs.WeftFromVxlan, "weft_from_vxlan", clsactIngress},
+			{"_tunout", ebpf.AttachTCXEgress, progs.WeftToVxlan, "weft_to_vxlan", clsactEgress},
 		},
 	}
 }

@@ -23,10 +23,7 @@ const (
 // Newer kernels round a function's part of the stack up to 16 bytes only, so that
 // loading here does not show that a program loads on an older one.
 func TestStacksFitOlderKernels(t *testing.T) {
-	spec, err := weftbpf.LoadBpf()
-	if err != nil {
-		t.Fatal(err)
-	}
+	spec, _ := configured(t, func(c *weftbpf.BpfWeftConfig) { c.TunnelPort = vxlanPort }) // all that there is
 	coll, err := ebpf.NewCollectionWithOptions(spec.Copy(), ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 	})

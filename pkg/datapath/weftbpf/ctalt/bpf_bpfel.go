@@ -16,71 +16,71 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	BpfMapWeftAffinity     = "weft_affinity"
-	BpfMapWeftBackend      = "weft_backend"
-	BpfMapWeftCt4          = "weft_ct4"
-	BpfMapWeftCt4Old       = "weft_ct4_old"
-	BpfMapWeftCt6          = "weft_ct6"
-	BpfMapWeftCt6Old       = "weft_ct6_old"
-	BpfMapWeftCtn4         = "weft_ctn4"
-	BpfMapWeftCtn4Old      = "weft_ctn4_old"
-	BpfMapWeftCtn6         = "weft_ctn6"
-	BpfMapWeftCtn6Old      = "weft_ctn6_old"
-	BpfMapWeftDrops        = "weft_drops"
-	BpfMapWeftEp           = "weft_ep"
-	BpfMapWeftEpstat       = "weft_epstat"
-	BpfMapWeftEvents       = "weft_events"
-	BpfMapWeftFetched      = "weft_fetched"
-	BpfMapWeftFrag         = "weft_frag"
-	BpfMapWeftGen          = "weft_gen"
-	BpfMapWeftHome         = "weft_home"
-	BpfMapWeftIf           = "weft_if"
-	BpfMapWeftIfHi         = "weft_if_hi"
-	BpfMapWeftIp4          = "weft_ip4"
-	BpfMapWeftIp6          = "weft_ip6"
-	BpfMapWeftKnown        = "weft_known"
-	BpfMapWeftLost         = "weft_lost"
-	BpfMapWeftMetrics      = "weft_metrics"
-	BpfMapWeftNat4         = "weft_nat4"
-	BpfMapWeftNat6         = "weft_nat6"
-	BpfMapWeftNode         = "weft_node"
-	BpfMapWeftOuter        = "weft_outer"
-	BpfMapWeftPend         = "weft_pend"
-	BpfMapWeftPolsets      = "weft_polsets"
-	BpfMapWeftSock         = "weft_sock"
-	BpfMapWeftSockEnded    = "weft_sock_ended"
-	BpfMapWeftSockLru      = "weft_sock_lru"
-	BpfMapWeftSockOver     = "weft_sock_over"
-	BpfMapWeftSvc4         = "weft_svc4"
-	BpfMapWeftSvc6         = "weft_svc6"
-	BpfMapWeftSvcHits      = "weft_svc_hits"
-	BpfMapWeftSvcSlot      = "weft_svc_slot"
-	BpfMapWeftSwept        = "weft_swept"
-	BpfMapWeftTunnel       = "weft_tunnel"
-	BpfMapWeftUplink       = "weft_uplink"
-	BpfProgWeftConnect4    = "weft_connect4"
-	BpfProgWeftConnect6    = "weft_connect6"
-	BpfProgWeftCtGc        = "weft_ct_gc"
-	BpfProgWeftCtSweep     = "weft_ct_sweep"
-	BpfProgWeftEndTcp      = "weft_end_tcp"
-	BpfProgWeftEndUdp      = "weft_end_udp"
-	BpfProgWeftFindGone    = "weft_find_gone"
-	BpfProgWeftFromNet     = "weft_from_net"
-	BpfProgWeftFromOverlay = "weft_from_overlay"
-	BpfProgWeftFromPod     = "weft_from_pod"
-	BpfProgWeftNatGc       = "weft_nat_gc"
-	BpfProgWeftPeername4   = "weft_peername4"
-	BpfProgWeftPeername6   = "weft_peername6"
-	BpfProgWeftRecvmsg4    = "weft_recvmsg4"
-	BpfProgWeftRecvmsg6    = "weft_recvmsg6"
-	BpfProgWeftSendmsg4    = "weft_sendmsg4"
-	BpfProgWeftSendmsg6    = "weft_sendmsg6"
-	BpfProgWeftToNet       = "weft_to_net"
-	BpfProgWeftToOverlay   = "weft_to_overlay"
-	BpfProgWeftToPod       = "weft_to_pod"
-	BpfVarWeftCfg          = "weft_cfg"
-	BpfVarWeftOldAt        = "weft_old_at"
-	BpfVarWeftTypes        = "weft_types"
+	BpfMapWeftAffinity   = "weft_affinity"
+	BpfMapWeftBackend    = "weft_backend"
+	BpfMapWeftCt4        = "weft_ct4"
+	BpfMapWeftCt4Old     = "weft_ct4_old"
+	BpfMapWeftCt6        = "weft_ct6"
+	BpfMapWeftCt6Old     = "weft_ct6_old"
+	BpfMapWeftCtn4       = "weft_ctn4"
+	BpfMapWeftCtn4Old    = "weft_ctn4_old"
+	BpfMapWeftCtn6       = "weft_ctn6"
+	BpfMapWeftCtn6Old    = "weft_ctn6_old"
+	BpfMapWeftDrops      = "weft_drops"
+	BpfMapWeftEp         = "weft_ep"
+	BpfMapWeftEpstat     = "weft_epstat"
+	BpfMapWeftEvents     = "weft_events"
+	BpfMapWeftFetched    = "weft_fetched"
+	BpfMapWeftFrag       = "weft_frag"
+	BpfMapWeftGen        = "weft_gen"
+	BpfMapWeftHome       = "weft_home"
+	BpfMapWeftIf         = "weft_if"
+	BpfMapWeftIfHi       = "weft_if_hi"
+	BpfMapWeftIp4        = "weft_ip4"
+	BpfMapWeftIp6        = "weft_ip6"
+	BpfMapWeftKnown      = "weft_known"
+	BpfMapWeftLost       = "weft_lost"
+	BpfMapWeftMetrics    = "weft_metrics"
+	BpfMapWeftNat4       = "weft_nat4"
+	BpfMapWeftNat6       = "weft_nat6"
+	BpfMapWeftNode       = "weft_node"
+	BpfMapWeftOuter      = "weft_outer"
+	BpfMapWeftPend       = "weft_pend"
+	BpfMapWeftPolsets    = "weft_polsets"
+	BpfMapWeftSock       = "weft_sock"
+	BpfMapWeftSockEnded  = "weft_sock_ended"
+	BpfMapWeftSockLru    = "weft_sock_lru"
+	BpfMapWeftSockOver   = "weft_sock_over"
+	BpfMapWeftSvc4       = "weft_svc4"
+	BpfMapWeftSvc6       = "weft_svc6"
+	BpfMapWeftSvcHits    = "weft_svc_hits"
+	BpfMapWeftSvcSlot    = "weft_svc_slot"
+	BpfMapWeftSwept      = "weft_swept"
+	BpfMapWeftTunnel     = "weft_tunnel"
+	BpfMapWeftUplink     = "weft_uplink"
+	BpfProgWeftConnect4  = "weft_connect4"
+	BpfProgWeftConnect6  = "weft_connect6"
+	BpfProgWeftCtGc      = "weft_ct_gc"
+	BpfProgWeftCtSweep   = "weft_ct_sweep"
+	BpfProgWeftEndTcp    = "weft_end_tcp"
+	BpfProgWeftEndUdp    = "weft_end_udp"
+	BpfProgWeftFindGone  = "weft_find_gone"
+	BpfProgWeftFromNet   = "weft_from_net"
+	BpfProgWeftFromPod   = "weft_from_pod"
+	BpfProgWeftFromVxlan = "weft_from_vxlan"
+	BpfProgWeftNatGc     = "weft_nat_gc"
+	BpfProgWeftPeername4 = "weft_peername4"
+	BpfProgWeftPeername6 = "weft_peername6"
+	BpfProgWeftRecvmsg4  = "weft_recvmsg4"
+	BpfProgWeftRecvmsg6  = "weft_recvmsg6"
+	BpfProgWeftSendmsg4  = "weft_sendmsg4"
+	BpfProgWeftSendmsg6  = "weft_sendmsg6"
+	BpfProgWeftToNet     = "weft_to_net"
+	BpfProgWeftToPod     = "weft_to_pod"
+	BpfProgWeftToVxlan   = "weft_to_vxlan"
+	BpfVarWeftCfg        = "weft_cfg"
+	BpfVarWeftOldAt      = "weft_old_at"
+	BpfVarWeftTypes      = "weft_types"
 )
 
 // LoadBpf returns the embedded CollectionSpec for Bpf.
@@ -125,26 +125,26 @@ type BpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfProgramSpecs struct {
-	WeftConnect4    *ebpf.ProgramSpec `ebpf:"weft_connect4"`
-	WeftConnect6    *ebpf.ProgramSpec `ebpf:"weft_connect6"`
-	WeftCtGc        *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
-	WeftCtSweep     *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
-	WeftEndTcp      *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
-	WeftEndUdp      *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
-	WeftFindGone    *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
-	WeftFromNet     *ebpf.ProgramSpec `ebpf:"weft_from_net"`
-	WeftFromOverlay *ebpf.ProgramSpec `ebpf:"weft_from_overlay"`
-	WeftFromPod     *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
-	WeftNatGc       *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
-	WeftPeername4   *ebpf.ProgramSpec `ebpf:"weft_peername4"`
-	WeftPeername6   *ebpf.ProgramSpec `ebpf:"weft_peername6"`
-	WeftRecvmsg4    *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
-	WeftRecvmsg6    *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
-	WeftSendmsg4    *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6    *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
-	WeftToNet       *ebpf.ProgramSpec `ebpf:"weft_to_net"`
-	WeftToOverlay   *ebpf.ProgramSpec `ebpf:"weft_to_overlay"`
-	WeftToPod       *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftConnect4  *ebpf.ProgramSpec `ebpf:"weft_connect4"`
+	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
+	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
+	WeftCtSweep   *ebpf.ProgramSpec `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.ProgramSpec `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.ProgramSpec `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.ProgramSpec `ebpf:"weft_find_gone"`
+	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
+	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
+	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
+	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
+	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
+	WeftRecvmsg4  *ebpf.ProgramSpec `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6  *ebpf.ProgramSpec `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4  *ebpf.ProgramSpec `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6  *ebpf.ProgramSpec `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.ProgramSpec `ebpf:"weft_to_net"`
+	WeftToPod     *ebpf.ProgramSpec `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.ProgramSpec `ebpf:"weft_to_vxlan"`
 }
 
 // BpfMapSpecs contains maps before they are loaded into the kernel.
@@ -328,26 +328,26 @@ type BpfVariables struct {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfPrograms struct {
-	WeftConnect4    *ebpf.Program `ebpf:"weft_connect4"`
-	WeftConnect6    *ebpf.Program `ebpf:"weft_connect6"`
-	WeftCtGc        *ebpf.Program `ebpf:"weft_ct_gc"`
-	WeftCtSweep     *ebpf.Program `ebpf:"weft_ct_sweep"`
-	WeftEndTcp      *ebpf.Program `ebpf:"weft_end_tcp"`
-	WeftEndUdp      *ebpf.Program `ebpf:"weft_end_udp"`
-	WeftFindGone    *ebpf.Program `ebpf:"weft_find_gone"`
-	WeftFromNet     *ebpf.Program `ebpf:"weft_from_net"`
-	WeftFromOverlay *ebpf.Program `ebpf:"weft_from_overlay"`
-	WeftFromPod     *ebpf.Program `ebpf:"weft_from_pod"`
-	WeftNatGc       *ebpf.Program `ebpf:"weft_nat_gc"`
-	WeftPeername4   *ebpf.Program `ebpf:"weft_peername4"`
-	WeftPeername6   *ebpf.Program `ebpf:"weft_peername6"`
-	WeftRecvmsg4    *ebpf.Program `ebpf:"weft_recvmsg4"`
-	WeftRecvmsg6    *ebpf.Program `ebpf:"weft_recvmsg6"`
-	WeftSendmsg4    *ebpf.Program `ebpf:"weft_sendmsg4"`
-	WeftSendmsg6    *ebpf.Program `ebpf:"weft_sendmsg6"`
-	WeftToNet       *ebpf.Program `ebpf:"weft_to_net"`
-	WeftToOverlay   *ebpf.Program `ebpf:"weft_to_overlay"`
-	WeftToPod       *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftConnect4  *ebpf.Program `ebpf:"weft_connect4"`
+	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
+	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
+	WeftCtSweep   *ebpf.Program `ebpf:"weft_ct_sweep"`
+	WeftEndTcp    *ebpf.Program `ebpf:"weft_end_tcp"`
+	WeftEndUdp    *ebpf.Program `ebpf:"weft_end_udp"`
+	WeftFindGone  *ebpf.Program `ebpf:"weft_find_gone"`
+	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
+	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
+	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
+	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
+	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
+	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
+	WeftRecvmsg4  *ebpf.Program `ebpf:"weft_recvmsg4"`
+	WeftRecvmsg6  *ebpf.Program `ebpf:"weft_recvmsg6"`
+	WeftSendmsg4  *ebpf.Program `ebpf:"weft_sendmsg4"`
+	WeftSendmsg6  *ebpf.Program `ebpf:"weft_sendmsg6"`
+	WeftToNet     *ebpf.Program `ebpf:"weft_to_net"`
+	WeftToPod     *ebpf.Program `ebpf:"weft_to_pod"`
+	WeftToVxlan   *ebpf.Program `ebpf:"weft_to_vxlan"`
 }
 
 func (p *BpfPrograms) Close() error {
@@ -360,8 +360,8 @@ func (p *BpfPrograms) Close() error {
 		p.WeftEndUdp,
 		p.WeftFindGone,
 		p.WeftFromNet,
-		p.WeftFromOverlay,
 		p.WeftFromPod,
+		p.WeftFromVxlan,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
@@ -370,8 +370,8 @@ func (p *BpfPrograms) Close() error {
 		p.WeftSendmsg4,
 		p.WeftSendmsg6,
 		p.WeftToNet,
-		p.WeftToOverlay,
 		p.WeftToPod,
+		p.WeftToVxlan,
 	)
 }
 
