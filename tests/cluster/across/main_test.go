@@ -39,6 +39,9 @@ func vxlan() mode {
 	return mode{name: "vxlan", values: " --set tunnel.protocol=vxlan", mtu: 1450, tunnel: true}
 }
 
+// lastMode is that of tests for which the mode makes no difference.
+func lastMode() mode { return vxlan() }
+
 // world is the cluster, with Weft in a mode.
 type world struct {
 	*cluster.Cluster
