@@ -141,8 +141,8 @@ static __always_inline int weft_overlay_ip(struct __sk_buff *ctx, struct weft_pk
 		reason = WEFT_DROP_UNSUPPORTED_L4; /* the tunnel is nobody's link */
 	if (!reason)
 		reason = weft_overlay_track(ctx, p, family);
-	if (!reason && weft_unlikely(p->frag == WEFT_FRAG_FIRST))
-		weft_frag_keep(p);
+	if (reason <= 0 && weft_unlikely(p->frag == WEFT_FRAG_FIRST))
+		weft_frag_keep(p); /* also of what is for the stack */
 	return reason;
 }
 

@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -152,6 +153,16 @@ func TestHostsAndPodsOfOtherNodes(t *testing.T) {
 			to := hostPort(a.addrs[family], 9090)
 			if got, err := sandbox.Ask(pod.ns, network, to, "hello", soon); err != nil || got != "host hello" {
 				t.Errorf("pod to host by %s: %q, %v", network, got, err)
+			}
+		}
+		// In pieces, which the hosts put together.
+		large := strings.Repeat("x", 4000)
+		for _, ask := range []struct {
+			from *sandbox.NS
+			to   string
+		}{{a.ns, pod.at(family, 8080)}, {pod.ns, hostPort(a.addrs[family], 9090)}} {
+			if got, err := sandbox.Ask(ask.from, "udp", ask.to, large, soon); err != nil || !strings.HasSuffix(got, large) {
+				t.Errorf("a large message to %s: %d bytes, %v", ask.to, len(got), err)
 			}
 		}
 	})
