@@ -110,7 +110,15 @@ func cName(goName string) string {
 
 // Every program loads, within a fraction of what the verifier is ready to walk.
 func TestVerifier(t *testing.T) {
-	objs := load(t, nil)
+	for name, change := range map[string]func(*weftbpf.BpfWeftConfig){
+		"native": nil, "tunnel": func(c *weftbpf.BpfWeftConfig) { c.TunnelPort = vxlanPort },
+	} {
+		t.Run(name, func(t *testing.T) { verified(t, load(t, change)) })
+	}
+}
+
+func verified(t *testing.T, objs *weftbpf.BpfObjects) {
+	t.Helper()
 	progs := reflect.ValueOf(objs.BpfPrograms)
 	for i := range progs.NumField() {
 		info, err := progs.Field(i).Interface().(*ebpf.Program).Info()
