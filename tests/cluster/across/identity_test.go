@@ -193,7 +193,8 @@ func (c *crowd) kernels(k *known) error {
 	})...)
 }
 
-// nothingLeft: after the grace time there is no identity of the crowd, anywhere.
+// nothingLeft: after the grace time there is no identity of the crowd, anywhere. Only the
+// youngest of all stays, as the mark of where numbers stand.
 func (c *crowd) nothingLeft() {
 	c.t.Helper()
 	at := time.Now()
@@ -202,8 +203,9 @@ func (c *crowd) nothingLeft() {
 		if err != nil {
 			return err
 		}
-		if len(k.numbers) > 0 {
-			return fmt.Errorf("%d identities are left", len(k.numbers))
+		delete(k.labels, k.youngest)
+		if len(k.labels) > 0 {
+			return fmt.Errorf("identities are left: %v", k.labels)
 		}
 		return c.kernels(k)
 	})

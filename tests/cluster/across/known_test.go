@@ -19,6 +19,8 @@ type known struct {
 	slices  map[string]sliceEndpoint
 	numbers map[string]int // by labels
 	labels  map[int]string
+	// youngest is the number of the last identity that was made, of all in the cluster.
+	youngest int
 }
 
 type podObject struct {
@@ -86,6 +88,7 @@ func (c *crowd) known(ctx context.Context) (*known, error) {
 		}
 	}
 	for _, i := range identities.Items {
+		k.youngest = max(k.youngest, number(i.Metadata.Name))
 		labels := slices.Sorted(slices.Values(i.SecurityLabels))
 		if !slices.Contains(labels, "k8s:io.kubernetes.pod.namespace="+churn) {
 			continue

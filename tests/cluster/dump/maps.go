@@ -42,16 +42,16 @@ func entries(w io.Writer, m *ebpf.Map) error {
 	case ebpf.RingBuf, ebpf.PerfEventArray, ebpf.Queue, ebpf.Stack, ebpf.SkStorage, ebpf.CGroupStorage, ebpf.TaskStorage:
 		return nil // nothing that could be listed
 	}
-	var key []byte
+	var last any // nil: the first is next; a slice without bytes would be taken for a key
 	for n := 0; n < limit; n++ {
-		next, err := m.NextKeyBytes(key)
+		key, err := m.NextKeyBytes(last)
 		if err != nil {
 			return fmt.Errorf("listing: %w", err)
 		}
-		if next == nil {
+		if key == nil {
 			return nil
 		}
-		key = next
+		last = key
 		value, err := value(m, key)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			continue // gone meanwhile, or an empty place

@@ -49,11 +49,13 @@ func addresses(name string, endpoints *ebpf.Map, all map[string]uint32) error {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	var key []byte
+	var last any // nil: the first
 	for {
-		if key, err = m.NextKeyBytes(key); err != nil || key == nil {
+		key, err := m.NextKeyBytes(last)
+		if err != nil || key == nil {
 			return err
 		}
+		last = key
 		value, err := m.LookupBytes(key)
 		if err != nil {
 			return err
