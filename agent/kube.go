@@ -125,7 +125,7 @@ func (a *agent) slicesStatus() *agentv1.ComponentStatus {
 }
 
 // podsToTell are the endpoints that are in the kernel, and that it has an identity
-// for.
+// for, and the pods that are not attached.
 func (a *agent) podsToTell() ([]model.NodeEndpoint, bool) {
 	view := a.engine.View()
 	if view.Revision == 0 {
@@ -138,6 +138,9 @@ func (a *agent) podsToTell() ([]model.NodeEndpoint, bool) {
 			continue
 		}
 		all = append(all, publish.Attached{Number: e.ID, NodeEndpoint: toTell(e)})
+	}
+	for _, u := range view.Unmanaged {
+		all = append(all, publish.Attached{NodeEndpoint: u})
 	}
 	return publish.Newest(all), true
 }

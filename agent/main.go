@@ -16,7 +16,8 @@ import (
 func main() {
 	root, load := daemon.Command("weft-agent", "The node agent of Weft",
 		`weft-agent is the node agent of Weft. Without a command it runs in the foreground
-until TERM or INT; HUP makes it read its configuration again. It may be stopped,
+until TERM or INT; HUP, or another content of its ConfigMap, makes it read its
+configuration again. It may be stopped,
 killed and replaced at any time: traffic and policy go on without it.
 The command weft shows what it knows and does.`, run)
 	root.AddCommand(cleanupCommand(load))

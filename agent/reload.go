@@ -4,28 +4,17 @@ package main
 
 import (
 	"context"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/weftmesh/weft/pkg/config"
+	"github.com/weftmesh/weft/pkg/daemon"
 )
 
-// reloadOnHangup reads the configuration again on SIGHUP and takes over what may
-// change while the agent runs. Each reading is compared with what is running then.
-func (a *agent) reloadOnHangup(ctx context.Context, path string) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+// followConfiguration takes over what may change while the agent runs, when the
+// configuration is to be read again. Each reading is compared with what is running then.
+func (a *agent) followConfiguration(ctx context.Context, path string) error {
 	running := a.cfg
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangup:
-			running = a.reload(running, path)
-		}
-	}
+	daemon.Reread(ctx, path, func() { running = a.reload(running, path) })
+	return nil
 }
 
 // reload returns the configuration to go on with. A faulty file changes nothing.

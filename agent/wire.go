@@ -153,12 +153,15 @@ func (a *agent) build() error {
 
 // buildWayOut makes what keeps the devices between nodes and to the outside.
 func (a *agent) buildWayOut(tunnelled bool) error {
-	had, err := a.dp.Uplinks()
+	had, leave, err := a.dp.Uplinks()
 	if err != nil {
 		return err
 	}
 	m := a.cfg.Masquerade
 	cfg := nodenet.UplinksConfig{Devices: m.Devices, IPv4: m.IPv4, IPv6: m.IPv6}
+	if cfg.HostPorts, err = a.dp.HostPorts(); err != nil {
+		return err
+	}
 	if a.tunnelPort() != 0 {
 		a.tunnel = nodenet.NewTunnel(nodenet.TunnelConfig{
 			Self: a.cfg.NodeName, Port: a.cfg.Tunnel.Port, MTU: a.cfg.MTU, Nodes: a.tables.Nodes,
@@ -167,6 +170,9 @@ func (a *agent) buildWayOut(tunnelled bool) error {
 		cfg.Underlay = a.tunnel.Underlay
 	} else if err := a.dp.SetTunnel(model.TunnelDevice{}); err != nil {
 		return err
+	}
+	if a.tunnel == nil {
+		had = leave // others were some for what came to host ports
 	}
 	if tunnelled {
 		had = nil // some were uplinks for the tunnel's sake alone
@@ -234,11 +240,11 @@ func (a *agent) tunnelPort() uint16 {
 // pinDir is where maps and links are pinned.
 func pinDir(cfg config.Config) string { return filepath.Join(cfg.BPFFS, "weft") }
 
-func (a *agent) setHostAddrs(addrs []netip.Addr) {
-	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+func (a *agent) setHostAddrs(addrs nodenet.HostAddrs) {
+	if _, err := a.tables.ReplaceHostAddrs(addrs.Own, addrs.Subnets...); err != nil {
 		a.log.Error("the host's addresses cannot be recorded", "error", err)
 	}
-	if err := a.dp.SetHome(addrs); err != nil {
+	if err := a.dp.SetHome(addrs.All()); err != nil {
 		a.log.Error("the kernel cannot be told the host's addresses", "error", err)
 	}
 }
@@ -255,10 +261,10 @@ func (a *agent) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.tables.ReplaceHostAddrs(addrs); err != nil {
+	if _, err := a.tables.ReplaceHostAddrs(addrs.Own, addrs.Subnets...); err != nil {
 		return err
 	}
-	if err := a.dp.SetHome(addrs); err != nil {
+	if err := a.dp.SetHome(addrs.All()); err != nil {
 		return err
 	}
 	if a.tunnel != nil {
@@ -285,7 +291,8 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		"endpoints":     a.cni.Run,
 		"CNI files":     a.keepCNIFiles,
 		"workloads":     a.pods.Run,
-		"configuration": func(ctx context.Context) error { return a.reloadOnHangup(ctx, path) },
+		"configuration": func(ctx context.Context) error { return a.followConfiguration(ctx, path) },
+		"host ports":    a.followHostPorts,
 		"cni.sock": func(ctx context.Context) error {
 			return serveGRPC(ctx, filepath.Join(a.cfg.RunDir, "cni.sock"), a.metrics.CountRequests, func(r grpc.ServiceRegistrar) {
 				agentv1.RegisterCNIServiceServer(r, a.cni)
@@ -318,7 +325,7 @@ func (a *agent) api() *api.Server {
 	for _, p := range a.ranges {
 		podRanges = append(podRanges, p.String())
 	}
-	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus)
+	components := append(slices.Clone(a.input.components), a.gone.status, a.uplinkStatus, a.hostPortStatus)
 	if a.tunnel != nil {
 		components = append(components, a.tunnelStatus)
 	}

@@ -10,7 +10,7 @@
  */
 enum weft_nat_kind {
 	WEFT_NAT_OUT = 0,  /* leaves by an uplink: the source becomes the node's */
-	WEFT_NAT_IN = 1,   /* its answers: the destination becomes the pod's again */
+	WEFT_NAT_IN = 1,   /* comes in by one: the destination becomes the pod's */
 	WEFT_NAT_FWD = 2,  /* a pod calls a service: the destination becomes a backend's */
 	WEFT_NAT_BACK = 3, /* its answers: the source becomes the service's again */
 };
@@ -42,6 +42,7 @@ struct weft_nat6_key {
 enum weft_nat_flag {
 	WEFT_NAT_DST = 1 << 0,   /* the destination is translated, else the source */
 	WEFT_NAT_ALONE = 1 << 1, /* not in conntrack: the host's own, or a pod's to itself */
+	WEFT_NAT_ASKED = 1 << 2, /* from outside to a pod's port, and not answered (way out only) */
 };
 
 /*
@@ -70,6 +71,19 @@ struct weft_home_key {
 	__u8 addr[16]; /* IPv4 in the first four bytes, the rest zero */
 };
 
+/* Ports of the host's that are a pod's (weft_ports, its only row). */
+struct weft_ports_row {
+	__u32 fronts; /* how many front ends there are at addresses of the host */
+	__u32 next;   /* place in weft_asked of the next flow; may begin anew at any time */
+};
+
+/* A flow from outside to such a port that was not answered when it was noted. */
+struct weft_asked_row {
+	struct weft_nat6_key key; /* of its way out; IPv4: struct weft_nat4_key comes first */
+	__u8 family;              /* 4 or 6; 0: the place is free */
+	__u8 pad[7];
+};
+
 /* Argument of weft_nat_gc. */
 struct weft_natgc {
 	__u64 live;    /* out: translated flows left */
@@ -80,3 +94,4 @@ _Static_assert(sizeof(struct weft_nat4_key) == 16, "weft_nat4_key");
 _Static_assert(sizeof(struct weft_nat6_key) == 40, "weft_nat6_key");
 _Static_assert(sizeof(struct weft_nat) == 36, "weft_nat");
 _Static_assert(sizeof(struct weft_uplink_row) == 20, "weft_uplink_row");
+_Static_assert(sizeof(struct weft_asked_row) == 48, "weft_asked_row");

@@ -28,12 +28,17 @@ enum weft_algorithm {
 	WEFT_MAGLEV = 1, /* the slots are a Maglev table, the client's hash chooses */
 };
 
+enum weft_svc_flag {
+	WEFT_SVC_PORT = 1 << 0, /* a port of the host's that is a pod's: served at uplinks, too */
+	WEFT_SVC_OWN = 1 << 1,  /* the same at a loopback address: for the host's own processes */
+};
+
 struct weft_svc {
 	__u32 service;
 	__u32 count;    /* slots; 0: nobody serves, refuse at once */
 	__u32 affinity; /* s a client stays with its backend; 0: not */
 	__u8 algorithm; /* enum weft_algorithm */
-	__u8 flags;
+	__u8 flags;     /* enum weft_svc_flag */
 	__u16 pad;
 };
 

@@ -311,6 +311,28 @@ struct {
 	__type(value, __u32);
 } weft_home SEC(".maps");
 
+/* Whether any port of the host's is a pod's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct weft_ports_row);
+} weft_ports SEC(".maps");
+
+/*
+ * Unanswered flows from outside to such ports: a new one takes the place of the
+ * oldest, whose keys go. Conntrack's rings do not bound these, as a packet may end
+ * between the uplink and the pod's device.
+ */
+#define WEFT_MAX_ASKED 4096
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEFT_MAX_ASKED);
+	__type(key, __u32);
+	__type(value, struct weft_asked_row);
+} weft_asked SEC(".maps");
+
 /* Sockets ended because their backend is gone: [0] TCP, [1] UDP. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

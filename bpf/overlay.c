@@ -14,8 +14,11 @@ int weft_from_vxlan(struct __sk_buff *ctx)
 	reason = weft_overlay_in(ctx, &p);
 	if (!reason)
 		reason = weft_deliver_to(ctx, &p, p.own_slot);
-	if (reason > 0)
+	if (reason > 0) {
+		if (weft_unlikely(p.ported && p.strange))
+			weft_port_refused(&p);
 		return weft_refuse(ctx, &p, reason);
+	}
 	if (reason != -TC_ACT_REDIRECT)
 		return TC_ACT_OK;
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);

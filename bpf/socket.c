@@ -50,6 +50,12 @@ static __always_inline int weft_sock_out(struct bpf_sock_addr *ctx, int family, 
 	struct weft_svc *svc = weft_svc_find(&front, proto);
 	if (!svc)
 		return WEFT_ALLOW;
+	/*
+	 * A port of the host's. Another namespace has a loopback of its own, and perhaps no
+	 * way to pods: its packets are translated where they come to the host.
+	 */
+	if (svc->flags && bpf_get_netns_cookie(ctx) != weft_cfg.host_netns)
+		return WEFT_ALLOW;
 	if (message) {
 		row = bpf_sk_storage_get(&weft_sock, sk, NULL, 0);
 		if (row && weft_pair_again(row, &front, &back)) {

@@ -41,8 +41,11 @@ int weft_to_pod(struct __sk_buff *ctx)
 	reason = weft_examine(ctx, &p, WEFT_INGRESS);
 	if (!reason && weft_unlikely(p.answers))
 		reason = weft_svc_answer(ctx, &p);
-	if (reason > 0)
+	if (reason > 0) {
+		if (weft_unlikely(p.ported && p.strange))
+			weft_port_refused(&p);
 		return weft_refuse(ctx, &p, reason);
+	}
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
 	return TC_ACT_OK;
 }

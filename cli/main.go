@@ -23,8 +23,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := command.Run(ctx, command.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
-		Terminal: isTerminal(os.Stdout),
-		Now:      time.Now, Location: time.Local, Version: weft.Version(),
+		Terminal: isTerminal(os.Stdout), Width: columns(os.Stderr),
+		Now: time.Now, Location: time.Local, Version: weft.Version(),
 	}, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -33,4 +33,12 @@ func main() {
 func isTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }

@@ -16,29 +16,28 @@ import (
 	"github.com/weftmesh/weft/pkg/daemon"
 )
 
+// healthSocket is where the chart has the operator listen (operator.healthSocket).
+const healthSocket = "/run/weft-operator/health.sock"
+
 // healthCommand asks the operator of its own pod. Its probes do so by this, and not
-// by a port: operators share the network of their node, where another may have it.
-func healthCommand(load daemon.Load) *cobra.Command {
+// by a port: operators share the network of their node, where another may have it. It
+// does not read the configuration, which may already be that of the next version.
+func healthCommand() *cobra.Command {
+	var socket string
 	var ready bool
 	c := &cobra.Command{
 		Use:   "health",
 		Short: "Ask the operator at operator.healthSocket whether it lives",
 		Args:  daemon.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load()
-			if err != nil {
-				return err
-			}
-			if cfg.Operator.HealthSocket == "" {
-				return errors.New("operator.healthSocket: is not set")
-			}
 			path := "/healthz"
 			if ready {
 				path = "/readyz"
 			}
-			return askHealth(cmd.Context(), cfg.Operator.HealthSocket, path)
+			return askHealth(cmd.Context(), socket, path)
 		},
 	}
+	c.Flags().StringVar(&socket, "socket", healthSocket, "what operator.healthSocket says")
 	c.Flags().BoolVar(&ready, "ready", false, "ask whether it could lead, too")
 	return c
 }

@@ -12,11 +12,11 @@ import (
 )
 
 func main() {
-	root, load := daemon.Command("weft-operator", "The operator of Weft on Kubernetes",
+	root, _ := daemon.Command("weft-operator", "The operator of Weft on Kubernetes",
 		`weft-operator allocates identities and pod ranges, and keeps pods away from nodes
 whose agent is not ready. Several may run: the one that holds the Lease
 weft-operator works, the others wait for it. TERM or INT ends it and releases the
-Lease; HUP makes it read logLevel again.`, run)
-	root.AddCommand(uninstall.Command(), healthCommand(load))
+Lease; HUP, or another content of its ConfigMap, makes it read logLevel again.`, run)
+	root.AddCommand(uninstall.Command(), healthCommand())
 	daemon.Main(root)
 }

@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -32,6 +30,7 @@ import (
 	"github.com/weftmesh/weft/operator/policies"
 	"github.com/weftmesh/weft/operator/watch"
 	"github.com/weftmesh/weft/pkg/config"
+	"github.com/weftmesh/weft/pkg/daemon"
 	"github.com/weftmesh/weft/pkg/k8s"
 	"github.com/weftmesh/weft/pkg/logging"
 	"github.com/weftmesh/weft/pkg/metrics"
@@ -188,25 +187,18 @@ func (o *operator) showLeader(ctx context.Context) error {
 	}
 }
 
-// reload takes the level of the log from the configuration when told to.
+// reload takes the level of the log from the configuration when that is to be read again.
 func (o *operator) reload(ctx context.Context, path string) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		}
+	daemon.Reread(ctx, path, func() {
 		cfg, err := config.Load(path)
 		if err != nil {
 			o.log.Error("the configuration has a fault; nothing changes", "error", err)
-			continue
+			return
 		}
 		o.level.Set(cfg.LogLevel.Level())
 		o.log.Info("read the log level again; other settings wait for a restart", "level", cfg.LogLevel)
-	}
+	})
+	return nil
 }
 
 // unelected runs in every operator, not just the leader.

@@ -55,5 +55,9 @@ func service(v *lb.Service, hits map[model.Hit]uint64) *agentv1.Service {
 		}
 		out.Frontends = append(out.Frontends, front)
 	}
+	for _, u := range v.Unserved() {
+		out.Frontends = append(out.Frontends, &agentv1.Frontend{Address: u.Address, PortName: u.PortName,
+			Protocol: flow.ProtocolName(u.Protocol), Message: u.Reason})
+	}
 	return out
 }

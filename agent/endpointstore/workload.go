@@ -5,6 +5,7 @@ package endpointstore
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/attachment"
@@ -17,12 +18,13 @@ type Workload struct {
 	Labels         map[string]string
 	ServiceAccount string
 	Ports          []model.NamedPort
+	HostPorts      []model.HostPort
 	Owner          model.Workload
 }
 
 // WorkloadOf takes from a pod what is kept of it.
 func WorkloadOf(p model.Pod) *Workload {
-	return &Workload{Labels: p.Labels, ServiceAccount: p.ServiceAccount, Ports: p.Ports, Owner: p.Workload}
+	return &Workload{Labels: p.Labels, ServiceAccount: p.ServiceAccount, Ports: p.Ports, HostPorts: p.HostPorts, Owner: p.Workload}
 }
 
 // LastKnown is the record's pod as it was declared last; false if the record is
@@ -33,13 +35,13 @@ func (r Record) LastKnown() (model.Pod, bool) {
 	}
 	return model.Pod{
 		PodKey: r.Pod, UID: r.PodUID, Labels: r.Workload.Labels,
-		ServiceAccount: r.Workload.ServiceAccount, Ports: r.Workload.Ports, Workload: r.Workload.Owner,
+		ServiceAccount: r.Workload.ServiceAccount, Ports: r.Workload.Ports, HostPorts: r.Workload.HostPorts, Workload: r.Workload.Owner,
 	}, true
 }
 
 func (w *Workload) equal(v *Workload) bool {
 	return w != nil && w.ServiceAccount == v.ServiceAccount && w.Owner == v.Owner &&
-		maps.Equal(w.Labels, v.Labels) && slices.Equal(w.Ports, v.Ports)
+		maps.Equal(w.Labels, v.Labels) && slices.Equal(w.Ports, v.Ports) && slices.Equal(w.HostPorts, v.HostPorts)
 }
 
 // Follow brings the records up to date with their pods, and writes those that
@@ -77,6 +79,7 @@ type workload struct {
 	Labels         map[string]string `json:"labels,omitempty"`
 	ServiceAccount string            `json:"serviceAccount,omitempty"`
 	Ports          []port            `json:"ports,omitempty"`
+	HostPorts      []hostPort        `json:"hostPorts,omitempty"`
 	OwnerKind      string            `json:"ownerKind,omitempty"`
 	OwnerName      string            `json:"ownerName,omitempty"`
 }
@@ -87,6 +90,13 @@ type port struct {
 	Port     uint16 `json:"port"`
 }
 
+type hostPort struct {
+	Addr     netip.Addr `json:"address,omitzero"`
+	Protocol uint8      `json:"protocol"`
+	Port     uint16     `json:"port"`
+	PodPort  uint16     `json:"podPort"`
+}
+
 func (w *Workload) written() *workload {
 	if w == nil {
 		return nil
@@ -94,6 +104,9 @@ func (w *Workload) written() *workload {
 	out := &workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount, OwnerKind: w.Owner.Kind, OwnerName: w.Owner.Name}
 	for _, p := range w.Ports {
 		out.Ports = append(out.Ports, port(p))
+	}
+	for _, p := range w.HostPorts {
+		out.HostPorts = append(out.HostPorts, hostPort(p))
 	}
 	return out
 }
@@ -105,6 +118,9 @@ func (w *workload) read() *Workload {
 	out := &Workload{Labels: w.Labels, ServiceAccount: w.ServiceAccount, Owner: model.Workload{Kind: w.OwnerKind, Name: w.OwnerName}}
 	for _, p := range w.Ports {
 		out.Ports = append(out.Ports, model.NamedPort(p))
+	}
+	for _, p := range w.HostPorts {
+		out.HostPorts = append(out.HostPorts, model.HostPort(p))
 	}
 	return out
 }

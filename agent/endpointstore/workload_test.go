@@ -4,6 +4,7 @@ package endpointstore
 
 import (
 	"bytes"
+	"net/netip"
 	"os"
 	"reflect"
 	"testing"
@@ -18,6 +19,8 @@ func TestRecordsFollowTheirPods(t *testing.T) {
 	want := model.Pod{
 		PodKey: r.Pod, UID: "u", Labels: map[string]string{"app": "web"}, ServiceAccount: "trusted",
 		Ports: []model.NamedPort{{Name: "web", Protocol: model.ProtoTCP, Port: 8080}},
+		HostPorts: []model.HostPort{{Protocol: model.ProtoUDP, Port: 53, PodPort: 5353},
+			{Addr: netip.MustParseAddr("192.0.2.1"), Protocol: model.ProtoTCP, Port: 80, PodPort: 8080}},
 	}
 	found := true
 	follow := func() {

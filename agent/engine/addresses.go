@@ -17,8 +17,9 @@ type prefixIDs = map[netip.Prefix]model.IdentityID
 
 // addressRows says what each address is. Where several say something of the
 // same prefix, a local endpoint comes first, then the host, pods of other nodes, API
-// servers, other nodes, and then what policies and the cluster's ranges say of it
-// (policy.IPRows). With a tunnel the rows of what is at another node lead there.
+// servers, other nodes, pods of this node that are not attached, and then what policies
+// and the cluster's ranges say of it (policy.IPRows).
+// With a tunnel the rows of what is at another node lead there.
 func addressRows(node Node, s state.Snapshot, by *overlay, endpoints []boundEndpoint, others []remote, prefixes prefixIDs) []model.IPRow {
 	rows := make(map[netip.Prefix]model.IPRow, 2*(len(others)+len(endpoints))+len(prefixes))
 	for _, r := range policy.IPRows(prefixes, clusterRanges(node, s)) {
@@ -29,6 +30,13 @@ func addressRows(node Node, s state.Snapshot, by *overlay, endpoints []boundEndp
 	set := func(a netip.Addr, id model.IdentityID) {
 		p := netip.PrefixFrom(a, a.BitLen())
 		rows[p] = model.IPRow{Prefix: p, Identity: id, Node: cmp.Or(by.leads(p), at[a])}
+	}
+	for _, u := range unmanaged(s) {
+		for _, a := range []netip.Addr{u.IPv4, u.IPv6} {
+			if a.IsValid() {
+				set(a, u.Identity)
+			}
+		}
 	}
 	nodeRows(node.Name, s, set)
 	for _, r := range others {

@@ -58,7 +58,7 @@ func remotes(node Node, s state.Snapshot, ids known, applied func(netip.Prefix) 
 		for j, e := range slice.Endpoints {
 			r := remote{NodeEndpoint: e, identity: e.Identity}
 			first := len(addrs)
-			if !ids.has(e.Identity) {
+			if !ids.has(e.Identity) && e.Identity != model.IdentityUnmanaged {
 				r.identity = lastIdentity(e, ids, applied)
 			}
 			for _, a := range []netip.Addr{e.IPv4, e.IPv6} {

@@ -52,6 +52,14 @@ func makeView(node Node, s state.Snapshot, st step, bound []boundEndpoint, other
 			}
 		}
 	}
+	v.Unmanaged = unmanaged(s)
+	for _, u := range v.Unmanaged {
+		for _, a := range []netip.Addr{u.IPv4, u.IPv6} {
+			if _, taken := v.Names.Workloads[a]; a.IsValid() && !taken {
+				v.Names.Workloads[a] = flow.Workload{Pod: u.Pod, Identity: u.Identity, Owner: u.Workload}
+			}
+		}
+	}
 	v.Endpoints = withUnbound(v.Endpoints, s.Endpoints)
 	v.Policies = policyViews(node.Filter, st.policies, selected)
 	for _, id := range v.withoutCluster() {

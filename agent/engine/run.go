@@ -173,7 +173,11 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 
 // changeServices compiles the services that have changed.
 func (e *Engine) changeServices(snap state.Snapshot) error {
-	changes := e.services.Update(e.follower.Next(snap))
+	ch := e.follower.Next(snap)
+	ch.HostPorts, ch.HostAddrs = portPods(snap), snap.OwnAddrs
+	before := e.services.HostPorts()
+	changes := e.services.Update(ch)
+	e.warnPorts(before, e.services.HostPorts())
 	e.rec.ChangeServices(changes)
 	return e.cfg.Tables.ChangeServices(changes, snap.Revision)
 }
@@ -220,6 +224,7 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 // nearer to it.
 func (e *Engine) pass(ctx context.Context, r *Result, want reconcile.Wanted) {
 	r.View.withServices(e.services.Book())
+	r.View.HostPorts = e.services.HostPorts()
 	view := r.View
 	e.view.Store(&view)
 	if err := e.rec.Pass(ctx, want); err != nil && ctx.Err() == nil {
@@ -265,7 +270,7 @@ func (e *Engine) inKernel(snap state.Snapshot) inForce {
 		}
 		for _, ep := range snap.NodeSlices[i].Endpoints {
 			for _, a := range []netip.Addr{ep.IPv4, ep.IPv6} {
-				if a.IsValid() {
+				if a.IsValid() && ep.Identity.IsCluster() {
 					want[netip.PrefixFrom(a, a.BitLen())] = ep.Identity
 				}
 			}

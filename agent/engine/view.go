@@ -16,6 +16,8 @@ type View struct {
 	Endpoints []EndpointView
 	Policies  []PolicyView
 	Services  *lb.Book
+	HostPorts []lb.Port // of this node, that pods have or want
+	Unmanaged []model.NodeEndpoint
 	cluster   []model.Identity
 	prefixes  prefixIDs
 	using     map[model.IdentityID]int // local endpoints by identity

@@ -17,18 +17,28 @@ import (
 
 // Addresses watches the host's own addresses.
 type Addresses struct {
-	onChange func([]netip.Addr)
+	onChange func(HostAddrs)
 	log      *slog.Logger
-	last     []netip.Addr
+	last     HostAddrs
 	called   bool
 }
 
-// NewAddresses calls onChange, from Run, with the sorted addresses at the start
-// and whenever they are others. Addresses that only the host itself can use
-// (loopback) or that mean nothing without a device (IPv6 link-local) are left out.
-// Those by which it answers for a whole subnet belong to it, or a pod that may
-// reach the world could reach the host's sockets by them.
-func NewAddresses(onChange func([]netip.Addr), log *slog.Logger) *Addresses {
+// HostAddrs are the host's own addresses, each list sorted. Addresses that only the
+// host itself can use (loopback) or that mean nothing without a device (IPv6
+// link-local) are left out. Those by which it answers for a whole subnet belong to it,
+// or a pod that may reach the world could reach the host's sockets by them.
+type HostAddrs struct{ Own, Subnets []netip.Addr }
+
+// All are both kinds, sorted.
+func (h HostAddrs) All() []netip.Addr {
+	out := slices.Concat(h.Own, h.Subnets)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+// NewAddresses calls onChange, from Run, with the addresses at the start and whenever
+// they are others.
+func NewAddresses(onChange func(HostAddrs), log *slog.Logger) *Addresses {
 	return &Addresses{onChange: onChange, log: log}
 }
 
@@ -43,36 +53,41 @@ func (a *Addresses) refresh() error {
 	if err != nil {
 		return err
 	}
-	if a.called && slices.Equal(now, a.last) {
+	if a.called && slices.Equal(now.Own, a.last.Own) && slices.Equal(now.Subnets, a.last.Subnets) {
 		return nil
 	}
 	a.last, a.called = now, true
-	a.onChange(slices.Clone(now))
+	a.onChange(now)
 	return nil
 }
 
-// HostAddresses lists the host's own addresses, sorted, as NewAddresses describes.
-func HostAddresses() ([]netip.Addr, error) {
+// HostAddresses lists the host's own addresses.
+func HostAddresses() (out HostAddrs, err error) {
 	list, err := podnet.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
-		return nil, fmt.Errorf("listing the host's addresses: %w", err)
+		return out, fmt.Errorf("listing the host's addresses: %w", err)
 	}
-	var out []netip.Addr
 	for _, x := range list {
 		ip, ok := netip.AddrFromSlice(x.IP)
 		if ip = ip.Unmap(); !ok || ip.IsLoopback() || ip.Is6() && ip.IsLinkLocalUnicast() {
 			continue
 		}
-		out = append(out, ip)
+		out.Own = append(out.Own, ip)
 		if whole, ok := wholeSubnet(ip, x.Mask); ok {
-			out = append(out, whole)
+			out.Subnets = append(out.Subnets, whole)
 		}
 		if broadcast, ok := netip.AddrFromSlice(x.Broadcast); ok {
-			out = append(out, broadcast.Unmap())
+			out.Subnets = append(out.Subnets, broadcast.Unmap())
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out), nil
+	out.Own = sorted(out.Own)
+	out.Subnets = slices.DeleteFunc(sorted(out.Subnets), func(a netip.Addr) bool { return slices.Contains(out.Own, a) })
+	return out, nil
+}
+
+func sorted(addrs []netip.Addr) []netip.Addr {
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
 }
 
 // wholeSubnet is the address by which a host answers for all of a subnet:

@@ -30,10 +30,11 @@ func lookNearby(self string, nodes []model.ClusterNode) (vicinity, error) {
 			out.own = n.PodCIDRs
 		}
 	}
-	var err error
-	if out.hosts, err = HostAddresses(); err != nil {
+	hosts, err := HostAddresses()
+	if err != nil {
 		return out, err
 	}
+	out.hosts = hosts.All()
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := podnet.Dump(func() ([]netlink.Route, error) { return netlink.RouteList(nil, family) })
 		if err != nil {

@@ -119,7 +119,7 @@ func (t *Tunnel) Refresh() error {
 		return err
 	}
 	nodes, known, _ := t.cfg.Nodes()
-	ends, faults := tunnel.Ends(t.cfg.Self, hosts, nodes)
+	ends, faults := tunnel.Ends(t.cfg.Self, hosts.All(), nodes)
 	own, pods := ownAddrs(t.cfg.Self, nodes)
 	under := lookUnder(ends, own)
 	mtu, more, err := mtuInside(t.cfg.MTU, under, own, pods)

@@ -303,10 +303,6 @@ func TestTunnelDeviceTakesSourcesOfOtherDevices(t *testing.T) {
 		if err := sysctl("ipv4/conf/all/rp_filter", all); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := RemoveTunnel(); err != nil {
-			t.Fatal(err)
-		}
-		w.attached, w.last = nil, model.TunnelDevice{}
 		if err := w.Refresh(); err != nil {
 			t.Fatal(err)
 		}

@@ -51,6 +51,9 @@ func ensureTunnel(port, mtu uint16, attach func(model.TunnelDevice) error) (netl
 		}
 	}
 	a := link.Attrs()
+	if err := quietTunnel(a.Name); err != nil {
+		return nil, fmt.Errorf("setting up %s: %w", a.Name, err)
+	}
 	if a.MTU != int(mtu) {
 		if err := netlink.LinkSetMTU(link, int(mtu)); err != nil {
 			return nil, fmt.Errorf("setting the MTU of %s to %d: %w", a.Name, mtu, err)
@@ -91,7 +94,7 @@ func makeTunnel(port uint16) (netlink.Link, error) {
 		err = errors.New("it went at once; does someone else remove devices?")
 	}
 	if err == nil {
-		err = errors.Join(netlink.LinkSetARPOff(link), quietTunnel(link.Attrs().Name))
+		err = netlink.LinkSetARPOff(link)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making %s: %w", v.Name, err), netlink.LinkDel(v))

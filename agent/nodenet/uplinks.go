@@ -25,6 +25,8 @@ type UplinksConfig struct {
 	Devices []string // by name; empty: those of the default routes
 	IPv4    bool
 	IPv6    bool
+	// HostPorts tells that ports of the node lead to pods, at first; see SetHostPorts.
+	HostPorts bool
 	// Underlay are the devices by which other nodes are reached through the tunnel,
 	// by index: those are uplinks, too, for only what comes in by an uplink is believed
 	// to be the tunnel's. nil: there is no tunnel. changed closes when they are others.
@@ -39,12 +41,14 @@ type Uplinks struct {
 	cfg      UplinksConfig
 	onChange func([]model.Uplink) error
 	log      *slog.Logger
-	had      []string // uplinks so far
+	had      []string // uplinks so far, by which pods leave under the node's address
 	under    []string // those that are some for the tunnel's sake alone
 	last     []model.Uplink
 	called   bool
+	again    chan struct{} // whether there are host ports has changed; holds one
 
-	mu     sync.Mutex // over what others read
+	mu     sync.Mutex // over what others read or write
+	ports  bool
 	text   string
 	faults []string
 }
@@ -53,18 +57,47 @@ type Uplinks struct {
 // start, whenever they or their addresses are others, and again where it failed.
 // A device that was an uplink, as those in had were, stays one while it exists,
 // unless the configuration names others: its open flows must be turned back also
-// while its default route is away for a moment.
+// while its default route is away for a moment. With host ports every device by which
+// the node has an address is one, too; what pods send by it keeps its source.
 func NewUplinks(cfg UplinksConfig, had []string, onChange func([]model.Uplink) error, log *slog.Logger) *Uplinks {
-	return &Uplinks{cfg: cfg, had: had, onChange: onChange, log: log}
+	return &Uplinks{cfg: cfg, had: had, onChange: onChange, log: log, ports: cfg.HostPorts, again: make(chan struct{}, 1)}
+}
+
+// SetHostPorts tells whether ports of the node lead to pods.
+func (u *Uplinks) SetHostPorts(on bool) {
+	u.mu.Lock()
+	changed := u.ports != on
+	u.ports = on
+	u.mu.Unlock()
+	if changed {
+		offer(u.again, struct{}{})
+	}
+}
+
+func (u *Uplinks) hostPorts() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.ports
+}
+
+// portChanges is SetHostPorts as a subscription.
+func (u *Uplinks) portChanges(done <-chan struct{}, changed func(), _ func(error)) error {
+	go func() { // ends with the subscription
+		for {
+			select {
+			case <-done:
+				return
+			case <-u.again:
+				changed()
+			}
+		}
+	}()
+	return nil
 }
 
 // Run watches until ctx ends.
 func (u *Uplinks) Run(ctx context.Context) error {
-	if u.cfg.off() {
-		<-ctx.Done()
-		return nil
-	}
-	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges, u.underlayChanges)
+	return watch(ctx, u.log, "uplinks", u.Refresh, linkChanges, addressChanges, defaultRouteChanges, u.underlayChanges, u.portChanges)
 }
 
 // underlayChanges tells when other nodes are reached by other devices.
@@ -77,7 +110,7 @@ func (u *Uplinks) underlayChanges(done <-chan struct{}, changed func(), _ func(e
 
 // Refresh looks once.
 func (u *Uplinks) Refresh() error {
-	if u.cfg.off() {
+	if u.cfg.off() && !u.hostPorts() {
 		return u.refresh(surroundings{})
 	}
 	seen, err := lookAround()
@@ -104,12 +137,11 @@ func (u *Uplinks) refresh(seen surroundings) error {
 	}
 	u.last, u.called = now, true
 	u.remember(seen, now)
-	out := slices.DeleteFunc(slices.Clone(now), func(l model.Uplink) bool { return slices.Contains(u.under, l.Name) })
-	text := describeUplinks(out)
+	text := u.describe(now)
 	u.mu.Lock()
 	u.text = text
 	u.mu.Unlock()
-	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text)
+	u.log.Info("packets of pods leave the cluster by these devices", "uplinks", text, "attached", len(now))
 	return nil
 }
 
@@ -140,7 +172,7 @@ func (u *Uplinks) remember(s surroundings, now []model.Uplink) {
 		}
 		if u.wanted(s, a) {
 			had = append(had, a.Name)
-		} else {
+		} else if u.cfg.Underlay != nil {
 			under = append(under, a.Name)
 		}
 	}
@@ -197,6 +229,12 @@ func (u *Uplinks) Describe() string {
 		return "no device to the outside; packets leave with the pods' addresses"
 	}
 	return "packets leave by " + u.text
+}
+
+// describe tells of the devices by which pods leave under the node's address; those
+// that only lead in are not among them.
+func (u *Uplinks) describe(list []model.Uplink) string {
+	return describeUplinks(slices.DeleteFunc(slices.Clone(list), func(l model.Uplink) bool { return l.OnlyIn }))
 }
 
 func describeUplinks(list []model.Uplink) string {
@@ -261,17 +299,19 @@ func isDefault(r netlink.Route) bool {
 // choose is the uplinks in these surroundings, by name.
 func (u *Uplinks) choose(s surroundings) []model.Uplink {
 	var out []model.Uplink
+	ports := u.hostPorts()
 	for _, l := range s.links {
 		a := l.Attrs()
-		wanted := u.wanted(s, a)
-		if !fit(a) || !wanted && !slices.Contains(s.underlay, a.Index) && !slices.Contains(u.under, a.Name) {
+		leaves := u.wanted(s, a)
+		in := slices.Contains(s.underlay, a.Index) || slices.Contains(u.under, a.Name) || ports && s.hasAddr(a.Index)
+		if !fit(a) || !leaves && !in {
 			continue
 		}
-		up := model.Uplink{Name: a.Name, Index: uint32(a.Index)}
-		if wanted && u.cfg.IPv4 {
+		up := model.Uplink{Name: a.Name, Index: uint32(a.Index), OnlyIn: !leaves}
+		if leaves && u.cfg.IPv4 {
 			up.IPv4 = s.sourceAddr(a.Index, netlink.FAMILY_V4)
 		}
-		if wanted && u.cfg.IPv6 {
+		if leaves && u.cfg.IPv6 {
 			up.IPv6 = s.sourceAddr(a.Index, netlink.FAMILY_V6)
 		}
 		out = append(out, up)
@@ -280,7 +320,17 @@ func (u *Uplinks) choose(s surroundings) []model.Uplink {
 	return out
 }
 
+// hasAddr tells whether the host has an address at a device that others can reach.
+func (s surroundings) hasAddr(ifindex int) bool {
+	return slices.ContainsFunc(s.addrs, func(a netlink.Addr) bool {
+		return a.LinkIndex == ifindex && a.Scope == unix.RT_SCOPE_UNIVERSE
+	})
+}
+
 func (u *Uplinks) wanted(s surroundings, a *netlink.LinkAttrs) bool {
+	if !u.cfg.IPv4 && !u.cfg.IPv6 {
+		return false
+	}
 	if len(u.cfg.Devices) > 0 {
 		return slices.Contains(u.cfg.Devices, a.Name)
 	}

@@ -153,6 +153,45 @@ func TestUplinksAreToldAgainAfterAFailure(t *testing.T) {
 	}
 }
 
+// With ports of the node that lead to pods, every device with an address of the
+// node's has the programs, and only those of the way out masquerade; when there are
+// none any more the others go.
+func TestDevicesOfHostPorts(t *testing.T) {
+	seen := aroundUs()
+	seen.links = append(seen.links, device(6, "wan1", "ether"), device(7, "bare0", "ether"), device(8, "tun1", "none"))
+	seen.addrs = append(seen.addrs, address(6, "198.51.100.1/24", 0), address(8, "198.51.101.1/24", 0))
+	for _, cfg := range []UplinksConfig{{}, {IPv6: true}, {IPv4: true, Devices: []string{"eth1"}}} {
+		var got []model.Uplink
+		u := NewUplinks(cfg, nil, func(now []model.Uplink) error { got = now; return nil }, slog.New(slog.DiscardHandler))
+		for _, on := range []bool{true, false, true} {
+			u.SetHostPorts(on)
+			if err := u.refresh(seen); err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, up := range got {
+				if leaves := u.wanted(seen, &netlink.LinkAttrs{Name: up.Name, Index: int(up.Index)}); up.OnlyIn == leaves ||
+					up.OnlyIn && (up.IPv4.IsValid() || up.IPv6.IsValid()) {
+					t.Errorf("%+v: %+v", cfg, up)
+				}
+				if on || !up.OnlyIn {
+					names = append(names, up.Name)
+				}
+			}
+			want := "eth0 eth1 eth2 wan1"
+			if !on {
+				want = map[bool]string{true: "", false: "eth2"}[!cfg.IPv6]
+				if cfg.IPv4 {
+					want = "eth1"
+				}
+			}
+			if text := strings.Join(names, " "); text != want || len(names) != len(got) {
+				t.Errorf("%+v, host ports %t: %q, want %q", cfg, on, text, want)
+			}
+		}
+	}
+}
+
 // With a tunnel the devices between nodes are uplinks as well, and nothing is
 // translated there; a starting agent tells them from the others.
 func TestDevicesBetweenNodesAreUplinks(t *testing.T) {

@@ -19,6 +19,7 @@ const volatile struct weft_config weft_cfg = {
 	.set_retval = 1,
 	.snat_first = 32768,
 	.snat_last = 65535,
+	.asked_max = WEFT_MAX_ASKED,
 };
 
 /*
@@ -35,6 +36,7 @@ const volatile struct weft_types {
 	enum weft_flow_type flow_type;
 	enum weft_algorithm algorithm;
 	enum weft_backend_state backend_state;
+	enum weft_svc_flag svc_flag;
 	enum weft_nat_kind nat_kind;
 	enum weft_nat_flag nat_flag;
 	struct weft_pol_key pol_key[0];

@@ -99,6 +99,18 @@ static __always_inline bool weft_ct_holds(struct __sk_buff *ctx, struct weft_pkt
 }
 
 /*
+ * The node to which the packet goes by the tunnel, straight from the pod. What answers
+ * at a port of the host's goes by way of the stack, and is translated on its way out.
+ */
+static __always_inline __u16 weft_ct_node(const struct weft_pkt *p, const struct weft_ct *ct,
+					  bool reply)
+{
+	bool ported = weft_unlikely(ct->flags & WEFT_CT_NAT) && reply && p->hook == WEFT_EGRESS;
+
+	return ported ? 0 : ct->node;
+}
+
+/*
  * Counts the packet and follows TCP. The flags are one word to be changed by
  * atomic or, because sweeps mark flows at the same time: flags in the lowest
  * byte, then tcp[0], tcp[1].

@@ -9,7 +9,7 @@
 #include "ctold.h"
 #include "decide.h"
 #include "flow.h"
-#include "nat.h"
+#include "hostport.h"
 
 /*
  * An entry and its key. Stack is short: where an IPv4 row has its padding, which
@@ -117,6 +117,8 @@ static __always_inline void weft_ct_begin(struct weft_pkt *p, struct weft_ct *ct
 	ct->flags = p->src_b ? WEFT_CT_FROM_B : 0;
 	if (p->called)
 		ct->flags |= WEFT_CT_NAT | WEFT_CT_SERVICE;
+	if (p->ported)
+		ct->flags |= WEFT_CT_NAT;
 	if (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6) {
 		ct->flags |= WEFT_CT_ICMP;
 		ct->icmp = p->icmp;
@@ -226,6 +228,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->strange = !known;
 	if (fresh) {
 		reply = false;
+		p->ported = p->hook == WEFT_INGRESS && weft_port_came(p);
 		weft_ct_begin(p, &e->ct);
 		/* In place: stack is short. */
 		weft_name(ctx, p, (struct weft_names *)&e->ct.service);
@@ -237,6 +240,10 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 		p->node = e->ct.node;
 		if (weft_is_tunnel_talk(p))
 			return WEFT_DROP_TUNNEL_PORT;
+		/* From a node itself to a port of the host's: not out of the tunnel. */
+		if (p->hook == WEFT_INGRESS && !p->wire && (e->ct.flags & WEFT_CT_NAT))
+			e->ct.node = 0;
+		p->node = weft_ct_node(p, &e->ct, reply);
 	}
 	if (reason) {
 		/* A packet against the flow's direction must not be able to end it. */
@@ -269,7 +276,7 @@ static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct
 
 	weft_ct_seen(p, ct, reply);
 	if (weft_cfg.tunnel_port)
-		p->node = ct->node;
+		p->node = weft_ct_node(p, ct, reply);
 	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
 	if (answered || !reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
@@ -331,7 +338,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
 	/* An answered one was looked at before, unless it was fetched or translated since. */
-	if (ct && (!answered || p->called || weft_cfg.old_ct)) {
+	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
 			return weft_ct_stands(p, ct, &e, reply, answered);

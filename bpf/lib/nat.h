@@ -193,7 +193,8 @@ static __always_inline bool weft_nat_leave(const union weft_nat_key *key, const 
 
 /*
  * The end of a flow of conntrack: of its translation at an uplink (WEFT_NAT_OUT, the
- * packets of the initiator) or by a service (WEFT_NAT_BACK, those of the responder).
+ * packets of the initiator, or of the responder behind a port of the host's) or by a
+ * service (WEFT_NAT_BACK, those of the responder).
  * Both translate the source. There is stack for one key only, so the twin, built
  * from what conntrack knows, goes first; who removed it removes the other.
  */
@@ -268,9 +269,11 @@ __noinline int weft_nat_end(const struct weft_ct6_key *key, __u32 meta)
 		return 0;
 	if (meta >> 8 == 4) {
 		weft_nat_end4((const void *)key, WEFT_NAT_OUT, b);
+		weft_nat_end4((const void *)key, WEFT_NAT_OUT, !b);
 		weft_nat_end4((const void *)key, WEFT_NAT_BACK, !b);
 	} else {
 		weft_nat_end6(key, WEFT_NAT_OUT, b);
+		weft_nat_end6(key, WEFT_NAT_OUT, !b);
 		weft_nat_end6(key, WEFT_NAT_BACK, !b);
 	}
 	return 0;

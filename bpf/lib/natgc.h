@@ -6,8 +6,8 @@
  */
 #pragma once
 
+#include "hostport.h"
 #include "identity.h"
-#include "nat.h"
 
 struct weft_nat_state {
 	__u64 live;
@@ -81,7 +81,7 @@ static __always_inline bool weft_nat_over(const union weft_nat_key *key, const s
 	union weft_ct_key ct;
 	struct weft_nat *t;
 
-	if (kind == WEFT_NAT_OUT && weft_nat_homeless(n, s->now))
+	if (kind == WEFT_NAT_OUT && (weft_nat_homeless(n, s->now) || !weft_port_stands(n)))
 		return true;
 	weft_nat_twin(&twin, key, n, family);
 	t = weft_nat_find(&twin, family);

@@ -2,6 +2,7 @@
 /* A port of the node's for a flow on its way out. */
 #pragma once
 
+#include "hostport.h"
 #include "natwrite.h"
 
 #define WEFT_NAT_TRIES 32
@@ -83,7 +84,8 @@ __noinline int weft_nat_try(struct __sk_buff *ctx, struct weft_pkt *p, struct we
 	v.created = v.seen = p->now;
 	v.port = weft_port_try(p, i);
 	if ((p->proto == PROTO_TCP || p->proto == PROTO_UDP) &&
-	    (bpf_ntohs(v.port) < WEFT_PORT_PRIVILEGED || weft_port_used(ctx, p, &v)))
+	    (bpf_ntohs(v.port) < WEFT_PORT_PRIVILEGED || weft_port_taken(p, &v) ||
+	     weft_port_used(ctx, p, &v)))
 		return WEFT_NAT_TAKEN;
 	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->src, &p->dst, p->sport, p->dport,
 		      p->proto);

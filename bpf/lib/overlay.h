@@ -90,6 +90,75 @@ __noinline int weft_overlay_target(struct weft_pkt *p)
 	return WEFT_DROP_TUNNEL_TARGET;
 }
 
+/*
+ * Translates a packet that has a key of that kind, as at an uplink; WEFT_AS_IS: it has
+ * none. Apart, as stack is short.
+ */
+__noinline int weft_overlay_write(struct __sk_buff *ctx, struct weft_pkt *p, __u32 kind)
+{
+	struct weft_nat *n;
+	bool written;
+
+	if (!p)
+		return WEFT_DROP_MALFORMED;
+	n = p->family == 4 ? weft_nat_of(p, 4, kind) : weft_nat_of(p, 6, kind);
+	if (!n)
+		return WEFT_AS_IS;
+	if (kind == WEFT_NAT_OUT)
+		weft_port_answered(p, n);
+	if (p->frag == WEFT_FRAG_FIRST)
+		weft_frag_keep(p);
+	weft_nat_seen(n, p->now);
+	written = p->family == 4 ? weft_nat_write(ctx, p, n, 4) : weft_nat_write(ctx, p, n, 6);
+	return written ? WEFT_PASSED : WEFT_DROP_NAT_FULL;
+}
+
+/*
+ * Whom a packet to the host is for after all, as weft_overlay_target says it: it may be
+ * for a port that is a pod's.
+ */
+__noinline int weft_overlay_port(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	int reason = 0;
+
+	if (!p || !weft_ports_any() || (p->kind && p->kind != WEFT_ICMP_ERROR))
+		return WEFT_FOR_STACK;
+	if (p->kind) {
+		reason = weft_nat_error(ctx, p, WEFT_NAT_IN);
+		return reason ? reason : weft_overlay_target(p);
+	}
+	if (p->family == 4)
+		weft_port_way(p, 4, &reason);
+	else
+		weft_port_way(p, 6, &reason);
+	if (reason)
+		return reason;
+	reason = weft_overlay_write(ctx, p, WEFT_NAT_IN);
+	if (reason)
+		return reason < 0 ? WEFT_FOR_STACK : reason;
+	p->ported = 1;
+	return weft_overlay_target(p);
+}
+
+/*
+ * What a pod answers at a port of the host's, on its way to another node. WEFT_PASSED:
+ * it bears the host's address again; WEFT_AS_IS: it is no such packet.
+ */
+__noinline int weft_overlay_answer(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	int reason;
+
+	if (!p || !ctx->ingress_ifindex || !weft_ports_any())
+		return WEFT_AS_IS;
+	if (p->kind == WEFT_ICMP_ERROR) {
+		reason = weft_nat_error(ctx, p, WEFT_NAT_OUT);
+		return reason ? reason : WEFT_AS_IS;
+	}
+	if (p->kind || (p->frag == WEFT_FRAG_LATER && weft_frag_find(p)))
+		return WEFT_AS_IS;
+	return weft_overlay_write(ctx, p, WEFT_NAT_OUT);
+}
+
 /* As weft_track, but whose the packet is, the flow says, or its destination. */
 static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft_pkt *p,
 					      const __u8 family)
@@ -119,6 +188,8 @@ static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft
 		}
 	}
 	reason = weft_overlay_target(p);
+	if (reason == WEFT_FOR_STACK)
+		reason = weft_overlay_port(ctx, p);
 	if (reason)
 		return reason;
 	if (p->wire >= WEFT_ID_CLUSTER_MIN && !weft_is_known(p->wire))
@@ -230,8 +301,12 @@ static __always_inline int weft_overlay_out(struct __sk_buff *ctx, struct weft_p
 					false); /* of the host's, no word about it */
 	if (reason)
 		return reason;
+	reason = weft_overlay_answer(ctx, p);
+	if (reason > 0)
+		return reason;
 	weft_ip_get(p->family, &p->dst, &ip);
-	p->ident[0] = weft_overlay_vni(ctx, p);
+	/* Whom the client called is the node. */
+	p->ident[0] = reason ? weft_overlay_vni(ctx, p) : WEFT_ID_REMOTE_NODE;
 	p->ident[1] = p->peer = ip.identity;
 	if (!ip.node)
 		return WEFT_DROP_TUNNEL_TARGET;

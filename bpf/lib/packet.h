@@ -154,6 +154,7 @@ struct weft_pkt {
 	__u8 called : 1;  /* to a service, and translated */
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
 	__u8 strange : 1; /* conntrack did not know its flow */
+	__u8 ported : 1;  /* came in by a port of the host's that is the pod's */
 	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
 };
 

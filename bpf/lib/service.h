@@ -17,6 +17,15 @@ struct weft_peer {
 	__u8 family; /* 4 or 6 */
 };
 
+static __always_inline void weft_peer_of(const union weft_addr *addr, __be16 port, __u8 family,
+					 struct weft_peer *to)
+{
+	to->addr[0] = addr->d[0];
+	to->addr[1] = addr->d[1];
+	to->port = port;
+	to->family = family;
+}
+
 static __always_inline struct weft_svc *weft_svc_find(const struct weft_peer *at, __u8 proto)
 {
 	if (at->family == 4) {

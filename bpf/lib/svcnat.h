@@ -24,15 +24,6 @@
  */
 #define WEFT_HAIRPIN_RINGS 8
 
-static __always_inline void weft_peer_of(const union weft_addr *addr, __be16 port, __u8 family,
-					 struct weft_peer *to)
-{
-	to->addr[0] = addr->d[0];
-	to->addr[1] = addr->d[1];
-	to->port = port;
-	to->family = family;
-}
-
 static __always_inline struct weft_epstat_row *weft_stat_of(const struct weft_pkt *p)
 {
 	__u32 slot = p->own_slot;
@@ -102,7 +93,7 @@ __noinline int weft_svc_enter(struct weft_pkt *p)
 		return WEFT_DROP_MALFORMED;
 	weft_peer_of(&p->dst, p->dport, p->family, &at);
 	svc = weft_svc_find(&at, p->proto);
-	if (!svc)
+	if (!svc || (svc->flags & WEFT_SVC_OWN))
 		return WEFT_DROP_NO_BACKEND;
 	return p->family == 4 ? weft_svc_choose(p, svc, 4) : weft_svc_choose(p, svc, 6);
 }
@@ -227,7 +218,7 @@ __noinline int weft_svc_packet(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_PASSED;
 	weft_peer_of(&p->dst, p->dport, p->family, &at);
 	svc = weft_svc_find(&at, p->proto);
-	if (svc)
+	if (svc && !(svc->flags & WEFT_SVC_OWN))
 		return p->family == 4 ? weft_svc_forward(ctx, p, 4) : weft_svc_forward(ctx, p, 6);
 	stat = weft_stat_of(p);
 	if (weft_likely(!stat || !stat->hairpin))

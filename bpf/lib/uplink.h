@@ -9,6 +9,7 @@
 
 #include "flow.h"
 #include "frag.h"
+#include "hostport.h"
 #include "naterr.h"
 #include "natport.h"
 #include "parse.h"
@@ -80,18 +81,21 @@ static __always_inline int weft_masquerade(struct __sk_buff *ctx, struct weft_pk
 
 /*
  * A packet that is no pod's. Its answers would go to a pod if a translated flow has
- * its address and port towards the same remote: then it gets another port, too.
+ * its address and port towards the same remote, or if they are a pod's port and it is
+ * UDP: then it gets another port, too.
  * Where it cannot, the pod's flow gives way, and keys that change nothing keep the
  * place: else a pod could have what the remote sends to the host's tunnels. For SCTP
  * only after a pod had the place: anybody can have the host answer from many ports.
  */
-static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_nat *to)
+static __always_inline int weft_make_way(struct weft_pkt *p, struct weft_nat *to)
 {
 	union weft_nat_key key;
 	bool taken;
 
 	if (p->frag == WEFT_FRAG_LATER || !weft_can_leave(p))
 		return WEFT_AS_IS;
+	weft_memcpy(to->addr, &p->src, 16);
+	to->port = p->sport;
 	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->dst, &p->src, p->dport, p->sport, p->proto);
 	taken = weft_nat_find(&key, p->family);
 	if (!weft_nat_ports(p->proto)) {
@@ -99,11 +103,10 @@ static __always_inline int weft_make_way(const struct weft_pkt *p, struct weft_n
 			weft_nat_leave(&key, p->family);
 		else if (p->proto == PROTO_SCTP || !weft_at_home(&p->src))
 			return WEFT_AS_IS;
-	} else if (weft_likely(!taken)) {
+	} else if (weft_likely(!taken) && (p->proto != PROTO_UDP || !weft_port_taken(p, to))) {
 		return WEFT_AS_IS;
 	}
 	to->flags = WEFT_NAT_ALONE;
-	weft_memcpy(to->addr, &p->src, 16);
 	return WEFT_PASSED;
 }
 
@@ -197,8 +200,11 @@ static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pk
 	if ((p->frag != WEFT_FRAG_LATER || !weft_frag_find(p)) &&
 	    (!p->kind || p->kind == WEFT_ICMP_QUERY))
 		n = weft_nat_of(p, family, WEFT_NAT_OUT);
-	if (weft_likely(n))
+	if (weft_likely(n)) {
+		if (weft_unlikely(n->flags & WEFT_NAT_ASKED))
+			weft_port_answered(p, n);
 		return weft_uplink_write(ctx, p, n, family);
+	}
 	return weft_out_new(ctx, p, family);
 }
 
@@ -242,10 +248,10 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 {
 	bool read = weft_uplink_read(ctx, p, family);
 	struct weft_nat *n;
+	int reason = 0;
 
 	if (weft_cfg.tunnel_port) {
-		int reason = weft_uplink_tunnel(ctx, p);
-
+		reason = weft_uplink_tunnel(ctx, p);
 		if (reason)
 			return reason;
 	}
@@ -257,7 +263,9 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 		return WEFT_PASSED;
 	if (p->frag == WEFT_FRAG_LATER && weft_frag_find(p))
 		return WEFT_PASSED;
-	n = weft_nat_of(p, family, WEFT_NAT_IN);
+	n = weft_port_way(p, family, &reason);
+	if (reason)
+		return reason;
 	if (n)
 		return weft_uplink_write(ctx, p, n, family);
 	if (p->frag == WEFT_FRAG_FIRST)

@@ -82,7 +82,7 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 				weft_ct_holds(ctx, p, own, hook, ct, reply))) {
 			weft_ct_seen(p, ct, reply);
 			if (weft_cfg.tunnel_port)
-				p->node = ct->node;
+				p->node = weft_ct_node(p, ct, reply);
 			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 			return WEFT_PASSED;
 		}

@@ -146,14 +146,27 @@ func (a *app) waitForCluster(ctx context.Context, c *cluster.Cluster, wait time.
 		}
 		if what := strings.Join(missing, "; "); what != told && until.Err() == nil {
 			told = what
-			fmt.Fprintln(a.env.Stderr, "weft: waiting for: "+what)
+			fmt.Fprintln(a.env.Stderr, waitingFor(missing, a.env.Width))
 		}
 		select {
 		case <-until.Done():
-			return a.gaveUp(ctx, view, &notReadyError{missing: missing, after: wait}, lookErr, output)
+			return a.gaveUp(ctx, view, &notReadyError{missing: missing, after: wait, width: a.env.Width}, lookErr, output)
 		case <-time.After(lookAgain):
 		}
 	}
+}
+
+// waitingFor is one thing in a line, several in a line each.
+func waitingFor(missing []string, width int) string {
+	const head = "weft: waiting for:"
+	if len(missing) == 1 {
+		return render.Wrap(head+" "+missing[0], width)
+	}
+	lines := []string{head}
+	for _, m := range missing {
+		lines = append(lines, render.Wrap("  "+m, width))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // gaveUp shows how things stood last.
@@ -176,10 +189,18 @@ func (a *app) gaveUp(ctx context.Context, view *clusterView, why *notReadyError,
 type notReadyError struct {
 	missing []string
 	after   time.Duration
+	width   int // of the terminal; 0: there is none
 }
 
 // Error has a line for each thing that is missing.
-func (e *notReadyError) Error() string { return strings.Join(e.missing, "\nweft: ") }
+func (e *notReadyError) Error() string {
+	const program = "weft: " // stands before the first one
+	lines := make([]string, len(e.missing))
+	for i, m := range e.missing {
+		lines[i] = render.Wrap(program+m, e.width)
+	}
+	return strings.TrimLeft(strings.TrimPrefix(strings.Join(lines, "\n"), "weft:"), " ")
+}
 
 // Unwrap makes it a matter of time.
 func (e *notReadyError) Unwrap() error { return context.DeadlineExceeded }
@@ -207,5 +228,9 @@ func (a *app) writeCluster(v *clusterView, output string) error {
 	if output == "json" {
 		return render.NodesJSON(a.env.Stdout, v.state, ofNodes(v.answers))
 	}
-	return render.ClusterStatus(a.env.Stdout, v.state, ofNodes(v.answers), a.env.Now())
+	width := 0
+	if a.env.Terminal {
+		width = a.env.Width
+	}
+	return render.ClusterStatus(a.env.Stdout, v.state, ofNodes(v.answers), a.env.Now(), width)
 }

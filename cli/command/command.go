@@ -30,6 +30,7 @@ type Env struct {
 	Stderr   io.Writer
 	Getenv   func(string) string
 	Terminal bool // Stdout is one
+	Width    int  // columns of Stderr, and of Stdout if that is a terminal; 0: Stderr is none
 	Now      func() time.Time
 	Location *time.Location // in which times are shown
 	Version  string

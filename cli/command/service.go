@@ -20,7 +20,8 @@ import (
 const listHelp = `CHOICE is how a backend is chosen: random, or for a service with session affinity
 maglev, a table that leads each client to the same backend. READY counts the
 backends that get what is new, of all that EndpointSlices name. CHOSEN is how often
-one was chosen: once a connection, or once a UDP socket.`
+one was chosen: once a connection, or once a UDP socket. Node ports (shown as *:port),
+external addresses and those of load balancers are listed, too, and are not served.`
 
 const describeHelp = `Show one service, and of each front end (address, port and protocol) every backend.
 

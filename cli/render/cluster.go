@@ -8,14 +8,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weftmesh/weft/cli/cluster"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 )
 
 // ClusterStatus writes what the API server knows of Weft, a line for each node, and
-// what was dropped on all of them.
-func ClusterStatus(w io.Writer, s *cluster.State, answers []OfNode, now time.Time) error {
+// what was dropped on all of them. width is the terminal's, or 0.
+func ClusterStatus(w io.Writer, s *cluster.State, answers []OfNode, now time.Time, width int) error {
 	ready := 0
 	for _, n := range s.Nodes {
 		if n.Ready {
@@ -33,7 +34,7 @@ nodes       %d of %d ready
 	if err != nil {
 		return err
 	}
-	if err := nodeLines(w, s, answers); err != nil {
+	if err := nodeLines(w, s, answers, width); err != nil {
 		return err
 	}
 	return drops(w, sumDrops(answers))
@@ -71,8 +72,9 @@ func leaderPod(holder string) string {
 	return pod
 }
 
-// nodeLines has a line for every node that is known or answered.
-func nodeLines(w io.Writer, s *cluster.State, answers []OfNode) error {
+// nodeLines has a line for every node that is known or answered. Problems that make it
+// wider than the terminal come below, each in lines of its own.
+func nodeLines(w io.Writer, s *cluster.State, answers []OfNode, width int) error {
 	known := make(map[string]cluster.Node)
 	of := make(map[string]OfNode)
 	var names []string
@@ -86,21 +88,44 @@ func nodeLines(w io.Writer, s *cluster.State, answers []OfNode) error {
 	}
 	slices.Sort(names)
 	var rows [][]string
+	var below []string
 	for _, name := range slices.Compact(names) {
 		a, ok := of[name]
 		if !ok {
 			a.Err = fmt.Errorf("it has no pod of the agent")
 		}
-		rows = append(rows, nodeLine(name, known[name], a))
+		row, problems := nodeLine(name, known[name], a)
+		rows = append(rows, append(row, strings.Join(problems, "; ")))
+		for _, p := range problems {
+			below = append(below, Wrap(name+": "+printable(p), width))
+		}
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	return Table(w, []string{"NODE", "VERSION", "READY", "HEALTH", "REVISION", "PODS", "SERVICES", "POLICIES", "FLOWS", "LOST", "PROBLEM"}, rows)
+	header := []string{"NODE", "VERSION", "READY", "HEALTH", "REVISION", "PODS", "SERVICES", "POLICIES", "FLOWS", "LOST", "PROBLEM"}
+	var table strings.Builder
+	if err := Table(&table, header, rows); err != nil {
+		return err
+	}
+	wide := func(line string) bool { return utf8.RuneCountInString(line) > width }
+	if width <= 0 || len(below) == 0 || !slices.ContainsFunc(strings.Split(table.String(), "\n"), wide) {
+		_, err := io.WriteString(w, table.String())
+		return err
+	}
+	for i := range rows {
+		rows[i] = rows[i][:len(header)-1]
+	}
+	if err := Table(w, header[:len(header)-1], rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, "\n"+strings.Join(below, "\n"))
+	return err
 }
 
-func nodeLine(name string, n cluster.Node, a OfNode) []string {
-	ready, problems := "yes", []string{}
+// nodeLine is a node's cells, and what is wrong there.
+func nodeLine(name string, n cluster.Node, a OfNode) (cells, problems []string) {
+	ready := "yes"
 	if !n.Ready {
 		ready = "no"
 		problems = append(problems, n.Message)
@@ -110,11 +135,9 @@ func nodeLine(name string, n cluster.Node, a OfNode) []string {
 		if a.Err != nil {
 			problems = append(problems, a.Err.Error())
 		}
-		return []string{name, n.AgentVersion, ready, "unknown", "", "", "", "", "", "", strings.Join(problems, "; ")}
+		return []string{name, n.AgentVersion, ready, "unknown", "", "", "", "", "", ""}, problems
 	}
-	if p := Problem(status); p != "" {
-		problems = append(problems, p)
-	}
+	problems = append(problems, componentProblems(status)...)
 	if p := unattached(n.Unattached); p != "" {
 		problems = append(problems, p)
 	}
@@ -123,8 +146,7 @@ func nodeLine(name string, n cluster.Node, a OfNode) []string {
 		revision += " of " + number(status.GetDesiredRevision())
 	}
 	return []string{name, status.GetVersion(), ready, health(status.GetHealth()), revision, number(status.GetEndpoints()),
-		number(status.GetServices()), number(status.GetPolicies()), number(status.GetFlows().GetSeen()), number(status.GetFlows().GetLost()),
-		strings.Join(problems, "; ")}
+		number(status.GetServices()), number(status.GetPolicies()), number(status.GetFlows().GetSeen()), number(status.GetFlows().GetLost())}, problems
 }
 
 // unattached names the first of the pods that run without Weft, and what to do.
@@ -141,14 +163,15 @@ func unattached(pods []string) string {
 }
 
 // Problem is what the agent says of its parts that are not well.
-func Problem(s *agentv1.GetStatusResponse) string {
-	var out []string
+func Problem(s *agentv1.GetStatusResponse) string { return strings.Join(componentProblems(s), "; ") }
+
+func componentProblems(s *agentv1.GetStatusResponse) (out []string) {
 	for _, c := range s.GetComponents() {
 		if c.GetHealth() != agentv1.Health_HEALTH_OK {
 			out = append(out, c.GetName()+": "+c.GetMessage())
 		}
 	}
-	return strings.Join(out, "; ")
+	return out
 }
 
 func sumDrops(answers []OfNode) []*agentv1.DropCounter {

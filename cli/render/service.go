@@ -5,7 +5,6 @@ package render
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +30,10 @@ func Services(w io.Writer, all []*agentv1.Service, nodes []string) error {
 				if b.GetState() == "ready" {
 					ready++
 				}
+			}
+			if f.GetAlgorithm() == "" { // nothing is chosen: it is not served at all
+				rows = append(rows, []string{name, f.GetAddress(), f.GetProtocol(), "", "", "", f.GetMessage()})
+				continue
 			}
 			rows = append(rows, []string{name, f.GetAddress(), f.GetProtocol(), f.GetAlgorithm(),
 				fmt.Sprintf("%d of %d", ready, len(f.GetBackends())), number(hits), f.GetMessage()})
@@ -66,12 +69,15 @@ func Service(w io.Writer, s *agentv1.Service) error {
 }
 
 func frontend(w io.Writer, f *agentv1.Frontend) error {
-	about := []string{f.GetAddress(), f.GetProtocol(), "choice " + f.GetAlgorithm()}
+	about := []string{f.GetAddress(), f.GetProtocol()}
+	if f.GetPortName() != "" {
+		about = append(about, "port "+f.GetPortName())
+	}
+	if f.GetAlgorithm() != "" {
+		about = append(about, "choice "+f.GetAlgorithm())
+	}
 	if f.GetNumber() != 0 {
 		about = append(about, "number "+strconv.Itoa(int(f.GetNumber())))
-	}
-	if f.GetPortName() != "" {
-		about = slices.Insert(about, 2, "port "+f.GetPortName())
 	}
 	if f.GetMessage() != "" {
 		about = append(about, "not served: "+f.GetMessage())

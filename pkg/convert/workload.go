@@ -4,7 +4,9 @@ package convert
 
 import (
 	"cmp"
+	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +24,8 @@ func Pod(in *corev1.Pod) (model.Pod, field.ErrorList) {
 	errs := Meta(&in.ObjectMeta, true)
 	ports, portErrs := podPorts(&in.Spec)
 	errs = append(errs, portErrs...)
+	hostPorts, portErrs := hostPorts(&in.Spec)
+	errs = append(errs, portErrs...)
 	account := cmp.Or(in.Spec.ServiceAccountName, in.Spec.DeprecatedServiceAccount, DefaultServiceAccount)
 	errs = append(errs, Invalid(field.NewPath("spec", "serviceAccountName"), account,
 		validation.IsDNS1123Subdomain(account))...)
@@ -31,6 +35,7 @@ func Pod(in *corev1.Pod) (model.Pod, field.ErrorList) {
 		Labels:         maps.Clone(in.Labels),
 		ServiceAccount: account,
 		Ports:          ports,
+		HostPorts:      hostPorts,
 		HostNetwork:    in.Spec.HostNetwork,
 		NodeName:       in.Spec.NodeName,
 		Workload:       workload(&in.ObjectMeta),
@@ -60,6 +65,74 @@ func podPorts(spec *corev1.PodSpec) ([]model.NamedPort, field.ErrorList) {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 	})
 	return slices.Compact(out), errs
+}
+
+// running lists the containers that run beside each other, with their places.
+func running(spec *corev1.PodSpec) iter.Seq2[*field.Path, *corev1.Container] {
+	at := field.NewPath("spec")
+	return func(yield func(*field.Path, *corev1.Container) bool) {
+		for i := range spec.InitContainers {
+			c := &spec.InitContainers[i]
+			always := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+			if always && !yield(at.Child("initContainers").Index(i), c) {
+				return
+			}
+		}
+		for i := range spec.Containers {
+			if !yield(at.Child("containers").Index(i), &spec.Containers[i]) {
+				return
+			}
+		}
+	}
+}
+
+// hostPorts gathers the ports of the node that a pod is to have. One in the network
+// of the node has them without anybody's doing.
+func hostPorts(spec *corev1.PodSpec) (out []model.HostPort, errs field.ErrorList) {
+	if spec.HostNetwork {
+		return nil, nil
+	}
+	for at, c := range running(spec) {
+		for i, p := range c.Ports {
+			if p.HostPort == 0 {
+				continue
+			}
+			hp, e := hostPort(at.Child("ports").Index(i), p)
+			if errs = append(errs, e...); len(e) == 0 {
+				out = append(out, hp)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b model.HostPort) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port), cmp.Compare(a.PodPort, b.PodPort))
+	})
+	return slices.Compact(out), errs
+}
+
+func hostPort(at *field.Path, p corev1.ContainerPort) (out model.HostPort, errs field.ErrorList) {
+	var e field.ErrorList
+	out.Protocol, _ = Protocol(at.Child("protocol"), p.Protocol) // told with the container's port
+	out.PodPort, _ = Port(at.Child("containerPort"), p.ContainerPort)
+	out.Port, errs = Port(at.Child("hostPort"), p.HostPort)
+	if p.HostIP != "" {
+		out.Addr, e = addr(at.Child("hostIP"), p.HostIP)
+		errs = append(errs, e...)
+	}
+	return out, errs
+}
+
+// PodAddrs are the addresses of a pod that runs, as the API server knows them.
+func PodAddrs(in *corev1.Pod) []netip.Addr {
+	if in.Spec.HostNetwork || in.Status.Phase == corev1.PodSucceeded || in.Status.Phase == corev1.PodFailed {
+		return nil
+	}
+	var out []netip.Addr
+	for i, ip := range in.Status.PodIPs {
+		if a, errs := HostAddr(field.NewPath("status", "podIPs").Index(i), ip.IP); len(errs) == 0 {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func containerPorts(at *field.Path, c *corev1.Container) ([]model.NamedPort, field.ErrorList) {

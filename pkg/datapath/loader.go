@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // Timeouts bound how long flows are remembered; zero is the default. The kernel
@@ -62,7 +63,8 @@ type Datapath struct {
 	progs   weftbpf.BpfPrograms
 	epoch   uint32 // the newest epoch given out
 	sets    setTable
-	tracked GCStats // of the last collection
+	ports   map[model.FrontendKey]bool // front ends that are ports of the node's
+	tracked GCStats                    // of the last collection
 }
 
 // Open loads the programs and adopts what an earlier agent left: maps of the
@@ -79,7 +81,8 @@ func Open(cfg Config) (*Datapath, error) {
 		return nil, err
 	}
 	d := &Datapath{log: cfg.Log, pins: pins{root: cfg.BPFFS, log: cfg.Log},
-		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1), waits: newGraceWaits(), sets: newSetTable()}
+		endsSockets: haveSockDestroy(), removed: make(chan struct{}, 1), waits: newGraceWaits(), sets: newSetTable(),
+		ports: make(map[model.FrontendKey]bool)}
 	if !d.endsSockets {
 		d.log.Info("the kernel cannot end sockets (bpf_sock_destroy, 6.5): those of removed backends end by themselves")
 	}
@@ -160,6 +163,9 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 	c.SetRetval = 0
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		c.SetRetval = 1
+	}
+	if c.HostNetns, err = netnsCookie(); err != nil {
+		return nil, err
 	}
 	if err := spec.Variables["weft_cfg"].Set(c); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)

@@ -99,7 +99,10 @@ func (d *Datapath) ApplyFrontends(rows []model.FrontendRow) error {
 	if err := putAll(d.maps.WeftSvc6, keys6, values6); err != nil {
 		return fmt.Errorf("writing front ends: %w", err)
 	}
-	return nil
+	for _, row := range rows {
+		d.notePort(row.FrontendKey, row.HostPort)
+	}
+	return d.countPorts()
 }
 
 // DeleteFrontends removes front ends; those that are not there are no error.
@@ -116,8 +119,9 @@ func (d *Datapath) DeleteFrontends(keys []model.FrontendKey) error {
 		if err := ignoreMissing(err); err != nil {
 			return fmt.Errorf("removing front end %s: %w", key, err)
 		}
+		d.notePort(key, false)
 	}
-	return nil
+	return d.countPorts()
 }
 
 // Services reads back what the kernel knows of services.
@@ -157,7 +161,14 @@ func (d *Datapath) Services() (model.ServiceRows, error) {
 	})
 	slices.SortFunc(rows.Frontends, func(a, b model.FrontendRow) int { return a.Compare(b.FrontendKey) })
 	slices.SortFunc(rows.Backends, func(a, b model.BackendRow) int { return cmp.Compare(a.ID, b.ID) })
-	return rows, err
+	if err != nil {
+		return rows, err
+	}
+	clear(d.ports)
+	for _, f := range rows.Frontends {
+		d.notePort(f.FrontendKey, f.HostPort)
+	}
+	return rows, d.countPorts()
 }
 
 // Hits counts how often each service chose each of its backends.
@@ -215,6 +226,12 @@ func encodeFrontend(row model.FrontendRow) weftbpf.BpfWeftSvc {
 	if row.Maglev {
 		value.Algorithm = uint8(weftbpf.BpfWeftAlgorithmWEFT_MAGLEV)
 	}
+	if row.HostPort {
+		value.Flags |= uint8(weftbpf.BpfWeftSvcFlagWEFT_SVC_PORT)
+	}
+	if row.HostOnly {
+		value.Flags |= uint8(weftbpf.BpfWeftSvcFlagWEFT_SVC_OWN)
+	}
 	return value
 }
 
@@ -222,7 +239,9 @@ func decodeFrontend(addr netip.Addr, port uint16, proto uint8, value weftbpf.Bpf
 	return model.FrontendRow{
 		FrontendKey: model.FrontendKey{Addr: addr, Port: wire16(port), Protocol: proto},
 		Service:     value.Service, Slots: value.Count, Affinity: time.Duration(value.Affinity) * time.Second,
-		Maglev: value.Algorithm == uint8(weftbpf.BpfWeftAlgorithmWEFT_MAGLEV),
+		Maglev:   value.Algorithm == uint8(weftbpf.BpfWeftAlgorithmWEFT_MAGLEV),
+		HostPort: value.Flags&uint8(weftbpf.BpfWeftSvcFlagWEFT_SVC_PORT) != 0,
+		HostOnly: value.Flags&uint8(weftbpf.BpfWeftSvcFlagWEFT_SVC_OWN) != 0,
 	}
 }
 

@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -62,15 +63,27 @@ func encodeUplink(u model.Uplink) weftbpf.BpfWeftUplinkRow {
 }
 
 // Uplinks lists the devices that are uplinks, by name; an earlier agent may have
-// made them so.
-func (d *Datapath) Uplinks() ([]string, error) {
+// made them so. leave are those by which pods leave under an address of the host's.
+func (d *Datapath) Uplinks() (all, leave []string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	names, err := d.attacher.attached(atUplink)
-	if err != nil {
-		return nil, fmt.Errorf("listing uplinks: %w", err)
+	if all, err = d.attacher.attached(atUplink); err != nil {
+		return nil, nil, fmt.Errorf("listing uplinks: %w", err)
 	}
-	return names, nil
+	masquerades := make(map[uint32]bool)
+	err = dump(d.maps.WeftUplink, func(index uint32, row weftbpf.BpfWeftUplinkRow) error {
+		masquerades[index] = row != (weftbpf.BpfWeftUplinkRow{})
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing uplinks: %w", err)
+	}
+	for _, name := range all {
+		if link, err := net.InterfaceByName(name); err == nil && masquerades[uint32(link.Index)] {
+			leave = append(leave, name)
+		}
+	}
+	return all, leave, nil
 }
 
 // SetHome tells the host's own addresses: flows that left with another one are

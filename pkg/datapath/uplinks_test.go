@@ -56,7 +56,7 @@ func TestUplinksComeAndGo(t *testing.T) {
 			before := attached(t, b)
 			must(t, d.Close())
 			d = reopen(t, Config{Attach: mode})
-			names, err := d.Uplinks()
+			names, _, err := d.Uplinks()
 			must(t, err)
 			if !slices.Equal(names, []string{"up_b_in"}) || !isUplink(t, d, mode, b) {
 				t.Errorf("after a restart the uplinks are %v", names)
@@ -112,7 +112,7 @@ func TestUplinksChangeTheirDevices(t *testing.T) {
 	if progs := attached(t, up.Index); len(progs) != 2 {
 		t.Errorf("under a new name, attached are %v", progs)
 	}
-	if names, err := d.Uplinks(); err != nil || !slices.Equal(names, []string{"upnamed"}) {
+	if names, _, err := d.Uplinks(); err != nil || !slices.Equal(names, []string{"upnamed"}) {
 		t.Errorf("uplinks are %v, %v", names, err)
 	}
 	if err := d.SetUplinks([]model.Uplink{{Name: "upnever", Index: 1 << 20}, up}); err == nil || !isUplink(t, d, AttachTCX, up.Index) {

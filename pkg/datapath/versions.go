@@ -50,6 +50,8 @@ func pinnedMaps() []mapPin {
 		{name: "weft_nat6", version: 1, keep: true, live: true},
 		{name: "weft_uplink", version: 1, keep: true},
 		{name: "weft_home", version: 1, keep: true},
+		{name: "weft_ports", version: 1, keep: true},
+		{name: "weft_asked", version: 1},
 		{name: "weft_node", version: 1, keep: true},
 		{name: "weft_outer", version: 1, keep: true},
 		{name: "weft_tunnel", version: 1, keep: true},

@@ -55,9 +55,9 @@ func sliceEndpoint(at *field.Path, in *v1alpha1.SliceEndpoint) (model.NodeEndpoi
 	out := model.NodeEndpoint{Pod: model.PodKey{Namespace: in.Namespace, Name: in.Name}, Identity: model.IdentityID(in.Identity)}
 	errs := convert.Invalid(at.Child("namespace"), in.Namespace, validation.IsDNS1123Label(in.Namespace))
 	errs = append(errs, convert.Invalid(at.Child("name"), in.Name, validation.IsDNS1123Subdomain(in.Name))...)
-	if in.Identity < int64(model.MinClusterIdentity) || in.Identity >= int64(model.MinLocalIdentity) {
+	if !out.Identity.IsCluster() && out.Identity != model.IdentityUnmanaged || in.Identity != int64(out.Identity) {
 		errs = append(errs, field.Invalid(at.Child("identity"), in.Identity, fmt.Sprintf(
-			"must be from %d to %d", model.MinClusterIdentity, model.MinLocalIdentity-1)))
+			"must be from %d to %d, or %d (not attached)", model.MinClusterIdentity, model.MinLocalIdentity-1, model.IdentityUnmanaged)))
 	}
 	errs = append(errs, sliceAddrs(at.Child("addresses"), in.Addresses, &out)...)
 	ports, e := slicePorts(at.Child("ports"), in.Ports)

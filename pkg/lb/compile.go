@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -17,6 +18,10 @@ type Changes struct {
 	Slices       []model.EndpointSlice
 	GoneServices []model.ServiceKey
 	GoneSlices   []model.EndpointSliceKey
+	// HostPorts are the pods that are to have ports of the node's, and HostAddrs the
+	// node's addresses: all there are.
+	HostPorts []model.PortPod
+	HostAddrs []netip.Addr
 }
 
 // Compiler compiles again and again what has changed: its rows are those that a new
@@ -31,6 +36,7 @@ type Compiler struct {
 	services numbers
 	backends numbers
 	book     *Book
+	ports    []Port
 }
 
 // Update compiles the services that changes reach, and returns how the rows differ
@@ -42,8 +48,12 @@ func (c *Compiler) Update(ch Changes) model.ServiceChanges {
 	}
 	dirty := c.inputs.take(ch)
 	next := c.describe(dirty)
-	c.number(next)
+	ports := c.hostPorts(ch.HostPorts, ch.HostAddrs)
+	c.number(next, ports)
 	was, now := newRowSet(), newRowSet()
+	was.add(portRows(c.ports)) // where a service takes over an address, the service's rows count
+	now.add(portRows(ports))
+	c.ports = ports
 	book := c.book.edit()
 	for _, key := range sortedServices(next) {
 		before, s := c.made[key], next[key]
@@ -65,6 +75,10 @@ func (c *Compiler) Book() *Book {
 	}
 	return c.book
 }
+
+// HostPorts are the ports of the node that pods have, as of the last update, by age
+// of their pods. They must not be changed.
+func (c *Compiler) HostPorts() []Port { return c.ports }
 
 // describe makes the services that are dirty, and those that gain or lose an
 // address by them, without numbers; nil: it is gone.

@@ -9,10 +9,13 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// number fills in the numbers of services and of their backends, and frees those of
-// what these services had before and have no more.
-func (c *Compiler) number(next map[model.ServiceKey]*Service) {
+// number fills in the numbers of services, of pods' ports and of their backends, and
+// frees those of what these had before and have no more.
+func (c *Compiler) number(next map[model.ServiceKey]*Service, own []Port) {
 	var ports, targets renamed
+	had, has := portNames(c.ports), portNames(own)
+	ports.add(had, has)
+	targets.add(had, has)
 	for key, s := range next {
 		had, has := namesOf(c.made[key]), namesOf(s)
 		ports.add(had.ports, has.ports)
@@ -20,6 +23,12 @@ func (c *Compiler) number(next map[model.ServiceKey]*Service) {
 	}
 	c.services.update(ports.fresh, ports.gone)
 	c.backends.update(targets.fresh, targets.gone)
+	for i := range own {
+		for j := range own[i].fronts {
+			f := &own[i].fronts[j]
+			f.service, f.backend = c.services.of(f.name), c.backends.of(f.name)
+		}
+	}
 	for _, s := range next {
 		if s == nil {
 			continue

@@ -59,6 +59,8 @@ type FrontendRow struct {
 	Slots    uint32 // 0: nobody serves, callers are refused
 	Affinity time.Duration
 	Maglev   bool // the slots are a Maglev table
+	HostPort bool // a port of the node's that leads to a pod: reached from outside, too
+	HostOnly bool // the same at a loopback address: for the host's own processes
 }
 
 // SlotTable is the slots of one port of a service: each names a backend.

@@ -63,6 +63,14 @@ type ServicePort struct {
 	NodePort   uint16 // 0: none
 }
 
+// PortPod is a pod of this node that is to have ports of the node's.
+type PortPod struct {
+	Pod        PodKey
+	Attachment uint32 // number of its endpoint, which grows with time
+	IPv4, IPv6 netip.Addr
+	Ports      []HostPort
+}
+
 // EndpointSliceKey names an endpoint slice.
 type EndpointSliceKey struct {
 	Namespace string

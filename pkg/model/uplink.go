@@ -11,4 +11,7 @@ type Uplink struct {
 	Index uint32
 	IPv4  netip.Addr
 	IPv6  netip.Addr
+	// OnlyIn tells that pods do not leave by it under the node's address: it is there
+	// for what comes to ports of the node's.
+	OnlyIn bool
 }

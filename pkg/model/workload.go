@@ -20,6 +20,16 @@ type NamedPort struct {
 	Port     uint16
 }
 
+// HostPort is a port of the node's that leads to a pod on that node.
+type HostPort struct {
+	// Addr is the address of the node that has it. Not set: each of them; 0.0.0.0 or
+	// ::: each of that family.
+	Addr     netip.Addr
+	Protocol uint8
+	Port     uint16 // of the node
+	PodPort  uint16
+}
+
 // Pod is what the mesh needs to know of a workload.
 type Pod struct {
 	PodKey
@@ -27,11 +37,15 @@ type Pod struct {
 	Labels         map[string]string
 	ServiceAccount string
 	Ports          []NamedPort // sorted by name, protocol
+	HostPorts      []HostPort  // of a pod with a network of its own; sorted
 	HostNetwork    bool
-	NodeName       string
-	Workload       Workload // what it belongs to
-	Source         string   // file or API object it came from
-	Orphan         bool     // gone from its source, but still attached
+	// Addrs are those that the API server knows, of a pod that runs and was not
+	// attached here when they were told.
+	Addrs    []netip.Addr
+	NodeName string
+	Workload Workload // what it belongs to
+	Source   string   // file or API object it came from
+	Orphan   bool     // gone from its source, but still attached
 }
 
 // Workload is the object that a pod belongs to, such as its Deployment; the zero

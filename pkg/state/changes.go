@@ -67,7 +67,7 @@ func (t *Tables) Apply(c Changes) (model.Revision, error) {
 			func() (bool, error) { return putAll(txn, t.nodes, c.Put.Nodes, nodeKey) },
 			func() (bool, error) { return putAll(txn, t.nodeSlices, c.Put.NodeSlices, nodeSliceKey) },
 			func() (bool, error) { return putAll(txn, t.identities, c.Identities, identityKey) },
-			func() (bool, error) { return putAll(txn, t.pods, c.Put.Pods, podKey) },
+			func() (bool, error) { return putAll(txn, t.pods, t.withoutOwnAddrs(txn, c.Put.Pods), podKey) },
 			func() (bool, error) { return putAll(txn, t.namespaces, c.Put.Namespaces, namespaceKey) },
 			func() (bool, error) { return putAll(txn, t.services, c.Put.Services, serviceKey) },
 			func() (bool, error) { return putAll(txn, t.slices, c.Put.EndpointSlices, sliceKey) },

@@ -5,6 +5,7 @@ package state
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/cilium/statedb"
@@ -49,6 +50,21 @@ func (t *Tables) DeleteEndpoint(id uint32) (model.Revision, error) {
 
 // Endpoints lists the attachments by number.
 func (t *Tables) Endpoints() []model.Endpoint { return collect(t.db.ReadTxn(), t.endpoints.ToTable()) }
+
+// withoutOwnAddrs leaves out the addresses of pods that are attached: those are the
+// endpoint's to tell, and a pod that is detached has none left.
+func (t *Tables) withoutOwnAddrs(txn statedb.ReadTxn, pods []model.Pod) []model.Pod {
+	if !slices.ContainsFunc(pods, func(p model.Pod) bool { return len(p.Addrs) > 0 }) {
+		return pods
+	}
+	attached, out := t.attachedPods(txn), slices.Clone(pods)
+	for i := range out {
+		if attached[out[i].PodKey] {
+			out[i].Addrs = nil
+		}
+	}
+	return out
+}
 
 func (t *Tables) attached(txn statedb.ReadTxn, pod model.PodKey) bool {
 	for e := range t.endpoints.All(txn) {

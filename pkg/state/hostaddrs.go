@@ -11,7 +11,10 @@ import (
 )
 
 // hostAddr is an address of the node itself.
-type hostAddr struct{ Addr netip.Addr }
+type hostAddr struct {
+	Addr   netip.Addr
+	Subnet bool // by it the node answers for a whole subnet
+}
 
 func newHostAddrs(db *statedb.DB) (statedb.RWTable[hostAddr], error) {
 	return newTable(db, "host-addresses", []string{"Address"}, hostAddrKey,
@@ -20,11 +23,15 @@ func newHostAddrs(db *statedb.DB) (statedb.RWTable[hostAddr], error) {
 
 func hostAddrKey(a hostAddr) string { return a.Addr.String() }
 
-// ReplaceHostAddrs makes the node's own addresses exactly those given.
-func (t *Tables) ReplaceHostAddrs(addrs []netip.Addr) (model.Revision, error) {
-	rows := make([]hostAddr, len(addrs))
-	for i, a := range addrs {
-		rows[i] = hostAddr{Addr: a.Unmap().WithZone("")}
+// ReplaceHostAddrs makes the node's own addresses exactly those given, and those by
+// which it answers for whole subnets.
+func (t *Tables) ReplaceHostAddrs(own []netip.Addr, subnets ...netip.Addr) (model.Revision, error) {
+	rows := make([]hostAddr, 0, len(own)+len(subnets))
+	for _, a := range own {
+		rows = append(rows, hostAddr{Addr: a.Unmap().WithZone("")})
+	}
+	for _, a := range subnets {
+		rows = append(rows, hostAddr{Addr: a.Unmap().WithZone(""), Subnet: true})
 	}
 	return t.edit([]statedb.TableMeta{t.hostAddrs}, func(txn statedb.WriteTxn) (bool, error) {
 		return replaceAll(txn, t.hostAddrs, rows, hostAddrKey)

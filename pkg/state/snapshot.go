@@ -25,6 +25,7 @@ type Snapshot struct {
 	Endpoints  []model.Endpoint
 	Identities []model.Identity // sorted by number
 	HostAddrs  []netip.Addr
+	OwnAddrs   []netip.Addr        // HostAddrs without those that stand for a whole subnet
 	Nodes      []model.ClusterNode // this one, too
 	NodeSlices []model.NodeSlice   // those of this node, too
 	APIServers []netip.Addr        // endpoints of the service default/kubernetes, sorted
@@ -76,6 +77,9 @@ func (t *Tables) Snapshot() (Snapshot, <-chan struct{}) {
 	s.Basis.apiServers = fmt.Sprint(s.APIServers)
 	for a := range t.hostAddrs.All(txn) {
 		s.HostAddrs = append(s.HostAddrs, a.Addr)
+		if !a.Subnet {
+			s.OwnAddrs = append(s.OwnAddrs, a.Addr)
+		}
 	}
 	return s, watch
 }

@@ -73,7 +73,7 @@ func (t *Tables) replacePods(txn statedb.WriteTxn, want []model.Pod) (bool, erro
 		wanted[p.PodKey] = true
 	}
 	attached := t.attachedPods(txn)
-	all := want
+	all := t.withoutOwnAddrs(txn, want)
 	for pod := range t.pods.All(txn) {
 		if wanted[pod.PodKey] || !attached[pod.PodKey] {
 			continue

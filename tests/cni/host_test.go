@@ -155,7 +155,7 @@ func (h *host) start() {
 	}
 	server := cniserver.New(cniserver.Config{
 		Store: h.store, Workloads: h.tables, Endpoints: h.tables, Realizer: h.kernel,
-		Devices: nodenet.Devices{}, Log: log, MTU: 1420, Ready: func() error { return h.notReady },
+		Devices: nodenet.Devices{}, Log: log, MTU: func() uint16 { return 1420 }, Ready: func() error { return h.notReady },
 		CommitTimeout: commitTimeout,
 	})
 	if err := server.Restore(); err != nil {

@@ -75,7 +75,7 @@ func unreachable(t *testing.T) []string {
 
 func TestHostAddressesAreWatched(t *testing.T) {
 	seen := make(chan []netip.Addr, 16)
-	watcher := nodenet.NewAddresses(func(a []netip.Addr) { seen <- a }, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	watcher := nodenet.NewAddresses(func(a nodenet.HostAddrs) { seen <- a.All() }, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- watcher.Run(ctx) }()

@@ -78,7 +78,7 @@ func (d *stateDump) addresses() {
 		if model.IdentityID(v.Identity).IsLocal() {
 			d.locals[v.Identity] = p.String()
 		}
-		d.add("address %s is %s in slot %d flags %d", p, d.identity(v.Identity), v.Slot, v.Flags)
+		d.add("address %s is %s in slot %d at node %d", p, d.identity(v.Identity), v.Slot, v.Node)
 	}
 	each(d.t, "weft_ip4_v1", func(k weftbpf.BpfWeftIp4Key, v weftbpf.BpfWeftIp) {
 		note(netip.PrefixFrom(ip4(k.Addr), int(k.Prefixlen)), v)

@@ -48,6 +48,14 @@ func startOut(t *testing.T, settings ...string) *out {
 
 func startOutWith(t *testing.T, masquerade string, settings ...string) *out {
 	t.Helper()
+	o := startBehindRouter(t, masquerade, settings...)
+	o.leadOut()
+	return o
+}
+
+// startBehindRouter leaves the host without default routes.
+func startBehindRouter(t *testing.T, masquerade string, settings ...string) *out {
+	t.Helper()
 	o := &out{node: startNode(t, append(settings, "masquerade: {"+masquerade+"}")...)}
 	var err error
 	o.beyond, err = sandbox.NewNS("beyond")
@@ -61,7 +69,6 @@ func startOutWith(t *testing.T, masquerade string, settings ...string) *out {
 		}
 		return routeBy(routerAddrs())
 	}))
-	o.leadOut()
 	return o
 }
 
@@ -99,6 +106,12 @@ func routeBy(via []netip.Addr) error {
 func (o *out) leadOut() {
 	o.t.Helper()
 	o.lead(o.t)
+	o.findsBeyond()
+}
+
+// findsBeyond waits until the wires are ready.
+func (o *out) findsBeyond() {
+	o.t.Helper()
 	for _, a := range beyondAddrs() {
 		ok(o.t, sandbox.Eventually(o.ctx, soon, "the way beyond", func() error {
 			return sandbox.Ping(sandbox.Host(), a.String(), silence)
@@ -109,6 +122,12 @@ func (o *out) leadOut() {
 // lead gives the host its default routes, until the test ends.
 func (n *node) lead(t *testing.T) {
 	t.Helper()
+	leadBy(t)
+	n.uplinkIs(uplinkDevice, true)
+}
+
+func leadBy(t *testing.T) {
+	t.Helper()
 	ok(t, routeBy(worldAddrs()))
 	t.Cleanup(func() {
 		for _, gw := range worldAddrs() { // gone already where the test took the device
@@ -118,7 +137,6 @@ func (n *node) lead(t *testing.T) {
 			}
 		}
 	})
-	n.uplinkIs(uplinkDevice, true)
 }
 
 // uplinkIs waits until a device has the uplink's programs, or has not.

@@ -26,8 +26,9 @@ const (
 // cluster is nodes on one underlay, whose outer addresses are all of one family.
 type cluster struct {
 	*testing.T
-	outer int // 0: IPv4, 1: IPv6
-	nodes []*node
+	outer  int    // 0: IPv4, 1: IPv6
+	cgroup string // whose sockets the programs see; empty: all
+	nodes  []*node
 }
 
 // node is a network namespace with an uplink "up0", a tunnel and a datapath.
@@ -35,6 +36,7 @@ type node struct {
 	*testing.T
 	n      int // from 1; also its number with every other node
 	outer  int
+	cgroup string
 	ns     *sandbox.NS
 	dp     *datapath.Datapath
 	addrs  [2]netip.Addr
@@ -46,6 +48,13 @@ type node struct {
 func newCluster(t *testing.T, outer, nodes int) *cluster {
 	t.Helper()
 	c := &cluster{T: t, outer: outer}
+	c.build(nodes)
+	return c
+}
+
+func (c *cluster) build(nodes int) {
+	c.Helper()
+	t := c.T
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
 	bridge.Name = "under"
 	ok(t, netlink.LinkAdd(bridge))
@@ -58,12 +67,11 @@ func newCluster(t *testing.T, outer, nodes int) *cluster {
 	for _, n := range c.nodes {
 		n.meet(c.nodes)
 	}
-	return c
 }
 
 func (c *cluster) node(i int) *node {
 	c.Helper()
-	n := &node{T: c.T, n: i, outer: c.outer,
+	n := &node{T: c.T, n: i, outer: c.outer, cgroup: c.cgroup,
 		addrs: [2]netip.Addr{netip.AddrFrom4([4]byte{192, 168, 77, byte(i)}),
 			netip.MustParseAddr(fmt.Sprintf("fd77::%d", i))},
 		ranges: [2]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i), 0}), 24),
@@ -112,7 +120,7 @@ func (n *node) furnish() error {
 	n.uplink = uint32(dev.Attrs().Index)
 	if n.dp, err = datapath.Open(datapath.Config{
 		BPFFS: fmt.Sprintf("/sys/fs/bpf/node%d", n.n), Attach: datapath.AttachTCX, FlowEvents: true,
-		TunnelPort: tunnelPort, CTEntries4: 4096, CTEntries6: 4096,
+		TunnelPort: tunnelPort, Cgroup: n.cgroup, CTEntries4: 4096, CTEntries6: 4096,
 		Log: slog.New(slog.NewTextHandler(n.Output(), nil)),
 	}); err != nil {
 		return err

@@ -200,6 +200,11 @@ func TestOperatorsMayShareANode(t *testing.T) {
 			t.Errorf("%s values: affinity %+v", name, a)
 		}
 		c := pod.Containers[0]
+		const socket = "healthSocket: /run/weft-operator/health.sock\n" // where weft-operator health asks
+		if config := named[*corev1.ConfigMap](t, render(t, v), "weft-config").Data["config.yaml"]; !strings.Contains(config, socket) ||
+			!slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/run/weft-operator" }) {
+			t.Errorf("%s values: the operator has no socket for its probes", name)
+		}
 		if len(c.Ports) > 0 {
 			t.Errorf("%s values: ports %+v, which two cannot have on one node", name, c.Ports)
 		}
@@ -252,7 +257,10 @@ func TestAgentsAreReplacedOnlyIfNeeded(t *testing.T) {
 	if !reflect.DeepEqual(template(""), template("operator: {replicas: 3, metricsAddress: ':1'}")) {
 		t.Error("a change of the operator replaces agents")
 	}
-	if reflect.DeepEqual(template(""), template("logLevel: debug")) {
+	if !reflect.DeepEqual(template(""), template("logLevel: debug")) {
+		t.Error("agents are replaced for what they read again while they run")
+	}
+	if reflect.DeepEqual(template(""), template("mtu: 1400")) {
 		t.Error("a change of the configuration does not reach agents")
 	}
 }

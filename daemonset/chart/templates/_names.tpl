@@ -57,9 +57,9 @@ imagePullSecrets:
 {{ toYaml $config }}
 {{- end }}
 
-{{/* weft.checksum: changes when pods have to be replaced for their configuration; takes (list $ KEY), whose part is others'. */}}
+{{/* weft.checksum: changes when pods have to be replaced for their configuration; takes (list $ KEY), whose part is others'. They read logLevel again when the ConfigMap changes. */}}
 {{- define "weft.checksum" -}}
-{{ omit (include "weft.config" (index . 0) | fromYaml) (index . 1) | toYaml | sha256sum }}
+{{ omit (include "weft.config" (index . 0) | fromYaml) "logLevel" (index . 1) | toYaml | sha256sum }}
 {{- end }}
 
 {{/* weft.port, weft.probed: the port of an address, and where the node itself reaches it. */}}

@@ -47,9 +47,11 @@ type SliceEndpoint struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Identity is the number of the pod's WeftIdentity.
-	// +kubebuilder:validation:Minimum=256
+	// Identity is the number of the pod's WeftIdentity, or 8 (unmanaged) for a pod that
+	// runs without being attached to Weft's network.
+	// +kubebuilder:validation:Minimum=8
 	// +kubebuilder:validation:Maximum=16777215
+	// +kubebuilder:validation:XValidation:rule="self == 8 || self >= 256",message="must be the number of a WeftIdentity, or 8"
 	Identity int64 `json:"identity"`
 	// Addresses of the pod, at most one of each family.
 	// +kubebuilder:validation:MinItems=1

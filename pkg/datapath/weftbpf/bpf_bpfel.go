@@ -29,6 +29,13 @@ const (
 	BpfWeftAlgorithmWEFT_MAGLEV BpfWeftAlgorithm = 1
 )
 
+type BpfWeftAskedRow struct {
+	_      structs.HostLayout
+	Key    BpfWeftNat6Key
+	Family uint8
+	Pad    [7]uint8
+}
+
 type BpfWeftBackendRow struct {
 	_      structs.HostLayout
 	Addr   [16]uint8
@@ -74,7 +81,9 @@ type BpfWeftConfig struct {
 	OldCt        uint32
 	SnatFirst    uint32
 	SnatLast     uint32
+	AskedMax     uint32
 	TunnelPort   uint32
+	HostNetns    uint64
 }
 
 type BpfWeftCounter struct {
@@ -340,6 +349,7 @@ type BpfWeftNatFlag uint32
 const (
 	BpfWeftNatFlagWEFT_NAT_DST   BpfWeftNatFlag = 1
 	BpfWeftNatFlagWEFT_NAT_ALONE BpfWeftNatFlag = 2
+	BpfWeftNatFlagWEFT_NAT_ASKED BpfWeftNatFlag = 4
 )
 
 type BpfWeftNatKind uint32
@@ -419,6 +429,12 @@ type BpfWeftPolKey struct {
 	Dir       uint8
 	Proto     uint8
 	Port      uint16
+}
+
+type BpfWeftPortsRow struct {
+	_      structs.HostLayout
+	Fronts uint32
+	Next   uint32
 }
 
 type BpfWeftReason uint32
@@ -507,6 +523,13 @@ type BpfWeftSvc6Key struct {
 	Scope uint8
 }
 
+type BpfWeftSvcFlag uint32
+
+const (
+	BpfWeftSvcFlagWEFT_SVC_PORT BpfWeftSvcFlag = 1
+	BpfWeftSvcFlagWEFT_SVC_OWN  BpfWeftSvcFlag = 2
+)
+
 type BpfWeftSweep struct {
 	_       structs.HostLayout
 	Count   uint32
@@ -552,6 +575,7 @@ type BpfWeftTypes struct {
 	FlowType     uint32
 	Algorithm    uint32
 	BackendState uint32
+	SvcFlag      uint32
 	NatKind      uint32
 	NatFlag      uint32
 	PolKey       [0]struct {
@@ -594,7 +618,6 @@ type BpfWeftTypes struct {
 			Pad    [6]uint8
 		}
 	}
-	_  [4]byte
 	Gc [0]struct {
 		_       structs.HostLayout
 		Live    uint64
@@ -625,6 +648,7 @@ type BpfWeftUplinkRow struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BpfMapWeftAffinity   = "weft_affinity"
+	BpfMapWeftAsked      = "weft_asked"
 	BpfMapWeftBackend    = "weft_backend"
 	BpfMapWeftCt4        = "weft_ct4"
 	BpfMapWeftCt4Old     = "weft_ct4_old"
@@ -655,6 +679,7 @@ const (
 	BpfMapWeftOuter      = "weft_outer"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
+	BpfMapWeftPorts      = "weft_ports"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -760,6 +785,7 @@ type BpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
 	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.MapSpec `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
@@ -790,6 +816,7 @@ type BpfMapSpecs struct {
 	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -833,6 +860,7 @@ func (o *BpfObjects) Close() error {
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
 	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.Map `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
@@ -863,6 +891,7 @@ type BpfMaps struct {
 	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -879,6 +908,7 @@ type BpfMaps struct {
 func (m *BpfMaps) Close() error {
 	return _BpfClose(
 		m.WeftAffinity,
+		m.WeftAsked,
 		m.WeftBackend,
 		m.WeftCt4,
 		m.WeftCt4Old,
@@ -909,6 +939,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftPorts,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -45,7 +46,7 @@ type client[L runtime.Object] interface {
 
 // kinds are all that a node watches.
 func kinds(c *k8s.Client, node string) []kind {
-	pods := kindOf("Pod", c.Pods, convert.Pod, putPod, goneNamed(func(c *state.Changes, n types.NamespacedName) {
+	pods := kindOf("Pod", c.Pods, podOf, putPod, goneNamed(func(c *state.Changes, n types.NamespacedName) {
 		c.Gone.Pods = append(c.Gone.Pods, model.PodKey{Namespace: n.Namespace, Name: n.Name})
 	}))
 	pods.fields = "spec.nodeName=" + node
@@ -107,6 +108,13 @@ func kindOf[T, M any, L runtime.Object](name string, c client[L], conv func(*T) 
 func ignored(v any) bool {
 	s, ok := v.(model.EndpointSlice)
 	return ok && s.Service.Name == ""
+}
+
+// podOf also notes the addresses that a manifest would not know.
+func podOf(in *corev1.Pod) (model.Pod, field.ErrorList) {
+	out, errs := convert.Pod(in)
+	out.Addrs = convert.PodAddrs(in)
+	return out, errs
 }
 
 // endpointSlice leaves out slices of names, which the API has room for and nobody

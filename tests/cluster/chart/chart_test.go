@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,18 @@ func TestALifeOfTheChart(t *testing.T) {
 		t.Errorf("an upgrade that changes nothing for agents replaced them: %s, before %s", after, before)
 	}
 	r.helm("upgrade", "weft", folder, "--namespace", namespace, "--reuse-values", "--set", "logLevel=debug", "--wait", "--timeout", "3m")
+	r.eventually(4*time.Minute, func() error { // kubelet looks every minute, and a while later
+		for _, agent := range strings.Fields(before) {
+			if !slices.ContainsFunc(r.kubectl("-n", namespace, "logs", agent), func(s string) bool { return strings.Contains(s, `"changed":["logLevel"]`) }) {
+				return fmt.Errorf("%s has not read its configuration again", agent)
+			}
+		}
+		return nil
+	})
+	if after := r.agents(); after != before {
+		t.Errorf("a change of the log's level replaced agents: %s, before %s", after, before)
+	}
+	r.helm("upgrade", "weft", folder, "--namespace", namespace, "--reuse-values", "--set", "flows.bufferSize=1000", "--wait", "--timeout", "3m")
 	if after := r.agents(); after == before {
 		t.Error("an upgrade with another configuration left agents with the old one")
 	}

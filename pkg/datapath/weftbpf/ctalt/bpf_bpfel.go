@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	BpfMapWeftAffinity   = "weft_affinity"
+	BpfMapWeftAsked      = "weft_asked"
 	BpfMapWeftBackend    = "weft_backend"
 	BpfMapWeftCt4        = "weft_ct4"
 	BpfMapWeftCt4Old     = "weft_ct4_old"
@@ -47,6 +48,7 @@ const (
 	BpfMapWeftOuter      = "weft_outer"
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
+	BpfMapWeftPorts      = "weft_ports"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -152,6 +154,7 @@ type BpfProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfMapSpecs struct {
 	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.MapSpec `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
@@ -182,6 +185,7 @@ type BpfMapSpecs struct {
 	WeftOuter     *ebpf.MapSpec `ebpf:"weft_outer"`
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -225,6 +229,7 @@ func (o *BpfObjects) Close() error {
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfMaps struct {
 	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
+	WeftAsked     *ebpf.Map `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
 	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
@@ -255,6 +260,7 @@ type BpfMaps struct {
 	WeftOuter     *ebpf.Map `ebpf:"weft_outer"`
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
+	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -271,6 +277,7 @@ type BpfMaps struct {
 func (m *BpfMaps) Close() error {
 	return _BpfClose(
 		m.WeftAffinity,
+		m.WeftAsked,
 		m.WeftBackend,
 		m.WeftCt4,
 		m.WeftCt4Old,
@@ -301,6 +308,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftOuter,
 		m.WeftPend,
 		m.WeftPolsets,
+		m.WeftPorts,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,
