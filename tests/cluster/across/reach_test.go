@@ -44,8 +44,13 @@ func reached(c *town) {
 		for _, w := range wants {
 			attempts = append(attempts, w.attempt)
 		}
-		begun := time.Now()
-		c.eventually(settle, from.name+" reaches everybody", func() error {
+		begun, first := time.Now(), error(nil)
+		c.eventually(settle, from.name+" reaches everybody", func() (err error) {
+			defer func() {
+				if first == nil {
+					first = err
+				}
+			}()
 			answers, err := c.try(c.pod(from), attempts)
 			if err != nil {
 				return err
@@ -62,6 +67,9 @@ func reached(c *town) {
 			return nil
 		})
 		c.t.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
+		if first != nil {
+			c.t.Logf("at first not: %v", first)
+		}
 	}
 }
 
