@@ -72,7 +72,11 @@ func (w *world) impatient() {
 			}())
 	}
 	before := is.Data["config.yaml"]
-	if err := set(w.t.Context(), fmt.Sprintf("%s\noperator: {identityGrace: %s}\n", before, grace)); err != nil {
+	short := fmt.Sprintf("operator:\n  identityGrace: %s\n", grace)
+	if !strings.Contains(before, "\noperator:\n") {
+		w.t.Fatalf("no section of the operator's in\n%s", before)
+	}
+	if err := set(w.t.Context(), strings.Replace(before, "operator:\n", short, 1)); err != nil {
 		w.t.Fatal(err)
 	}
 	w.finally(func(ctx context.Context) error { return set(ctx, before) })
