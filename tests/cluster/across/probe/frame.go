@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -156,5 +155,3 @@ func (p Packet) ip() []byte {
 	}
 	return append(b, udp...)
 }
-
-var errNoAddress = errors.New("neither IPv4 nor IPv6")

@@ -28,7 +28,7 @@ func (a Attempt) ping() Answer {
 	defer func() { _ = unix.Close(p.fd) }()
 	switch err := p.send(a.Size); {
 	case errors.Is(err, unix.EMSGSIZE):
-		return p.tooBig(time.Now()) // our own device's MTU, already
+		return p.tooBig() // our own device's MTU, already
 	case err != nil:
 		return answerOf(err)
 	}
@@ -114,7 +114,7 @@ func (p *ping) wait(until time.Time) Answer {
 			return answerOf(err)
 		}
 		if fds[0].Revents&unix.POLLERR != 0 {
-			return p.tooBig(until)
+			return p.tooBig()
 		}
 		n, _, err := unix.Recvfrom(p.fd, buf, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
@@ -143,7 +143,7 @@ func (p *ping) answers(b []byte) bool {
 
 // tooBig reads the error queue of the socket: struct sock_extended_err, with the
 // address of who sent the error behind it.
-func (p *ping) tooBig(_ time.Time) Answer {
+func (p *ping) tooBig() Answer {
 	oob := make([]byte, 512)
 	_, n, _, _, err := unix.Recvmsg(p.fd, make([]byte, 128), oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
