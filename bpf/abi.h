@@ -334,9 +334,9 @@ struct weft_config {
 	__u32 old_ct;        /* 1: flows are fetched from conntrack of another layout */
 	__u32 snat_first;    /* ports that translated flows get if theirs is taken */
 	__u32 snat_last;
-	__u32 asked_max; /* places for unanswered flows to pods' ports, at most as in maps.h */
+	__u32 asked_max;   /* places for unanswered flows to pods' ports, at most as in maps.h */
 	__u32 tunnel_port; /* UDP port of the tunnel between nodes; 0: there is none */
-	__u64 host_netns; /* cookie of the host's network namespace; 0: not known */
+	__u64 host_netns;  /* cookie of the host's network namespace; 0: not known */
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

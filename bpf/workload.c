@@ -25,6 +25,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
 	if (reason == WEFT_TUNNELED)
 		return TC_ACT_REDIRECT;
+	if (weft_cfg.tunnel_port && reason == WEFT_TOO_BIG)
+		return weft_too_big(ctx, &p);
 	if (reason != -TC_ACT_REDIRECT) {
 		if (p.inside)
 			ctx->mark = WEFT_MARK_INSIDE;

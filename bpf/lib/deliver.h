@@ -78,6 +78,19 @@ static __always_inline int weft_deliver_to(struct __sk_buff *ctx, struct weft_pk
 }
 
 /*
+ * What is too big for the tunnel: the stack tells, by its route to the node's pods. The
+ * node's own addresses it reaches without the tunnel, and would let pass what the node
+ * does not believe. What called a service would not know the answer.
+ */
+static __always_inline int weft_tunnel_big(const struct weft_pkt *p)
+{
+	struct weft_ip ip;
+
+	weft_ip_get(p->family, &p->dst, &ip);
+	return weft_is_node(ip.identity) && !p->called ? WEFT_TOO_BIG : WEFT_PASSED;
+}
+
+/*
  * Into the tunnel to p->node. The stack answers what is too big or has no hop left:
  * its route to the node's pods leads to the tunnel's device, too. Global, so that
  * what it has on its stack ends with it.
@@ -94,8 +107,10 @@ __noinline int weft_tunnel_send(struct __sk_buff *ctx, struct weft_pkt *p)
 	own = weft_ep_get(p->own_slot);
 	if (!t || !own)
 		return WEFT_DROP_TUNNEL_TARGET;
-	if (p->ttl <= 1 || !weft_fits(ctx, p, t->mtu))
+	if (p->ttl <= 1)
 		return WEFT_PASSED;
+	if (!weft_fits(ctx, p, t->mtu))
+		return weft_tunnel_big(p);
 	ifindex = t->ifindex;
 	reason = weft_tunnel_key(ctx, p->node, own->identity);
 	if (reason)

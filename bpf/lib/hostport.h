@@ -202,7 +202,8 @@ __noinline int weft_port_came(struct weft_pkt *p)
 
 	if (!p || !weft_ports_any())
 		return 0;
-	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->dst, &p->src, p->dport, p->sport,
+		      p->proto);
 	return weft_nat_find(&key, p->family) != NULL;
 }
 
@@ -216,6 +217,7 @@ __noinline int weft_port_refused(struct weft_pkt *p)
 
 	if (!p)
 		return 0;
-	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->dst, &p->src, p->dport, p->sport, p->proto);
+	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->dst, &p->src, p->dport, p->sport,
+		      p->proto);
 	return weft_nat_leave(&key, p->family);
 }

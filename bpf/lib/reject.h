@@ -2,12 +2,13 @@
 /*
  * Tells a pod at once that nobody serves what it called: a reset for TCP (RFC 9293,
  * 3.10.7.1), else an ICMP error "port unreachable" (RFC 1122, 3.2.2.1; RFC 4443,
- * 3.1). The refused packet itself becomes the answer, and goes back into the pod.
+ * 3.1). The refused packet itself becomes the answer, and goes back into the pod. So
+ * does one that is too big for the tunnel, where the stack would not tell.
  */
 #pragma once
 
 #include "natwrite.h"
-#include "identity.h"
+#include "tunnel.h"
 
 struct weft_tcphdr {
 	__be16 sport;
@@ -25,7 +26,7 @@ struct weft_icmphdr {
 	__u8 type;
 	__u8 code;
 	__sum16 csum;
-	__be32 unused;
+	__be32 info; /* "too big": the MTU that passes */
 };
 
 #define WEFT_QUOTE 8 /* bytes of the transport that an error quotes */
@@ -121,8 +122,9 @@ static __always_inline bool weft_reset(struct __sk_buff *ctx, struct weft_pkt *p
 	       !bpf_skb_store_bytes(ctx, off, &rst, sizeof(rst), 0);
 }
 
-static __always_inline bool weft_unreachable(struct __sk_buff *ctx, struct weft_pkt *p,
-					     const struct weft_ep_row *own, const __u8 family)
+static __always_inline bool weft_error(struct __sk_buff *ctx, struct weft_pkt *p,
+				       const struct weft_ep_row *own, const __u8 family, __u8 type,
+				       __u8 code, __u32 info)
 {
 	const __u32 head = family == 4 ? IP4_LEN : IP6_LEN;
 	const __u32 len = sizeof(struct weft_icmphdr) + head + WEFT_QUOTE;
@@ -135,8 +137,9 @@ static __always_inline bool weft_unreachable(struct __sk_buff *ctx, struct weft_
 	weft_memset(&e, 0, sizeof(e));
 	if (p->l4_off != ETH_LEN + head || !weft_load(ctx, ETH_LEN, e.quote, head + WEFT_QUOTE))
 		return false;
-	e.icmp.type = family == 4 ? 3 : 1;
-	e.icmp.code = family == 4 ? 3 : 4;
+	e.icmp.type = type;
+	e.icmp.code = code;
+	e.icmp.info = bpf_htonl(info);
 	e.icmp.csum = weft_fold(
 		weft_sum(&e, len, family == 4 ? 0 : weft_sum_pseudo(p, family, proto, len)));
 	return !bpf_skb_change_tail(ctx, ETH_LEN + head + WEFT_QUOTE, 0) &&
@@ -162,9 +165,29 @@ __noinline int weft_reject(struct __sk_buff *ctx, struct weft_pkt *p)
 		return TC_ACT_SHOT;
 	if (p->family == 4)
 		done = p->proto == PROTO_TCP ? weft_reset(ctx, p, own, 4)
-					     : weft_unreachable(ctx, p, own, 4);
+					     : weft_error(ctx, p, own, 4, 3, 3, 0);
 	else
 		done = p->proto == PROTO_TCP ? weft_reset(ctx, p, own, 6)
-					     : weft_unreachable(ctx, p, own, 6);
+					     : weft_error(ctx, p, own, 6, 1, 4, 0);
+	return done ? bpf_redirect_peer(ctx->ifindex, 0) : TC_ACT_SHOT;
+}
+
+/*
+ * Tells a pod what the tunnel takes (RFC 1191, 4; RFC 4443, 3.2), also where it let
+ * others cut the packet in pieces: nobody would. Gives the verdict.
+ */
+__noinline int weft_too_big(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_tunnel_row *t = weft_tunnel_get();
+	struct weft_ep_row *own;
+	bool done;
+
+	if (!p || !t || p->frag == WEFT_FRAG_LATER)
+		return TC_ACT_SHOT;
+	own = weft_ep_get(p->own_slot);
+	if (!own)
+		return TC_ACT_SHOT;
+	done = p->family == 4 ? weft_error(ctx, p, own, 4, 3, 4, t->mtu)
+			      : weft_error(ctx, p, own, 6, 2, 0, t->mtu);
 	return done ? bpf_redirect_peer(ctx->ifindex, 0) : TC_ACT_SHOT;
 }

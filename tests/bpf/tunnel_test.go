@@ -157,6 +157,26 @@ func TestPodsSendIntoTheTunnel(t *testing.T) {
 	}
 }
 
+// The stack reaches a node's own address without the tunnel, so it would not tell.
+func TestPodsAreToldWhatIsTooBigForTheTunnelToANode(t *testing.T) {
+	for _, f := range families {
+		w := newTunneled(t)
+		frame := sent(f, w.a, w.other, protoUDP, udp(4000, 80, make([]byte, 1440)...))
+		head := map[int]int{4: 20, 6: 40}[f]
+		for range 2 { // a new flow, a known one
+			v, out, _ := w.run(w.objs.WeftFromPod, skb{Ifindex: w.a.ifindex}, frame)
+			from, to, l4 := addressesOf(f, out)
+			kind := map[int][2]byte{4: {3, 4}, 6: {2, 0}}[f]
+			if v != actRedirect || from != w.other.ip[f] || to != w.a.ip[f] || [2]byte(l4) != kind || be.Uint32(l4[4:]) != 1450 {
+				t.Fatalf("IPv%d: verdict %d, from %s to %s, %x", f, v, from, to, l4)
+			}
+			if quote := l4[8:]; string(quote) != string(frame[14:14+head+8]) {
+				t.Errorf("IPv%d: quoted is\n%x of\n%x", f, quote, frame)
+			}
+		}
+	}
+}
+
 func TestPodsDoNotSpeakToTheTunnel(t *testing.T) {
 	for _, f := range families {
 		w := newTunneled(t)

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -47,26 +48,72 @@ func newAPI(p *pki, port int) (*api, error) {
 
 // get asks for an object or list, by its path, and decodes it.
 func (a *api) get(ctx context.Context, path string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.server+path, nil)
+	return a.request(ctx, http.MethodGet, path, nil, into)
+}
+
+func (a *api) request(ctx context.Context, method, path string, body, into any) error {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, a.server+path, &content)
 	if err != nil {
 		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		request.Header.Set("Content-Type", "application/merge-patch+json")
 	}
 	answer, err := a.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("asking the API server: %w", err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
+	said, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return fmt.Errorf("asking the API server for %s: %w", path, err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("asking the API server for %s: %s: %s", path, answer.Status, body)
+	if answer.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("asking the API server for %s: %s: %s", path, answer.Status, said)
 	}
 	if into == nil {
 		return nil
 	}
-	return json.Unmarshal(body, into)
+	return json.Unmarshal(said, into)
+}
+
+// Request asks the API server as the administrator: for many things at a time, for which
+// a kubectl each would take long. What is sent is encoded as JSON, a patch is a merge
+// patch, and the answer is decoded, unless into is nil.
+func (c *Cluster) Request(ctx context.Context, method, path string, body, into any) error {
+	return c.api.request(ctx, method, path, body, into)
+}
+
+// Watch calls do with every line that a watch gives, until do or the context ends it.
+func (c *Cluster) Watch(ctx context.Context, path string, do func(line []byte) bool) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.api.server+path, nil)
+	if err != nil {
+		return err
+	}
+	client := *c.api.client
+	client.Timeout = 0
+	answer, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("watching %s: %w", path, err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	lines := bufio.NewReaderSize(answer.Body, 1<<20)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if ctx.Err() != nil || len(line) > 0 && !do(line) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", path, err)
+		}
+	}
 }
 
 func (a *api) ready(ctx context.Context) error {

@@ -15,7 +15,10 @@ require (
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	github.com/vishvananda/netns v0.0.5
-	golang.org/x/sync v0.22.0 // indirect
+	github.com/weftmesh/weft v0.0.0-00010101000000-000000000000
+	golang.org/x/sync v0.24.0 // indirect
 )
 
 replace github.com/weftmesh/weft/daemonset/images => ../../daemonset/images
+
+replace github.com/weftmesh/weft => ../..

@@ -26,7 +26,10 @@ const (
 
 	// APIServer is where nodes, and pods in their network, reach the API server,
 	// with and without Weft.
-	APIServer     = controlPlaneIPv4 + ":6443"
+	APIServer = controlPlaneIPv4 + ":6443"
+	// RouterIPv4 and RouterIPv6 are the router between nodes and the world, where the API server is.
+	RouterIPv4    = controlPlaneIPv4
+	RouterIPv6    = controlPlaneIPv6
 	apiServer     = "https://" + APIServer
 	underlay      = "underlay"
 	nodeInterface = "eth0"
