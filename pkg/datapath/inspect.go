@@ -51,6 +51,6 @@ func Inspect(bpffs string) (Contents, error) {
 	c.Sets, errs[0] = d.PolicySets()
 	c.Endpoints, errs[1] = d.Endpoints()
 	c.IPs, errs[2] = d.IPs()
-	c.Services, errs[3] = d.Services()
+	c.Services, errs[3] = d.readServices()
 	return c, errors.Join(errs[:]...)
 }

@@ -128,6 +128,19 @@ func (d *Datapath) DeleteFrontends(keys []model.FrontendKey) error {
 func (d *Datapath) Services() (model.ServiceRows, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	rows, err := d.readServices()
+	if err != nil {
+		return rows, err
+	}
+	clear(d.ports)
+	for _, f := range rows.Frontends {
+		d.notePort(f.FrontendKey, f.HostPort)
+	}
+	return rows, d.countPorts()
+}
+
+// readServices changes nothing.
+func (d *Datapath) readServices() (model.ServiceRows, error) {
 	rows := model.ServiceRows{Slots: make(map[uint32][]uint32)}
 	err := dump(d.maps.WeftSvc4, func(key weftbpf.BpfWeftSvc4Key, value weftbpf.BpfWeftSvc) error {
 		rows.Frontends = append(rows.Frontends, decodeFrontend(addr4(key.Addr), key.Port, key.Proto, value))
@@ -161,14 +174,7 @@ func (d *Datapath) Services() (model.ServiceRows, error) {
 	})
 	slices.SortFunc(rows.Frontends, func(a, b model.FrontendRow) int { return a.Compare(b.FrontendKey) })
 	slices.SortFunc(rows.Backends, func(a, b model.BackendRow) int { return cmp.Compare(a.ID, b.ID) })
-	if err != nil {
-		return rows, err
-	}
-	clear(d.ports)
-	for _, f := range rows.Frontends {
-		d.notePort(f.FrontendKey, f.HostPort)
-	}
-	return rows, d.countPorts()
+	return rows, err
 }
 
 // Hits counts how often each service chose each of its backends.
