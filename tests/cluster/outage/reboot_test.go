@@ -112,7 +112,7 @@ func (w *world) boot(namespace string) *boot {
 	w.make(b.friend, b.guarded, b.listener, b.shut, b.open)
 	b.mute = pod("mute", rebooted, "mute", calls(b.listener.ipv4, b.listener.ipv6)...)
 	b.foeThere = pod("foe-there", rebooted, "foe", calls(b.guarded.ipv4, b.guarded.ipv6)...)
-	b.foe = pod("foe", 1, "foe", calls(w.neighbourhood(b.mover, 20)...)...)
+	b.foe = pod("foe", 1, "foe", calls(w.neighbourhood(b.mover, 60)...)...)
 	w.make(b.mute, b.foeThere, b.foe)
 	return b
 }
