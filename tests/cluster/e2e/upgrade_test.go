@@ -65,17 +65,19 @@ func (w *world) load(archives []string) {
 	}
 }
 
-// documented gives the line of docs/KUBERNETES.md that begins so.
-func (w *world) documented(begin string) string {
+// documented gives the line of a section of docs/KUBERNETES.md that begins so.
+func (w *world) documented(section, begin string) string {
 	w.t.Helper()
 	content, err := os.ReadFile(filepath.Join(w.Repository(), "docs/KUBERNETES.md"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	lines := strings.Split(string(content), "\n")
+	_, rest, _ := strings.Cut(string(content), "\n## "+section+"\n")
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	lines := strings.Split(rest, "\n")
 	i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "    "+begin) })
 	if i < 0 {
-		w.t.Fatalf("docs/KUBERNETES.md has no command %q", begin)
+		w.t.Fatalf("docs/KUBERNETES.md has no command %q in section %q", begin, section)
 	}
 	return strings.TrimSpace(lines[i])
 }
@@ -142,7 +144,7 @@ spec:
 	w.flowing(caller, 20)
 	before := w.ask(caller, "counts")
 
-	w.shell(w.documented("helm upgrade weft ") + " --set image.tag=")
+	w.shell(w.documented("Upgrade", "helm upgrade weft ") + " --set image.tag=")
 	version, err := os.ReadFile(filepath.Join(w.Repository(), "VERSION"))
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +156,7 @@ spec:
 	w.runsTag(oldTag)
 	w.flowing(caller, 20)
 	// To the outside over IPv6, which leaves with the pod's address unless it is asked for.
-	w.shell(w.documented("helm upgrade weft ") + " --set image.tag= --set masquerade.ipv6=true")
+	w.shell(w.documented("Upgrade", "helm upgrade weft ") + " --set image.tag= --set masquerade.ipv6=true")
 	w.runsTag(today)
 	w.flowing(caller, 20)
 	// What failed while the service was not there yet is not counted.
@@ -178,7 +180,7 @@ spec:
 func (w *world) uninstall() {
 	w.t.Helper()
 	if _, err := w.Shell(w.t.Context(), "helm status weft --namespace weft-system"); err == nil {
-		w.shell(w.documented("helm uninstall weft "))
+		w.shell(w.documented("Uninstall", "helm uninstall weft "))
 		// Pods have lost their network, as is documented; the DNS gets one with the next.
 		w.kubectl("delete pods --all -n kube-system --wait=false")
 	}
