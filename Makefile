@@ -91,7 +91,7 @@ test-cluster: cluster-build build images helm ## the tests that need a real Kube
 	$(call say,test-cluster: a real Kubernetes)
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@build/bin/cluster build
-	@exec build/bin/testrun -limit 40m -tags cluster -module tests/cluster ./tests/operator ./tests/scale
+	@exec build/bin/testrun -limit 55m -tags cluster -module tests/cluster ./tests/operator ./tests/scale
 
 generate: need-go tools clang ## everything that is generated and committed
 	$(call say,generate: kernel objects; API; CRDs)
