@@ -74,10 +74,10 @@ func (c *town) neighbours() {
 			if strings.Contains(r, ":") {
 				via = node.IPv6()
 			}
-			if out, err := c.Router(c.t.Context(), "ip route replace "+r+" via "+via); err != nil {
+			if out, err := c.Router(c.t.Context(), fmt.Sprintf("%s route %s %s", c.probe(), r, via)); err != nil {
 				c.t.Fatalf("%v: %s", err, out)
 			}
-			c.finally(func(ctx context.Context) error { _, err := c.Router(ctx, "ip route del "+r); return err })
+			c.finally(func(ctx context.Context) error { _, err := c.Router(ctx, c.probe()+" unroute "+r); return err })
 		}
 	}
 	for name, shell := range c.others() {

@@ -13,6 +13,8 @@
 //	probe send JSON              send a Frame from here
 //	probe rows                   print who this node's kernel takes each address for
 //	probe mtu DEVICE MTU         set a device's MTU
+//	probe route RANGE VIA        set a route
+//	probe unroute RANGE          remove it
 package main
 
 import (
@@ -21,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -63,6 +66,10 @@ func run(args []string) error {
 		return rows()
 	case len(args) == 3 && args[0] == "mtu":
 		return setMTU(args[1], args[2])
+	case len(args) == 3 && args[0] == "route":
+		return route(args[1], args[2])
+	case len(args) == 2 && args[0] == "unroute":
+		return unroute(args[1])
 	}
 	return errors.New("usage: see the comment of the package")
 }
@@ -113,4 +120,24 @@ func setMTU(device, mtu string) error {
 		return err
 	}
 	return netlink.LinkSetMTU(link, n)
+}
+
+func route(prefix, via string) error {
+	to, err := netlink.ParseIPNet(prefix)
+	if err != nil {
+		return err
+	}
+	gw := net.ParseIP(via)
+	if gw == nil {
+		return fmt.Errorf("%q is no address", via)
+	}
+	return netlink.RouteReplace(&netlink.Route{Dst: to, Gw: gw})
+}
+
+func unroute(prefix string) error {
+	to, err := netlink.ParseIPNet(prefix)
+	if err != nil {
+		return err
+	}
+	return netlink.RouteDel(&netlink.Route{Dst: to})
 }
