@@ -5,6 +5,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -218,22 +219,13 @@ func encodeNode(n model.NodeRow) weftbpf.BpfWeftNodeRow {
 	}
 	if n.IPv4.IsValid() && n.IPv4.Bits() > 0 {
 		row.Ip4, row.Bits4 = wire32(n.IPv4.Masked().Addr()), uint8(n.IPv4.Bits())
-		row.Mask4 = wire32(netip.AddrFrom4([4]byte(maskOf(4, n.IPv4.Bits()))))
+		row.Mask4 = wire32(netip.AddrFrom4([4]byte(net.CIDRMask(n.IPv4.Bits(), 32))))
 	}
 	if n.IPv6.IsValid() && n.IPv6.Bits() > 0 {
 		row.Ip6, row.Bits6 = n.IPv6.Masked().Addr().As16(), uint8(n.IPv6.Bits())
-		row.Mask6 = [16]byte(maskOf(16, n.IPv6.Bits()))
+		row.Mask6 = [16]byte(net.CIDRMask(n.IPv6.Bits(), 128))
 	}
 	return row
-}
-
-// maskOf is n bytes that begin with so many bits of one.
-func maskOf(n, bits int) []byte {
-	mask := make([]byte, n)
-	for i := range bits {
-		mask[i/8] |= 0x80 >> (i % 8)
-	}
-	return mask
 }
 
 func decodeNode(number uint16, row weftbpf.BpfWeftNodeRow) model.NodeRow {
