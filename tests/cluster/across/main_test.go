@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,10 +53,8 @@ type world struct {
 func installed(t *testing.T, m mode) *world {
 	t.Helper()
 	w := &world{Cluster: suite.Cluster(t), mode: m, t: t}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", w.probe(), "./probe")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building probe: %v\n%s", err, out)
+	if err := w.BuildProgram(t.Context(), "across/probe", w.probe()); err != nil {
+		t.Fatal(err)
 	}
 	if strings.TrimSpace(w.kubectl("get namespace weft-system --ignore-not-found -o", "jsonpath={.metadata.annotations.across-mode}")) == m.name {
 		return w

@@ -34,10 +34,8 @@ func installed(b *testing.B) *world {
 	b.Helper()
 	w := &world{Cluster: suite.Cluster(b), b: b}
 	for _, program := range []string{"stopwatch", "traffic"} {
-		cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(w.dir(), program), "../"+program)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Fatalf("building %s: %v\n%s", program, err, out)
+		if err := w.BuildProgram(b.Context(), program, filepath.Join(w.dir(), program)); err != nil {
+			b.Fatal(err)
 		}
 	}
 	if _, err := w.Shell(b.Context(), "helm status weft --namespace weft-system"); err != nil {

@@ -31,10 +31,8 @@ type world struct {
 func bare(t *testing.T) *world {
 	t.Helper()
 	w := &world{Cluster: suite.Cluster(t), t: t}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", w.traffic(), "../traffic")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building traffic: %v\n%s", err, out)
+	if err := w.BuildProgram(t.Context(), "traffic", w.traffic()); err != nil {
+		t.Fatal(err)
 	}
 	return w
 }

@@ -5,18 +5,18 @@ package outage
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/level"
 )
 
 // outageOf the API server: two minutes in a long run.
 func outageOf() time.Duration {
-	if os.Getenv(longEnv) != "" {
+	if level.Long() {
 		return 2 * time.Minute
 	}
 	return 12 * time.Second

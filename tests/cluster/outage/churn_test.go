@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/tests/level"
 )
 
 // killDuringCNI waits for a call of the CNI plugin while an agent runs, and some
@@ -24,9 +26,9 @@ func TestAnAgentIsKilledAtEveryPointOfAttaching(t *testing.T) {
 	w := installed(t)
 	nothingNew := w.nothingLeft(1, 2)
 	l := w.loaded("outage-churn")
-	random := rand.New(rand.NewPCG(seed(), 1))
+	random := rand.New(rand.NewPCG(level.Seed(), 1))
 	kills := 0
-	for cycle := range scale(30) {
+	for cycle := range level.Scale(30) {
 		pods := make([]*pod, 4)
 		names := make([]string, len(pods))
 		for i := range pods {
@@ -44,7 +46,7 @@ func TestAnAgentIsKilledAtEveryPointOfAttaching(t *testing.T) {
 		stop()
 	}
 	t.Logf("%d times the agent was killed", kills)
-	if kills < 2*scale(30) {
+	if kills < 2*level.Scale(30) {
 		t.Errorf("the agent was killed %d times only", kills)
 	}
 	w.settled()

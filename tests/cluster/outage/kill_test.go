@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/tests/level"
 )
 
 func TestAnyPartMayDie(t *testing.T) {
 	w := installed(t)
 	nothingNew := w.nothingLeft(1, 2, 3)
 	l := w.loaded("outage-kill")
-	for round := range scale(10) {
+	for round := range level.Scale(10) {
 		for i, p := range []*part{
 			w.agent(1), w.agent(2), w.leader(), w.control("kube-apiserver"), w.control("etcd"),
 			w.service(1+round%2, "kubelet"), w.service(2-round%2, "containerd"),

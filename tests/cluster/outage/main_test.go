@@ -6,9 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,27 +16,6 @@ import (
 
 // tunnelEnv says how pods' packets go between nodes: none (or not set), or vxlan.
 const tunnelEnv = "WEFT_TEST_TUNNEL"
-
-// What tests/level says, which is of another module.
-const (
-	longEnv = "WEFT_TEST_LONG"
-	seedEnv = "WEFT_TEST_SEED"
-)
-
-func seed() uint64 {
-	if n, err := strconv.ParseUint(os.Getenv(seedEnv), 10, 64); err == nil {
-		return n
-	}
-	return 1
-}
-
-// scale is n in a long run, else a tenth of it.
-func scale(n int) int {
-	if os.Getenv(longEnv) != "" {
-		return n
-	}
-	return max(1, n/10)
-}
 
 // suite is the cluster of all tests. The first two nodes have the traffic; what happens
 // to whole nodes happens to the third.
@@ -56,10 +33,8 @@ type world struct {
 func installed(t *testing.T) *world {
 	t.Helper()
 	w := &world{Cluster: suite.Cluster(t), t: t}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", w.traffic(), "../traffic")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building traffic: %v\n%s", err, out)
+	if err := w.BuildProgram(t.Context(), "traffic", w.traffic()); err != nil {
+		t.Fatal(err)
 	}
 	if _, err := w.Shell(t.Context(), "helm status weft --namespace weft-system"); err == nil {
 		return w
