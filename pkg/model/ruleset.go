@@ -36,6 +36,7 @@ type L7 struct {
 	HTTP        []HTTPRule
 	GRPC        []GRPCRule
 	ServerNames []string // TLS: what the client may name (SNI, RFC 6066), with * for one label
+	Audit       bool     // what these do not allow passes, and is reported
 }
 
 // HTTPRule matches requests; what is empty matches everything. The expressions match
