@@ -42,7 +42,11 @@ func entry(peer model.IdentityID, port uint16, bits uint8, ruleset model.Ruleset
 }
 
 func holds(entries ...model.PolicyEntry) map[uint32]Holder {
-	return map[uint32]Holder{7: {Isolated: [2]bool{true, true}, Entries: entries}}
+	return map[uint32]Holder{7: holding([2]bool{true, true}, entries)}
+}
+
+func holding(isolated [2]bool, entries []model.PolicyEntry) Holder {
+	return Holder{Isolated: isolated, Set: model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}}
 }
 
 // start is a book in which a, b and c have numbers, and is returned with them.
@@ -201,13 +205,14 @@ func TestBooksKeepTheirWord(t *testing.T) {
 			numbers := b.Number(want)
 			now := map[uint32]Holder{}
 			for ep := range uint32(2) {
-				h := Holder{Isolated: [2]bool{true, rapid.Bool().Draw(t, "isolated")}}
+				isolated := [2]bool{true, rapid.Bool().Draw(t, "isolated")}
+				var entries []model.PolicyEntry
 				for i, r := range want {
 					if peer := rapid.IntRange(0, 3).Draw(t, "peer"); peer > 0 {
-						h.Entries = append(h.Entries, entry(model.IdentityID(peer-1)*300, uint16(80+i%2), 16, numbers[Key(r)]))
+						entries = append(entries, entry(model.IdentityID(peer-1)*300, uint16(80+i%2), 16, numbers[Key(r)]))
 					}
 				}
-				now[ep] = h
+				now[ep] = holding(isolated, entries)
 			}
 			next := b.Next(want, numbers, Change{before, now})
 			if rapid.Bool().Draw(t, "free") {

@@ -13,7 +13,7 @@ import (
 // Holder is what holds for the connections of an endpoint.
 type Holder struct {
 	Isolated [2]bool // by model.Direction
-	Entries  []model.PolicyEntry
+	Set      model.PolicySet
 }
 
 // Change is what is in force, and what is to be, by the numbers of endpoints.
@@ -103,26 +103,19 @@ func (o outcome) open() bool { return len(o.to) == 1 && o.to[0] }
 func follow(c Change) map[model.RulesetID]outcome {
 	out := make(map[model.RulesetID]outcome)
 	type pair struct {
-		before, now *model.PolicyEntry
-		n, m        int
+		before, now model.SetHash
 		isolated    [2]bool
 	}
 	done := make(map[pair]bool) // endpoints share what they hold
 	for id, before := range c.Before {
 		now, ok := c.Now[id]
-		if !ok || len(before.Entries) == 0 {
-			continue // its connections end with it
-		}
-		p := pair{before: &before.Entries[0], n: len(before.Entries), m: len(now.Entries), isolated: now.Isolated}
-		if p.m > 0 {
-			p.now = &now.Entries[0]
-		}
-		if done[p] {
-			continue
+		p := pair{before.Set.Hash, now.Set.Hash, now.Isolated}
+		if !ok || done[p] || p.before == p.now && before.Isolated == now.Isolated {
+			continue // gone, as its connections are, or nothing has changed
 		}
 		done[p] = true
 		table := index(now)
-		for _, e := range before.Entries {
+		for _, e := range before.Set.Entries {
 			if e.Ruleset == 0 {
 				continue
 			}
@@ -151,7 +144,7 @@ type table struct {
 
 func index(h Holder) table {
 	t := table{isolated: h.Isolated, entries: make(map[side][]model.PolicyEntry)}
-	for _, e := range h.Entries {
+	for _, e := range h.Set.Entries {
 		if e.Protocol == 0 || e.Protocol == model.ProtoTCP {
 			s := side{e.Direction, e.Peer}
 			t.entries[s] = append(t.entries[s], e)
