@@ -91,6 +91,8 @@ type RulesetRule struct {
 	Policy PolicyKey
 	Name   string // place in the policy: ingress[0].toPorts[1]
 	L7     L7
+	// Direction in which the policy has it.
+	Direction Direction
 }
 
 // Rulesets are all rulesets of a node at a revision.

@@ -46,7 +46,7 @@ func ruleset(rules []*compiledRule, l7 []int) model.Ruleset {
 	var out model.Ruleset
 	for _, i := range l7 {
 		r := rules[i]
-		out.Rules = append(out.Rules, model.RulesetRule{Policy: r.key, Name: r.src.Name, L7: *r.src.L7})
+		out.Rules = append(out.Rules, model.RulesetRule{Policy: r.key, Name: r.src.Name, L7: *r.src.L7, Direction: r.src.Direction})
 		out.Audit = out.Audit || r.src.L7.Audit
 	}
 	slices.SortFunc(out.Rules, compareOrigins)
