@@ -61,6 +61,9 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	effective := make(map[wholeSet]model.PolicySet)
 	want := wantedRulesets(out.Results)
 	numbers := st.book.Number(want)
+	if !node.Proxy {
+		numbers = nil
+	}
 	now := make(map[uint32]rulesets.Holder, len(bound))
 	for i, e := range bound {
 		result := &out.Results[i]
@@ -84,7 +87,7 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	r.book = st.book.Next(want, numbers, rulesets.Change{Before: st.inForce, Now: now})
 	r.Desired.Rulesets = r.book.List()
 	r.View = makeView(node, s, st, bound, c.others.dir, out)
-	r.View.withRulesets(r.book, unnumbered(want, numbers))
+	r.View.withRulesets(r.book, unnumbered(want, numbers), node.Proxy)
 	return r, nil
 }
 

@@ -215,22 +215,34 @@ func unnumbered(want []model.Ruleset, numbers rulesets.Numbers) (out []model.Rul
 	return out
 }
 
-// withRulesets enters the rulesets, and which policies ask for one too many.
-func (v *View) withRulesets(b rulesets.Book, refused []model.Ruleset) {
+// Origins are the rules that a ruleset is made of.
+func (v *View) Origins(id model.RulesetID) []model.RulesetRule {
+	row, _ := v.Rulesets.Row(id)
+	return row.Own.Rules
+}
+
+// withRulesets enters the rulesets, and what keeps policies from having one.
+func (v *View) withRulesets(b rulesets.Book, refused []model.Ruleset, proxy bool) {
 	v.Rulesets, v.Refused = b, len(refused)
-	for i := range v.Policies {
-		p := &v.Policies[i]
-		n := 0
-		for _, r := range refused {
-			if slices.ContainsFunc(r.Rules, func(o model.RulesetRule) bool { return o.Policy == p.Key }) {
-				n++
+	without := make(map[model.PolicyKey]int)
+	for _, r := range refused {
+		for i, o := range r.Rules {
+			if i == 0 || r.Rules[i-1].Policy != o.Policy { // they are sorted
+				without[o.Policy]++
 			}
 		}
+	}
+	for i := range v.Policies {
+		p := &v.Policies[i]
+		n := without[p.Key]
 		if n == 0 {
 			continue
 		}
-		text := fmt.Sprintf("connections that its rules about requests are for are refused: %d more sets of such rules than the %d that a node may have meet on them; "+
-			"put the rules of the same peers and ports into fewer policies", n, model.MaxRulesets)
+		text := "connections that its rules about requests are for are refused: this agent has no proxy; remove these rules"
+		if proxy {
+			text = fmt.Sprintf("connections that its rules about requests are for are refused: %d more sets of such rules than the %d that a node may have meet on them; "+
+				"put the rules of the same peers and ports into fewer policies", n, model.MaxRulesets)
+		}
 		if p.Message != "" {
 			text = p.Message + "; " + text
 		}

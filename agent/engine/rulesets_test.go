@@ -172,6 +172,21 @@ func TestTheProxyKnowsARulesetBeforeTheKernelNamesIt(t *testing.T) {
 	}
 }
 
+// An agent whose kernel hands nothing over refuses what it cannot enforce.
+func TestWithoutAHandOverNothingPasses(t *testing.T) {
+	w, p := newL7World(t, fake.New())
+	w.engine.cfg.Node.Proxy = false
+	w.put(asking("p", "/a"))
+	view := w.engine.View()
+	if len(p.kernel()) != 0 || !strings.Contains(view.Policies[0].Message, "this agent has no proxy") {
+		t.Errorf("the kernel names %v, the policy says %q", p.kernel(), view.Policies[0].Message)
+	}
+	denied := slices.ContainsFunc(view.Endpoints[0].Entries, func(e model.PolicyEntry) bool { return e.Port == 80 && e.Action == model.ActionDeny })
+	if !denied {
+		t.Errorf("entries %+v", view.Endpoints[0].Entries)
+	}
+}
+
 func TestWithoutAProxyNothingWaits(t *testing.T) {
 	w, p := newL7World(t, fake.New())
 	begin := time.Now()
