@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weftmesh/weft/agent/engine"
 	"github.com/weftmesh/weft/pkg/metrics"
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -50,6 +51,7 @@ func (a *agent) metricSources() metrics.Sources {
 			return metrics.Flows{Seen: c.Seen, Lost: c.Lost, Malformed: c.Malformed, Stored: c.Stored}
 		},
 		PairsPushedOut: a.dp.PairsPushedOut,
+		Requests:       a.requests.Counts,
 		SocketsEnded: func() (map[string]uint64, error) {
 			n, err := a.dp.SocketsEnded()
 			return map[string]uint64{"tcp": n.TCP, "udp": n.UDP}, err
@@ -63,7 +65,7 @@ func (a *agent) stateForMetrics() metrics.State {
 	s := metrics.State{
 		Desired: a.tables.Revision(), Problems: a.problems.count(),
 		Endpoints: map[string]int{}, Identities: map[string]int{}, Policies: map[string]int{}, Failing: map[string]int{},
-		Services: map[string]int{"yes": 0, "no": 0},
+		Services: map[string]int{"yes": 0, "no": 0}, Rulesets: rulesetStates(view),
 	}
 	_, s.Realized = a.engine.Realized().Revisions()
 	for _, e := range view.Endpoints {
@@ -86,6 +88,11 @@ func (a *agent) stateForMetrics() metrics.State {
 		s.Failing[kind] = len(errs)
 	}
 	return s
+}
+
+func rulesetStates(view *engine.View) map[string]int {
+	retired := len(view.Rulesets.Retired())
+	return map[string]int{"in force": len(view.Rulesets.Rows()) - retired, "retired": retired, "refused": view.Refused}
 }
 
 // alive is what /healthz answers. In a cluster it is that the agent answers: to start

@@ -62,6 +62,8 @@ type agent struct {
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
+	l7       l7
+	requests *flow.Requests // that the proxy tells of
 	registry *prometheus.Registry
 	metrics  *metrics.Agent
 }
@@ -123,7 +125,7 @@ func (a *agent) build() error {
 		return fmt.Errorf("reading identityLabels: %w", err)
 	}
 	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs,
-		PodCIDRs: a.ranges, Tunnel: a.tunnelPort() != 0}
+		PodCIDRs: a.ranges, Tunnel: a.tunnelPort() != 0, Proxy: a.l7.proxied != nil}
 
 	a.problems = &problems{}
 	a.addrs = nodenet.NewAddresses(a.setHostAddrs, a.log.With("part", "addresses"))
@@ -136,11 +138,13 @@ func (a *agent) build() error {
 	a.engine = engine.New(engine.Config{
 		Log: a.log.With("part", "engine"), Node: node, Tables: a.tables, Datapath: a.dp,
 		Errors: a.metrics.ReconcileErrors, Drift: a.metrics.Drift,
+		Proxy: a.l7.proxy, Proxied: a.l7.proxied, Rulesets: a.rulesetStore(),
 	})
 	a.input = a.chooseInput(node)
 	a.gone = &goneLoop{log: a.log.With("part", "sockets"), sockets: a.dp, first: a.engine.Realized().WaitFirst}
-	a.metrics.Watch(a.metricSources())
 	a.store = flow.NewStore(a.cfg.Flows.BufferSize)
+	a.requests = &flow.Requests{Names: a.requestNames, Store: a.store}
+	a.metrics.Watch(a.metricSources())
 	if a.events, err = a.dp.Flows(); err != nil {
 		return err
 	}
@@ -338,6 +342,6 @@ func (a *agent) api() *api.Server {
 		PodCIDRs: podRanges, Started: a.start, Revisions: a.tables,
 		Realized: a.engine.Realized(), View: a.engine.View, Flows: &flow.Observer{Store: a.store},
 		FlowCounters: a.flowCounters, Drops: a.dropCounters, Hits: a.dp.Hits, PolicyFaults: a.problems.ofPolicies,
-		Components: components,
+		Components: components, L7: a.l7API(),
 	})
 }

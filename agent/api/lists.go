@@ -69,12 +69,15 @@ func (s *Server) ListIdentities(context.Context, *agentv1.ListIdentitiesRequest)
 func (s *Server) ListPolicies(_ context.Context, req *agentv1.ListPoliciesRequest) (*agentv1.ListPoliciesResponse, error) {
 	view := s.cfg.View()
 	out := &agentv1.ListPoliciesResponse{}
-	faults := s.cfg.PolicyFaults()
+	faults, refused := s.cfg.PolicyFaults(), s.proxyMessages(view)
 	for _, p := range view.Policies {
 		one := &agentv1.Policy{
 			Kind: p.Key.Kind, Namespace: p.Key.Namespace, Name: p.Key.Name, Source: p.Source,
 			Rules: uint32(len(p.Rules)), Endpoints: p.Endpoints, Revision: uint64(view.Revision),
 			Message: p.Message,
+		}
+		if one.Message == "" {
+			one.Message = refused[p.Key]
 		}
 		if f, bad := faults[p.Key]; bad {
 			one.Message = f.Message
@@ -104,7 +107,7 @@ func (s *Server) ListPolicies(_ context.Context, req *agentv1.ListPoliciesReques
 func policyEntry(e model.PolicyEntry, view *engine.View) *agentv1.PolicyEntry {
 	out := &agentv1.PolicyEntry{
 		Direction: e.Direction.String(), Peer: uint32(e.Peer), Protocol: flow.ProtocolName(e.Protocol),
-		Port: portText(e), Action: e.Action.String(),
+		Port: portText(e), Action: e.Action.String(), Ruleset: uint32(e.Ruleset),
 	}
 	if ref, ok := view.Names.Rule(e.Rule); ok {
 		out.Rule = ref.Policy.String() + " " + ref.Rule

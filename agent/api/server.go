@@ -45,6 +45,8 @@ type Config struct {
 	Hits         func() (map[model.Hit]uint64, error)
 	// PolicyFaults are what is wrong with policies, and what follows.
 	PolicyFaults func() map[model.PolicyKey]PolicyFault
+	// L7 is about what is asked above ports.
+	L7 L7
 	// Components are the health reports of the agent's parts, in order.
 	Components []func() *agentv1.ComponentStatus
 }
@@ -70,12 +72,15 @@ func (s *Server) ObserveFlows(req *agentv1.ObserveFlowsRequest, stream agentv1.A
 }
 
 // GetStatus reports health and revisions; with wait_realized it first waits
-// until the intent known now is in the kernel.
+// until the intent known now is in the kernel and acknowledged by the proxy.
 func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (*agentv1.GetStatusResponse, error) {
 	if req.WaitRealized {
 		// Revision 0 is before the source was first read: nothing is realized then.
 		if err := s.cfg.Realized.WaitRevision(ctx, max(s.cfg.Revisions.Revision(), 1)); err != nil {
 			return nil, status.Error(codes.DeadlineExceeded, err.Error())
+		}
+		if err := s.waitProxy(ctx); err != nil {
+			return nil, err
 		}
 	}
 	_, realized := s.cfg.Realized.Revisions()
@@ -86,6 +91,7 @@ func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (
 		DesiredRevision: uint64(s.cfg.Revisions.Revision()), RealizedRevision: uint64(realized),
 		Endpoints: uint32(len(view.Endpoints)), Identities: uint32(len(view.Identities())),
 		Policies: uint32(len(view.Policies)), Services: uint32(view.Services.Len()),
+		Rulesets: uint32(len(view.Rulesets.Rows())),
 	}
 	var err error
 	if out.Flows, err = s.cfg.FlowCounters(); err != nil {
@@ -94,7 +100,7 @@ func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (
 	if out.Drops, err = s.cfg.Drops(); err != nil {
 		return nil, fmt.Errorf("reading drop counters: %w", err)
 	}
-	out.Components = append(out.Components, s.reconcilerStatus())
+	out.Components = append(out.Components, s.reconcilerStatus(), s.proxyStatus())
 	for _, c := range s.cfg.Components {
 		out.Components = append(out.Components, c())
 	}

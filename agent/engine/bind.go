@@ -20,6 +20,9 @@ type Node struct {
 	ClusterCIDRs []netip.Prefix
 	PodCIDRs     []netip.Prefix // of this node's pods
 	Tunnel       bool           // packets reach other nodes' pods by the tunnel
+	// Proxy tells that the kernel hands over to a proxy what needs one. Without it such
+	// connections are refused.
+	Proxy bool
 }
 
 // boundEndpoint is an endpoint together with its pod and its identity.

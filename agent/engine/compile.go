@@ -9,6 +9,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/policy/rulesets"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
@@ -16,6 +17,7 @@ import (
 type Result struct {
 	Desired state.Desired
 	View    View
+	book    rulesets.Book
 	waiting map[uint32]wait // endpoints that cannot be compiled yet
 }
 
@@ -57,9 +59,16 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	r := Result{Desired: state.Desired{Revision: s.Revision}, waiting: waiting}
 	sets := make(map[model.SetHash]model.PolicySet)
 	effective := make(map[wholeSet]model.PolicySet)
+	want := wantedRulesets(out.Results)
+	numbers := st.book.Number(want)
+	if !node.Proxy {
+		numbers = nil
+	}
+	now := make(map[uint32]rulesets.Holder, len(bound))
 	for i, e := range bound {
 		result := &out.Results[i]
-		result.Set = c.effectiveSet(*result, effective)
+		result.Set = c.effectiveSet(*result, numbers, effective)
+		now[e.ID] = rulesets.Holder{Isolated: result.Isolate, Set: result.Set}
 		if len(result.Set.Entries) > 0 {
 			sets[result.Set.Hash] = result.Set
 		}
@@ -75,27 +84,33 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	if st.overlay != nil {
 		r.Desired.Nodes = st.overlay.rows
 	}
+	r.book = st.book.Next(want, numbers, rulesets.Change{Before: st.inForce, Now: now})
+	r.Desired.Rulesets = r.book.List()
 	r.View = makeView(node, s, st, bound, c.others.dir, out)
+	r.View.withRulesets(r.book, unnumbered(want, numbers), node.Proxy)
 	return r, nil
 }
 
-// wholeSet is a set as it was compiled, and where its endpoints are isolated.
+// wholeSet is a set as it was compiled, where its endpoints are isolated, and which
+// numbers its rulesets have.
 type wholeSet struct {
 	hash    model.SetHash
 	isolate [2]bool
+	numbers string
 }
 
-// effectiveSet leaves out of a result what cannot matter. What it finds is noted in
-// now.
-func (c *compiler) effectiveSet(r policy.Result, now map[wholeSet]model.PolicySet) model.PolicySet {
-	whole := wholeSet{r.Set.Hash, r.Isolate}
+// effectiveSet leaves out of a result what cannot matter, and gives its rulesets their
+// numbers. What it finds is noted in now.
+func (c *compiler) effectiveSet(r policy.Result, numbers rulesets.Numbers, now map[wholeSet]model.PolicySet) model.PolicySet {
+	whole := wholeSet{r.Set.Hash, r.Isolate, numbersOf(r, numbers)}
 	set, ok := now[whole]
 	if !ok {
 		set, ok = c.effective[whole]
 	}
 	if !ok {
 		set = r.Set
-		if entries := withoutIdle(set.Entries, r.Isolate); len(entries) < len(set.Entries) {
+		entries := withoutIdle(rulesets.InForce(r, numbers), r.Isolate)
+		if len(entries) < len(set.Entries) || whole.numbers != "" {
 			set = model.PolicySet{Hash: model.HashEntries(entries), Entries: entries}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy"
+	"github.com/weftmesh/weft/pkg/policy/rulesets"
 	"github.com/weftmesh/weft/pkg/state"
 )
 
@@ -44,6 +45,8 @@ type step struct {
 	lasting    known // those of them that also the sets of later steps know of
 	overlay    *overlay
 	running    running
+	inForce    map[uint32]rulesets.Holder // what the kernel holds for endpoints
+	book       rulesets.Book              // of rulesets, until now
 	applied    func(netip.Prefix) (model.IPRow, bool)
 }
 

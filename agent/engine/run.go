@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
+	"github.com/weftmesh/weft/pkg/policy/rulesets"
 	"github.com/weftmesh/weft/pkg/reconcile"
 	"github.com/weftmesh/weft/pkg/state"
 	"github.com/weftmesh/weft/pkg/tunnel"
@@ -36,6 +37,10 @@ type Config struct {
 	// CompareEvery is the time between two comparisons with the kernel's maps;
 	// 0: DefaultCompareEvery.
 	CompareEvery time.Duration
+	// Proxy, Proxied and Rulesets are for what is asked above ports; each may be nil.
+	Proxy    Proxy
+	Proxied  ProxiedFlows
+	Rulesets RulesetStore
 }
 
 // Engine compiles and reconciles. Run is its only loop; View and Realized may
@@ -53,6 +58,10 @@ type Engine struct {
 	// last is the last compilation of policies, if it is in the kernel in full: it
 	// stands until something that it was made from changes.
 	last *outcome
+	// book are the numbers of rulesets, and offered what others know of it.
+	book            rulesets.Book
+	offered         offer
+	rulesetRevision atomic.Uint64 // that the proxy was told last
 }
 
 // outcome is a compilation and what the kernel was to hold by it.
@@ -107,6 +116,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			case <-retry.C:
 			case <-compare.C:
 				e.compare()
+				e.tendRulesets(ctx)
 			case <-finish.timer.C:
 				finish.run(changed)
 				waiting = true // the tables are as they were
@@ -120,6 +130,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) adopt() {
 	e.before.prefixes = adoptedPrefixes(e.rec)
 	e.numbers = tunnel.NewNumbers(e.rec.AppliedNodes())
+	e.adoptRulesets()
 }
 
 func untilNext(at time.Time) time.Duration {
@@ -192,6 +203,7 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 	done, overlay := 0, e.overlay(snap)
 	for i, st := range steps {
 		st.running, st.applied, st.overlay = e.rec.Running(), e.rec.AppliedIP, overlay
+		st.inForce, st.book = e.holders(), e.book
 		if i > 0 && !e.knowsAll(st) {
 			break // an address still has a number that this step's sets would not know
 		}
@@ -205,6 +217,9 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 			return
 		}
 		e.warn(e.view.Load(), &last.View)
+		if e.offerRulesets(ctx, last.book); ctx.Err() != nil {
+			return
+		}
 		want = reconcile.Want(e.cfg.Tables)
 		want.Hold, want.Known = last.hold(), st.wire()
 		if e.pass(ctx, &last, want); ctx.Err() != nil {
@@ -268,7 +283,7 @@ func (e *Engine) warn(before, now *View) {
 		}
 		known := slices.ContainsFunc(before.Policies, func(q PolicyView) bool { return q.Key == p.Key && q.Message == p.Message })
 		if !known {
-			e.cfg.Log.Warn("a policy selects by a label that no identity has", "policy", p.Key.String(), "problem", p.Message)
+			e.cfg.Log.Warn("a policy cannot work as it is", "policy", p.Key.String(), "problem", p.Message)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/lb"
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/pkg/policy/rulesets"
 )
 
 // View is one compilation in the terms of those who ask about it. It is never
@@ -18,6 +19,8 @@ type View struct {
 	Services  *lb.Book
 	HostPorts []lb.Port // of this node, that pods have or want
 	Unmanaged []model.NodeEndpoint
+	Rulesets  rulesets.Book
+	Refused   int // rulesets for which there is no number
 	cluster   []model.Identity
 	prefixes  prefixIDs
 	using     map[model.IdentityID]int // local endpoints by identity

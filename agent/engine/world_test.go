@@ -27,7 +27,7 @@ type world struct {
 }
 
 func testNode() Node {
-	return Node{Cluster: "default", Filter: identity.DefaultFilter(),
+	return Node{Cluster: "default", Filter: identity.DefaultFilter(), Proxy: true,
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/24")}}
 }
 

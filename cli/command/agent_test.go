@@ -76,6 +76,7 @@ func (a *agent) ListPolicies(_ context.Context, req *agentv1.ListPoliciesRequest
 		out.Endpoints = []*agentv1.EndpointPolicy{{Endpoint: 14, Entries: []*agentv1.PolicyEntry{
 			{Direction: "ingress", Peer: 257, Protocol: "tcp", Port: "8080", Action: "allow", Rule: "WeftNetworkPolicy demo/backend ingress[0]"},
 			{Direction: "ingress", Peer: 1, Protocol: "0", Port: "*", Action: "allow", Rule: "Weft allow-from-host ingress[0]"},
+			{Direction: "ingress", Peer: 257, Protocol: "tcp", Port: "80", Action: "allow", Rule: "WeftNetworkPolicy demo/web ingress[0].toPorts[0]", Ruleset: 7},
 			{Direction: "ingress", Protocol: "icmp", Port: "type 8", Action: "allow", Rule: "WeftNetworkPolicy demo/backend ingress[1]"},
 		}}, {Endpoint: 15}}
 	}

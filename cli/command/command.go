@@ -120,7 +120,7 @@ that needs the right to create pods/exec in Weft's namespace, and no open port.
 	a.target.addFlags(flags)
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long to wait for an answer; observe --follow has no limit")
 	root.AddCommand(a.statusCommand(), a.endpointCommand(), a.identityCommand(), a.policyCommand(), a.serviceCommand(),
-		a.observeCommand(), a.connectivityCommand(), a.versionCommand(), a.dialStdioCommand())
+		a.l7Command(), a.observeCommand(), a.connectivityCommand(), a.versionCommand(), a.dialStdioCommand())
 	return root
 }
 

@@ -52,7 +52,7 @@ func filterFields() []filterFlag {
 		{name: "protocol", usage: "only flows of this protocol, by number or name", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6"},
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Protocol = v; return nil }},
 		{name: "verdict", usage: "only flows with this verdict", values: []string{"forwarded", "dropped", "audit"}, set: setVerdict},
-		{name: "type", usage: "only events of this kind", values: []string{"new", "drop", "end", "alive", "audit"}, set: setType},
+		{name: "type", usage: "only events of this kind", values: []string{"new", "drop", "end", "alive", "audit", "request"}, set: setType},
 	}
 }
 
@@ -243,7 +243,7 @@ func setType(f *agentv1.FlowFilter, values []string) error {
 	for _, v := range values {
 		n, ok := agentv1.FlowType_value["FLOW_TYPE_"+strings.ToUpper(v)]
 		if !ok || n == 0 {
-			return usagef("%q: want new, drop, end, alive or audit", v)
+			return usagef("%q: want new, drop, end, alive, audit or request", v)
 		}
 		f.Type = append(f.Type, agentv1.FlowType(n))
 	}

@@ -62,6 +62,8 @@ func (s Style) clock(f *agentv1.Flow) string {
 // verdict is the word for what happened and its colour.
 func verdict(f *agentv1.Flow) (word, color string) {
 	switch f.GetType() {
+	case agentv1.FlowType_FLOW_TYPE_REQUEST:
+		return requestVerdict(f)
 	case agentv1.FlowType_FLOW_TYPE_DROP:
 		return "DROPPED", red
 	case agentv1.FlowType_FLOW_TYPE_AUDIT:
@@ -105,6 +107,9 @@ func identity(p *agentv1.Peer) string {
 	if p.GetEntity() != "" {
 		return p.GetEntity()
 	}
+	if p.GetIdentity() == 0 {
+		return "-"
+	}
 	for _, l := range p.GetLabels() {
 		if strings.HasPrefix(l, "cidr:") {
 			return l
@@ -115,6 +120,9 @@ func identity(p *agentv1.Peer) string {
 
 // Protocol is the protocol with its flags or its ICMP type.
 func Protocol(f *agentv1.Flow) string {
+	if p := f.GetRequest().GetProtocol(); p != "" {
+		return p
+	}
 	switch p := f.GetProtocol(); p {
 	case "tcp":
 		return strings.TrimSpace(p + " " + f.GetTcpFlags())

@@ -150,7 +150,14 @@ func (n Names) entries(w io.Writer, e *agentv1.EndpointPolicy, node string) erro
 		if protocol == "0" {
 			protocol = "any"
 		}
-		rows = append(rows, []string{p.GetDirection(), n.peer(p.GetPeer()), protocol, p.GetPort(), p.GetAction(), p.GetRule()})
+		rows = append(rows, []string{p.GetDirection(), n.peer(p.GetPeer()), protocol, p.GetPort(), entryAction(p), p.GetRule()})
 	}
 	return Table(w, []string{"DIRECTION", "PEER", "PROTOCOL", "PORT", "ACTION", "RULE"}, rows)
+}
+
+func entryAction(p *agentv1.PolicyEntry) string {
+	if p.GetRuleset() == 0 {
+		return p.GetAction()
+	}
+	return fmt.Sprintf("%s by ruleset %d", p.GetAction(), p.GetRuleset())
 }

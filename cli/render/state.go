@@ -24,12 +24,13 @@ pods        %d
 identities  %d
 policies    %d
 services    %d
+rulesets    %d
 pod ranges  %s
 flows       %d seen, %d lost, %d stored, %d tracked
 
 `, s.GetVersion(), orDash(s.GetNode()), orDash(s.GetSource()), up,
 		health(s.GetHealth()), s.GetRealizedRevision(), s.GetDesiredRevision(), pending(s),
-		s.GetEndpoints(), s.GetIdentities(), s.GetPolicies(), s.GetServices(), orDash(strings.Join(s.GetPodCidrs(), ", ")),
+		s.GetEndpoints(), s.GetIdentities(), s.GetPolicies(), s.GetServices(), s.GetRulesets(), orDash(strings.Join(s.GetPodCidrs(), ", ")),
 		f.GetSeen(), f.GetLost(), f.GetStored(), f.GetTracked())
 	if err != nil {
 		return err

@@ -16,6 +16,8 @@ import (
 // has carried.
 func Why(f *agentv1.Flow) string {
 	switch f.GetType() {
+	case agentv1.FlowType_FLOW_TYPE_REQUEST:
+		return requestWhy(f)
 	case agentv1.FlowType_FLOW_TYPE_DROP:
 		return refusal(f) + packets(f.GetCount())
 	case agentv1.FlowType_FLOW_TYPE_AUDIT:

@@ -31,7 +31,7 @@ type Config struct {
 	Kubernetes Kubernetes `json:"kubernetes"`
 	// Folder of the manifests that take the place of Kubernetes on a plain host. It may be created later.
 	Manifests string `json:"manifests"`
-	// Folder for what survives a restart of the machine: endpoints, addresses, identities.
+	// Folder for what survives a restart of the machine: endpoints, addresses, identities, numbers of rulesets.
 	StateDir string `json:"stateDir"`
 	// Folder for the sockets of the API and of the CNI plugin.
 	RunDir string `json:"runDir"`

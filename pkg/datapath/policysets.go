@@ -132,7 +132,7 @@ func encodeEntry(e model.PolicyEntry) (weftbpf.BpfWeftPolKey, weftbpf.BpfWeftPol
 		key.Port = wire16(e.Port & ^(uint16(0xffff) >> e.PortBits))
 	}
 	return key, weftbpf.BpfWeftPol{
-		Precedence: e.Precedence, Rule: uint32(e.Rule), Ruleset: e.Ruleset, Action: uint8(e.Action),
+		Precedence: e.Precedence, Rule: uint32(e.Rule), Ruleset: uint16(e.Ruleset), Action: uint8(e.Action),
 	}
 }
 
@@ -141,7 +141,7 @@ func decodeEntry(key weftbpf.BpfWeftPolKey, value weftbpf.BpfWeftPol) model.Poli
 		Direction: model.Direction(key.Dir), Peer: model.IdentityID(key.Identity),
 		Protocol: key.Proto, Port: wire16(key.Port),
 		Action: model.Action(value.Action), Precedence: value.Precedence,
-		Ruleset: value.Ruleset, Rule: model.RuleID(value.Rule),
+		Ruleset: model.RulesetID(value.Ruleset), Rule: model.RuleID(value.Rule),
 	}
 	if key.Prefixlen > polBitsProto {
 		e.PortBits = uint8(key.Prefixlen - polBitsProto)

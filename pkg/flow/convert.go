@@ -17,7 +17,7 @@ import (
 // ToProto writes a flow as the API has it.
 func ToProto(f *model.Flow) *agentv1.Flow {
 	return &agentv1.Flow{
-		Time: timestamppb.New(f.Time), Type: agentv1.FlowType(f.Type), Verdict: VerdictOf(f.Type),
+		Time: timestamppb.New(f.Time), Type: agentv1.FlowType(f.Type), Verdict: VerdictOf(f),
 		DropReason: agentv1.DropReason(f.Reason), Direction: agentv1.Direction(f.Direction) + 1,
 		Source: peerToProto(&f.Peers[0]), Destination: peerToProto(&f.Peers[1]),
 		Protocol: ProtocolName(f.Protocol),
@@ -26,19 +26,63 @@ func ToProto(f *model.Flow) *agentv1.Flow {
 		Forward: &agentv1.Counters{Packets: f.Packets[0], Bytes: f.Bytes[0]},
 		Reverse: &agentv1.Counters{Packets: f.Packets[1], Bytes: f.Bytes[1]},
 		Age:     durationpb.New(f.Age), Count: f.Count,
-		Service: serviceToProto(f.Service),
+		Service: serviceToProto(f.Service), Request: requestToProto(f.Request),
 	}
 }
 
-// VerdictOf is what happened to the packets of an event of a type.
-func VerdictOf(t model.FlowType) agentv1.Verdict {
-	switch t {
+// VerdictOf is what happened to the packets of an event, or to a request.
+func VerdictOf(f *model.Flow) agentv1.Verdict {
+	if f.Request != nil {
+		return verdictOfRequest(f.Request.Outcome)
+	}
+	switch f.Type {
 	case model.FlowDrop:
 		return agentv1.Verdict_VERDICT_DROPPED
 	case model.FlowAudit:
 		return agentv1.Verdict_VERDICT_AUDIT
 	}
 	return agentv1.Verdict_VERDICT_FORWARDED
+}
+
+func verdictOfRequest(o model.Outcome) agentv1.Verdict {
+	switch o {
+	case model.RequestAllowed, model.RequestOpen:
+		return agentv1.Verdict_VERDICT_FORWARDED
+	case model.RequestAudited:
+		return agentv1.Verdict_VERDICT_AUDIT
+	}
+	return agentv1.Verdict_VERDICT_DROPPED
+}
+
+func requestToProto(r *model.Request) *agentv1.Request {
+	if r == nil {
+		return nil
+	}
+	out := &agentv1.Request{Ruleset: uint32(r.Ruleset), Outcome: string(r.Outcome), Protocol: r.Protocol,
+		Method: valid(r.Method), Path: valid(r.Path), Host: valid(r.Host), Status: r.Status, Detail: valid(r.Detail)}
+	for _, name := range r.Mismatch {
+		out.Mismatch = append(out.Mismatch, valid(name))
+	}
+	if r.GRPCStatus >= 0 {
+		out.GrpcStatus = &r.GRPCStatus
+	}
+	return out
+}
+
+// valid is a client's text as the API can carry it.
+func valid(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
+
+func requestFromProto(r *agentv1.Request) *model.Request {
+	if r == nil {
+		return nil
+	}
+	out := &model.Request{Ruleset: model.RulesetID(r.GetRuleset()), Outcome: model.Outcome(r.GetOutcome()), Protocol: r.GetProtocol(),
+		Method: r.GetMethod(), Path: r.GetPath(), Host: r.GetHost(), Status: r.GetStatus(), GRPCStatus: -1,
+		Mismatch: r.GetMismatch(), Detail: r.GetDetail()}
+	if r.GrpcStatus != nil {
+		out.GRPCStatus = r.GetGrpcStatus()
+	}
+	return out
 }
 
 func peerToProto(p *model.FlowPeer) *agentv1.Peer {
@@ -128,6 +172,7 @@ func FromProto(p *agentv1.Flow) *model.Flow {
 			Service: model.ServiceKey{Namespace: p.GetService().GetNamespace(), Name: p.GetService().GetName()},
 			Port:    uint16(p.GetService().GetPort()),
 		},
+		Request: requestFromProto(p.GetRequest()),
 	}
 }
 

@@ -221,7 +221,7 @@ func verdictField(f *agentv1.FlowFilter) (Match, error) {
 	if len(f.GetVerdict()) == 0 {
 		return nil, nil
 	}
-	return func(flow *model.Flow) bool { return slices.Contains(f.GetVerdict(), VerdictOf(flow.Type)) }, nil
+	return func(flow *model.Flow) bool { return slices.Contains(f.GetVerdict(), VerdictOf(flow)) }, nil
 }
 
 func typeField(f *agentv1.FlowFilter) (Match, error) {

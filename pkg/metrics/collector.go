@@ -25,7 +25,9 @@ type Sources struct {
 	// by protocol.
 	SocketsEnded func() (map[string]uint64, error)
 	Flows        func() Flows
-	State        func() State
+	// Requests counts what the proxy told of, by verdict.
+	Requests func() map[string]uint64
+	State    func() State
 }
 
 // Packets is how many packets met one end in one direction.
@@ -60,6 +62,7 @@ type State struct {
 	Identities map[string]int // by kind
 	Policies   map[string]int // by kind
 	Services   map[string]int // by "yes" or "no": is it served
+	Rulesets   map[string]int // by "in force", "retired" or "refused"
 	Failing    map[string]int // rows, by kind
 	Problems   int            // faults in the manifests
 }
@@ -76,7 +79,7 @@ func newCollector(sources Sources) *collector {
 	for _, name := range []string{revisionDesired, revisionRealized, endpoints, identities, policies, manifestProblems,
 		reconcileFailing, dropPackets, dropBytes, forwardedPackets, forwardedBytes, conntrackEntries,
 		conntrackEvictions, translatedFlows, flowEvents, flowLost, flowMalformed, flowStored,
-		services, socketPairsOut, socketsDestroyed} {
+		services, rulesets, requestEvents, socketPairsOut, socketsDestroyed} {
 		d := definition(name)
 		c.descs[name] = prometheus.NewDesc(d.Name, d.Help, d.Labels, nil)
 		c.types[name] = d.Type
@@ -98,6 +101,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if c.sources.Flows != nil {
 		c.flows(out, c.sources.Flows())
+	}
+	if c.sources.Requests != nil {
+		counts := c.sources.Requests()
+		for _, verdict := range slices.Sorted(maps.Keys(counts)) {
+			c.send(out, requestEvents, counts[verdict], verdict)
+		}
 	}
 	if c.sources.Packets != nil {
 		all, err := c.sources.Packets()
@@ -148,6 +157,7 @@ func (c *collector) state(out chan<- prometheus.Metric, s State) {
 	c.sendAll(out, identities, s.Identities)
 	c.sendAll(out, policies, s.Policies)
 	c.sendAll(out, services, s.Services)
+	c.sendAll(out, rulesets, s.Rulesets)
 	c.sendAll(out, reconcileFailing, s.Failing)
 }
 

@@ -39,6 +39,8 @@ const (
 	flowEvents         = "weft_flow_events_total"
 	flowLost           = "weft_flow_lost_total"
 	services           = "weft_agent_services"
+	rulesets           = "weft_agent_rulesets"
+	requestEvents      = "weft_flow_requests_total"
 	socketPairsOut     = "weft_socket_pairs_pushed_out_total"
 	socketsDestroyed   = "weft_sockets_destroyed_total"
 	flowMalformed      = "weft_flow_malformed_total"
@@ -74,6 +76,8 @@ func Definitions() []Definition {
 		{translatedFlows, gauge, nil, "Flows at the last collection that leave, or reach what they call, under another address."},
 		{flowEvents, counter, []string{"type"}, "Flow events read from the kernel, by type: new, drop, end, alive, audit."},
 		{services, gauge, []string{"served"}, "Services, by whether at least one front end has a backend (yes, no)."},
+		{rulesets, gauge, []string{"state"}, "Sets of rules about requests, by state: in force; retired: only old connections may have it; refused: one too many, so that connections that it is for are refused."},
+		{requestEvents, counter, []string{"verdict"}, "Requests, and connections that are no HTTP, that the proxy told of, by verdict: forwarded, dropped, audit."},
 		{socketPairsOut, counter, nil, "Times that a socket talked to more services than it has room for, and its oldest one was moved to a table that others share."},
 		{socketsDestroyed, counter, []string{"protocol"}, "Sockets that were ended because the backend of a service that they were connected to is gone."},
 		{flowLost, counter, nil, "Flow events that found no room. Packet counters stay exact."},

@@ -37,13 +37,14 @@ func wellFed() Sources {
 		Flows: func() Flows {
 			return Flows{Seen: map[model.FlowType]uint64{model.FlowDrop: 3}, Lost: 5, Stored: 7}
 		},
+		Requests:       func() map[string]uint64 { return map[string]uint64{"dropped": 2} },
 		PairsPushedOut: func() (uint64, error) { return 6, nil },
 		SocketsEnded:   func() (map[string]uint64, error) { return map[string]uint64{"tcp": 8, "udp": 9}, nil },
 		State: func() State {
 			return State{Desired: 13, Realized: 12, Problems: 1,
 				Endpoints: map[string]int{"ready": 5}, Identities: map[string]int{"cluster": 4},
 				Policies: map[string]int{"WeftNetworkPolicy": 2}, Failing: map[string]int{"endpoint slot": 1},
-				Services: map[string]int{"yes": 2, "no": 1}}
+				Services: map[string]int{"yes": 2, "no": 1}, Rulesets: map[string]int{"refused": 4}}
 		},
 	}
 }
@@ -90,6 +91,8 @@ func TestMetricsAreExported(t *testing.T) {
 		`weft_flow_lost_total 5`,
 		`weft_agent_services{served="no"} 1`,
 		`weft_socket_pairs_pushed_out_total 6`,
+		`weft_agent_rulesets{state="refused"} 4`,
+		`weft_flow_requests_total{verdict="dropped"} 2`,
 		`weft_sockets_destroyed_total{protocol="udp"} 9`,
 	} {
 		if !strings.Contains(body, want+"\n") {

@@ -18,6 +18,9 @@ const (
 	FlowEnd   FlowType = 3
 	FlowAlive FlowType = 4
 	FlowAudit FlowType = 5
+	// FlowRequest is the proxy's, not the kernel's: a request, or a connection that
+	// is no HTTP, that has ended there.
+	FlowRequest FlowType = 64
 )
 
 // Flow is one event about a flow. In each pair [0] is the initiator, [1] the
@@ -38,6 +41,33 @@ type Flow struct {
 	Bytes     [2]uint64
 	Count     uint32
 	Age       time.Duration
+	Request   *Request // of a FlowRequest
+}
+
+// Outcome is what became of a request.
+type Outcome string
+
+// Outcomes.
+const (
+	RequestAllowed Outcome = "allow"
+	RequestDenied  Outcome = "deny"  // no rule allows it
+	RequestAudited Outcome = "audit" // no rule allows it; it passed, as the policies only audit
+	RequestOpen    Outcome = "open"  // its ruleset asks for nothing any more
+)
+
+// Request is what the proxy tells of a request, or of a connection that is no HTTP.
+// Texts are the client's and may hold anything.
+type Request struct {
+	Ruleset    RulesetID
+	Outcome    Outcome // another one than the above, or none: refused for what it is
+	Protocol   string  // HTTP/1.1, HTTP/2, gRPC, TLS
+	Method     string
+	Path       string   // without the query
+	Host       string   // or the name that a TLS client asked for
+	Status     uint32   // of HTTP; 0: there was no answer
+	GRPCStatus int32    // -1: not gRPC, or none
+	Mismatch   []string // headers that had not the value that was wanted
+	Detail     string   // why there was no answer, in the proxy's words
 }
 
 // FlowPeer is one side of a flow.

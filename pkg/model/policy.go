@@ -77,9 +77,10 @@ type Policy struct {
 type Rule struct {
 	Direction Direction
 	Action    Action      // ActionAllow or ActionDeny
-	Name      string      // place in the object: ingress[0], egressDeny[2]
+	Name      string      // place in the object: ingress[0], egressDeny[2], ingress[0].toPorts[1]
 	Peers     []Peer      // empty: no peer (matches nothing); AnyPeer for all
 	Ports     []PortRange // empty: every protocol and port
+	L7        *L7         // of an allow whose ports are TCP's: what it asks above that; nil: nothing
 }
 
 // Peer is one kind of peer; exactly one field is set.
@@ -144,7 +145,7 @@ type PolicyEntry struct {
 	PortBits   uint8      // leading bits of Port that count, 0–16
 	Action     Action
 	Precedence uint32
-	Ruleset    uint16
+	Ruleset    RulesetID
 	Rule       RuleID
 }
 

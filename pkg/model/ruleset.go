@@ -36,6 +36,7 @@ type L7 struct {
 	HTTP        []HTTPRule
 	GRPC        []GRPCRule
 	ServerNames []string // TLS: what the client may name (SNI, RFC 6066), with * for one label
+	Audit       bool     // what these do not allow passes, and is reported
 }
 
 // HTTPRule matches requests; what is empty matches everything. The expressions match
@@ -90,6 +91,8 @@ type RulesetRule struct {
 	Policy PolicyKey
 	Name   string // place in the policy: ingress[0].toPorts[1]
 	L7     L7
+	// Direction in which the policy has it.
+	Direction Direction
 }
 
 // Rulesets are all rulesets of a node at a revision.

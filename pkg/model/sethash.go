@@ -49,7 +49,7 @@ func HashEntries(entries []PolicyEntry) SetHash {
 		buf = binary.BigEndian.AppendUint16(buf, e.Port)
 		buf = append(buf, e.PortBits, byte(e.Action))
 		buf = binary.BigEndian.AppendUint32(buf, e.Precedence)
-		buf = binary.BigEndian.AppendUint16(buf, e.Ruleset)
+		buf = binary.BigEndian.AppendUint16(buf, uint16(e.Ruleset))
 		buf = binary.BigEndian.AppendUint32(buf, uint32(e.Rule))
 		if len(buf) == cap(buf) || i == len(entries)-1 {
 			h.Write(buf)

@@ -20,6 +20,10 @@ type builder struct {
 	groups    []group
 	next      map[step]int             // group that follows when a rule is added
 	of        map[model.IdentityID]int // each identity's group
+	// allowed is what rules about everybody allow: the rows of an identity that ask
+	// for more than ports say it, too, as of two equal answers the identity's counts.
+	allowed  map[portPrefix]saying
+	rulesets *rulesets
 }
 
 // group is a chain of rules: those of the group before, and one more.
@@ -27,6 +31,7 @@ type group struct {
 	before int // -1: the empty group
 	rule   int
 	named  bool // some rule of the chain asks for peers' named ports
+	l7     bool // some rule of the chain asks for more than ports
 }
 
 type step struct {
@@ -62,7 +67,9 @@ func (b *builder) build(out []model.PolicyEntry) []model.PolicyEntry {
 			b.join(model.IdentityUnknown, i, peerNamed)
 		}
 	}
-	out = b.emit(out, model.IdentityNone, b.rows(everybody, nil))
+	b.allowed = b.said(everybody, nil)
+	out = b.emit(out, model.IdentityNone, resolve(b.allowed))
+	maps.DeleteFunc(b.allowed, func(_ portPrefix, s saying) bool { return s.precedence != PrecedenceAllow })
 	return b.emitAll(out)
 }
 
@@ -87,7 +94,8 @@ func (b *builder) follow(before, rule int, named bool) int {
 	g, ok := b.next[s]
 	if !ok {
 		g = len(b.groups)
-		b.groups = append(b.groups, group{before: before, rule: rule, named: named || b.groups[before].named})
+		b.groups = append(b.groups, group{before: before, rule: rule, named: named || b.groups[before].named,
+			l7: b.rules[rule].src.L7 != nil || b.groups[before].l7})
 		b.next[s] = g
 	}
 	return g
@@ -113,16 +121,26 @@ func (b *builder) emitAll(out []model.PolicyEntry) []model.PolicyEntry {
 // rows resolves the rules of a group. In egress, peer are the named ports of
 // the identity it is resolved for.
 func (b *builder) rows(g int, peer []model.NamedPort) []row {
+	said := b.said(g, peer)
+	if b.groups[g].l7 {
+		for p, s := range b.allowed {
+			said[p] = said[p].with(s)
+		}
+	}
+	return resolve(said)
+}
+
+// said is what the rules of a group say, by prefix.
+func (b *builder) said(g int, peer []model.NamedPort) map[portPrefix]saying {
 	said := map[portPrefix]saying{}
 	for ; g > 0; g = b.groups[g].before {
 		i := b.groups[g].rule
 		r := b.rules[i].src
 		s := saying{precedence: precedence(r.Action), order: i}
-		add := func(p portPrefix) {
-			if old, ok := said[p]; !ok || s.stronger(old) {
-				said[p] = s
-			}
+		if r.L7 != nil && r.Action == model.ActionAllow {
+			s.l7 = []int{i}
 		}
+		add := func(p portPrefix) { said[p] = said[p].with(s) }
 		if len(r.Ports) == 0 {
 			add(portPrefix{})
 		}
@@ -130,7 +148,7 @@ func (b *builder) rows(g int, peer []model.NamedPort) []row {
 			b.ports(p, peer, add)
 		}
 	}
-	return resolve(said)
+	return said
 }
 
 // ports adds the prefixes of a range, or of the ports that have a name: in
@@ -157,6 +175,7 @@ func (b *builder) emit(out []model.PolicyEntry, peer model.IdentityID, rows []ro
 		e := model.PolicyEntry{
 			Direction: b.direction, Peer: peer, Protocol: r.proto, Port: r.port,
 			Action: rule.src.Action, Precedence: r.precedence, Rule: rule.id,
+			Ruleset: b.rulesets.of(b.rules, r.l7),
 		}
 		if r.bits > 8 {
 			e.PortBits = r.bits - 8

@@ -24,6 +24,7 @@ type compiled struct {
 
 type compiledRule struct {
 	src   *model.Rule
+	key   model.PolicyKey
 	id    model.RuleID
 	peers []*peerSet
 	named bool // names a port
@@ -33,7 +34,7 @@ func (c *Compiler) compilePolicy(p *model.Policy) *compiled {
 	c.serial++
 	out := &compiled{src: *p, serial: c.serial, seen: c.round, rules: make([]compiledRule, len(p.Rules))}
 	for i := range p.Rules {
-		r := &compiledRule{src: &p.Rules[i]}
+		r := &compiledRule{src: &p.Rules[i], key: p.Key}
 		for _, peer := range p.Rules[i].Peers {
 			r.peers = append(r.peers, c.universe.use(c.round, peer))
 		}
@@ -158,12 +159,14 @@ func (s *subject) compile(names *portNames) Result {
 			rules[d] = append(rules[d], &p.rules[i])
 		}
 	}
+	var sets rulesets
 	for d, list := range rules {
-		b := builder{direction: model.Direction(d), rules: list, subject: s.ports, names: names}
+		b := builder{direction: model.Direction(d), rules: list, subject: s.ports, names: names, rulesets: &sets}
 		n := len(res.Set.Entries)
 		res.Set.Entries = b.build(res.Set.Entries)
 		res.HasRules[d] = len(res.Set.Entries) > n
 	}
+	res.Rulesets = sets.number(res.Set.Entries)
 	res.Set.Hash = model.HashEntries(res.Set.Entries)
 	return res
 }

@@ -35,7 +35,10 @@ type Inputs struct {
 
 // Result is what holds for a subject. Slices are shared and must not be changed.
 type Result struct {
-	Set      model.PolicySet
+	Set model.PolicySet
+	// Rulesets are those that entries of Set name, by their place in this list, from
+	// 1: what numbers they have on the node is not known here. Sorted by origins.
+	Rulesets []model.Ruleset
 	Isolate  [2]bool              // default deny, by Direction
 	HasRules [2]bool              // the set has entries in the Direction
 	Policies []model.PolicyKey    // that select the subject, sorted, each once

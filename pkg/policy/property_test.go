@@ -3,6 +3,7 @@
 package policy_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -42,7 +43,7 @@ func parties(w *policygen.World) (who []reference.Party, ids []model.IdentityID)
 }
 
 func TestCompiledRowsAgreeWithReference(t *testing.T) {
-	questions := 0
+	questions, proxied := 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := policygen.NewWorld(t, policy.Locals{}, nil)
 		out, err := policy.Compile(w.In)
@@ -52,22 +53,38 @@ func TestCompiledRowsAgreeWithReference(t *testing.T) {
 		who, ids := parties(&w)
 		for i, res := range out.Results {
 			checkRows(t, res.Set.Entries)
+			checkRulesets(t, res)
 			for range 40 {
 				n := rapid.IntRange(0, len(who)-1).Draw(t, "who")
 				q := reference.Question{Subject: w.Pods[i], Peer: who[n], Direction: policygen.Pick(t, "dir", model.Egress, model.Ingress)}
+				if e, ok := withRuleset(t, res); ok {
+					q.Direction, q.Protocol, q.Port = e.Direction, e.Protocol, e.Port
+					if m := slices.Index(ids, e.Peer); m >= 0 {
+						n, q.Peer = m, who[m]
+					}
+					if ask(t, w, out, res, q, ids[n]) {
+						proxied++
+					}
+					questions++
+				}
 				q.Protocol = policygen.Pick(t, "proto", model.ProtoTCP, model.ProtoTCP, model.ProtoUDP, model.ProtoICMP, 112, 47)
 				if q.Protocol != 112 && q.Protocol != 47 {
 					q.Port = policygen.Pick(t, "port", uint16(0), 50, 53, 79, 80, 81, 82, 110, 111, 1000, 8<<8, 8<<8|1, 65535)
 				}
-				ask(t, w, out, res, q, ids[n])
+				if ask(t, w, out, res, q, ids[n]) {
+					proxied++
+				}
 				questions++
 			}
 		}
 	})
 	t.Logf("%d questions", questions)
+	if proxied < questions/20 {
+		t.Errorf("%d of %d answers have a ruleset, want more", proxied, questions)
+	}
 }
 
-func ask(t *rapid.T, w policygen.World, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) {
+func ask(t *rapid.T, w policygen.World, out policy.Output, res policy.Result, q reference.Question, peer model.IdentityID) (proxied bool) {
 	want := reference.Decide(w.In.Policies, q)
 	got := policygen.Lookup(res.Set.Entries, q.Direction, peer, q.Protocol, q.Port)
 	passes := got.Action == model.ActionAllow || got.Action == model.ActionNone && !res.Isolate[q.Direction]
@@ -76,14 +93,51 @@ func ask(t *rapid.T, w policygen.World, out policy.Output, res policy.Result, q 
 			q, peer, got.Action, passes, want, w.In.Policies, res.Set.Entries)
 	}
 	if got.Action == model.ActionNone {
-		return
+		return false
 	}
 	if ref, ok := out.Rules.Ref(got.Rule); !ok || !slices.Contains(want.Rules, ref) {
 		t.Fatalf("%+v: the row names rule %+v, which is none of %+v", q, ref, want.Rules)
 	}
+	if asked := origins(res, got.Ruleset); !slices.Equal(asked, sorted(want.L7)) {
+		t.Fatalf("%+v (identity %d): the row asks for %+v, the rules for %+v\npolicies %+v\nentries %+v",
+			q, peer, asked, want.L7, w.In.Policies, res.Set.Entries)
+	}
 	if !res.HasRules[q.Direction] {
 		t.Fatalf("%+v: a row matches, but the set is said to have none", q)
 	}
+	return got.Ruleset != 0
+}
+
+// withRuleset is an entry that has one.
+func withRuleset(t *rapid.T, res policy.Result) (model.PolicyEntry, bool) {
+	var all []model.PolicyEntry
+	for _, e := range res.Set.Entries {
+		if e.Ruleset != 0 {
+			all = append(all, e)
+		}
+	}
+	if len(all) == 0 {
+		return model.PolicyEntry{}, false
+	}
+	return policygen.Pick(t, "entry", all...), true
+}
+
+// origins are the rules that a ruleset of a result is made of.
+func origins(res policy.Result, id model.RulesetID) (out []model.RuleRef) {
+	if id == 0 {
+		return nil
+	}
+	for _, r := range res.Rulesets[id-1].Rules {
+		out = append(out, model.RuleRef{Policy: r.Policy, Rule: r.Name, Action: model.ActionAllow})
+	}
+	return out
+}
+
+func sorted(refs []model.RuleRef) []model.RuleRef {
+	slices.SortFunc(refs, func(a, b model.RuleRef) int {
+		return cmp.Or(policy.ComparePolicyKeys(a.Policy, b.Policy), cmp.Compare(a.Rule, b.Rule))
+	})
+	return refs
 }
 
 // A compiler that has seen other inputs, in another order, answers as a new one.

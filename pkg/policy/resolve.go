@@ -67,14 +67,38 @@ func rangePrefixes(proto uint8, first, last uint16, add func(portPrefix)) {
 }
 
 // saying is what the rules of one prefix say: the strongest action, and of the
-// rules with that action the first in order.
+// rules with that action the first in order. An allow that asks for nothing above
+// ports is stronger than those that do; of those all are noted.
 type saying struct {
 	precedence uint32
 	order      int
+	l7         []int // rules that ask for more, sorted; nil: the rule of order does not
 }
 
-func (s saying) stronger(o saying) bool {
-	return s.precedence > o.precedence || s.precedence == o.precedence && s.order < o.order
+// with is what two sayings say together.
+func (s saying) with(o saying) saying {
+	switch {
+	case s.precedence > o.precedence:
+		return s
+	case s.precedence < o.precedence:
+		return o
+	case s.l7 == nil && o.l7 != nil:
+		return s
+	case s.l7 != nil && o.l7 == nil:
+		return o
+	}
+	out := saying{precedence: s.precedence, order: min(s.order, o.order)}
+	if s.l7 != nil {
+		out.l7 = slices.Concat(s.l7, o.l7)
+		slices.Sort(out.l7)
+		out.l7 = slices.Compact(out.l7)
+	}
+	return out
+}
+
+// same tells whether two sayings decide the same.
+func (s saying) same(o saying) bool {
+	return s.precedence == o.precedence && slices.Equal(s.l7, o.l7)
 }
 
 // row is one resolved row under an identity or under everybody.
@@ -84,17 +108,18 @@ type row struct {
 }
 
 // resolve turns what rules say about overlapping prefixes into rows of which
-// the longest match is the strongest of all that match. They are in the order
+// the longest match says what all that match say together. They are in the order
 // of entries.
 func resolve(said map[portPrefix]saying) []row {
 	out := make([]row, 0, len(said))
-	kept := make(map[portPrefix]uint32, len(said)) // precedence of rows so far
+	kept := make(map[portPrefix]saying, len(said)) // of rows so far
 	for _, p := range slices.SortedFunc(maps.Keys(said), comparePortPrefixes) {
-		s := said[p]
-		if around(kept, p) >= s.precedence {
+		outer := around(kept, p)
+		s := outer.with(said[p])
+		if s.same(outer) {
 			continue
 		}
-		kept[p] = s.precedence
+		kept[p] = s
 		out = append(out, row{p, s})
 	}
 	slices.SortFunc(out, func(a, b row) int {
@@ -103,14 +128,14 @@ func resolve(said map[portPrefix]saying) []row {
 	return out
 }
 
-// around is the precedence of the longest row around a prefix, 0 for none. Rows
-// grow stronger with length, as weaker ones are left out.
-func around(kept map[portPrefix]uint32, p portPrefix) uint32 {
+// around is what the longest row around a prefix says. Each row says what the
+// shorter ones say, too.
+func around(kept map[portPrefix]saying, p portPrefix) saying {
 	for p.bits > 0 {
 		p = p.parent()
 		if s, ok := kept[p]; ok {
 			return s
 		}
 	}
-	return 0
+	return saying{}
 }

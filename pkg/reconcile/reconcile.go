@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -255,6 +256,18 @@ func (r *Reconciler) Running() map[uint32]model.IdentityID {
 		out[row.ID] = row.Identity
 	}
 	return out
+}
+
+// AppliedSets tells each endpoint's row with its policy set, as the kernel holds them,
+// or may hold them.
+func (r *Reconciler) AppliedSets() iter.Seq2[model.EndpointRow, model.PolicySet] {
+	return func(yield func(model.EndpointRow, model.PolicySet) bool) {
+		for _, row := range r.endpoints.applied {
+			if !yield(row, r.sets.applied[row.Set]) {
+				return
+			}
+		}
+	}
 }
 
 // EndpointError is why an endpoint's row is not in force, or nil.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 
 	"github.com/cilium/statedb"
@@ -35,6 +36,12 @@ type DesiredIP struct {
 // DesiredNode is a node at the other end of the tunnel, or this one.
 type DesiredNode struct {
 	model.NodeRow
+	Revision model.Revision
+}
+
+// DesiredRuleset is what the proxy is to enforce.
+type DesiredRuleset struct {
+	model.Ruleset
 	Revision model.Revision
 }
 
@@ -71,6 +78,14 @@ func newDesiredNodes(db *statedb.DB) (statedb.RWTable[DesiredNode], error) {
 		})
 }
 
+func newDesiredRulesets(db *statedb.DB) (statedb.RWTable[DesiredRuleset], error) {
+	return newTable(db, "desired-rulesets", []string{"Number", "Rules", "Revision"},
+		func(r DesiredRuleset) string { return fmt.Sprintf("%05d", r.ID) },
+		func(r DesiredRuleset) []string {
+			return []string{strconv.Itoa(int(r.ID)), strconv.Itoa(len(r.Rules)), fmt.Sprint(r.Revision)}
+		})
+}
+
 // Desired is what the kernel is to hold of endpoints, policies and nodes, whole, and
 // how what it is to know of addresses differs from before.
 type Desired struct {
@@ -79,12 +94,13 @@ type Desired struct {
 	Sets      []model.PolicySet
 	IPs       model.IPChanges
 	Nodes     []model.NodeRow // none without a tunnel
+	Rulesets  []model.Ruleset // that the proxy is to enforce, also those of old connections alone
 }
 
 // ApplyDesired writes the outcome of one compilation in one transaction; rows that
 // did not change keep their revision.
 func (t *Tables) ApplyDesired(d Desired) error {
-	txn := t.db.WriteTxn(t.rows, t.sets, t.ips, t.ends)
+	txn := t.db.WriteTxn(t.rows, t.sets, t.ips, t.ends, t.rulesets)
 	defer txn.Abort()
 	if err := replaceDesired(txn, t.rows, d.Endpoints, d.Revision,
 		func(r DesiredEndpoint) uint16 { return r.Slot },
@@ -115,6 +131,14 @@ func (t *Tables) ApplyDesired(d Desired) error {
 		func(r model.NodeRow, rev model.Revision) DesiredNode { return DesiredNode{r, rev} },
 	); err != nil {
 		return fmt.Errorf("writing desired nodes: %w", err)
+	}
+	if err := replaceDesired(txn, t.rulesets, d.Rulesets, d.Revision,
+		func(r DesiredRuleset) model.RulesetID { return r.ID },
+		func(r model.Ruleset) model.RulesetID { return r.ID },
+		func(a DesiredRuleset, b model.Ruleset) bool { return reflect.DeepEqual(a.Ruleset, b) },
+		func(r model.Ruleset, rev model.Revision) DesiredRuleset { return DesiredRuleset{r, rev} },
+	); err != nil {
+		return fmt.Errorf("writing desired rulesets: %w", err)
 	}
 	txn.Commit()
 	return nil

@@ -115,5 +115,10 @@ func (t *Tables) DesiredIPs() []DesiredIP { return collect(t.db.ReadTxn(), t.ips
 // DesiredNodes reads the desired table of nodes.
 func (t *Tables) DesiredNodes() []DesiredNode { return collect(t.db.ReadTxn(), t.ends.ToTable()) }
 
+// DesiredRulesets reads the desired table of rulesets.
+func (t *Tables) DesiredRulesets() []DesiredRuleset {
+	return collect(t.db.ReadTxn(), t.rulesets.ToTable())
+}
+
 // Synced tells whether the source has delivered its first whole state.
 func (t *Tables) Synced() bool { return t.intentOf(t.db.ReadTxn()).Synced }

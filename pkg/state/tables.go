@@ -36,6 +36,8 @@ type Tables struct {
 	ips  statedb.RWTable[DesiredIP]
 	ends statedb.RWTable[DesiredNode]
 
+	rulesets statedb.RWTable[DesiredRuleset]
+
 	frontends statedb.RWTable[DesiredFrontend]
 	slots     statedb.RWTable[DesiredSlots]
 	backends  statedb.RWTable[DesiredBackend]
@@ -92,6 +94,8 @@ func New() (*Tables, error) {
 	t.ips, e = newDesiredIPs(t.db)
 	add(e)
 	t.ends, e = newDesiredNodes(t.db)
+	add(e)
+	t.rulesets, e = newDesiredRulesets(t.db)
 	add(e)
 	add(t.addServiceTables())
 	if err != nil {

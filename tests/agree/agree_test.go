@@ -148,6 +148,10 @@ func (n *node) rowsSay(t *rapid.T, q question) (d decision) {
 		if ref, ok := n.out.Rules.Ref(e.Rule); e.Action != model.ActionNone && (!ok || !slices.Contains(want.Rules, ref)) {
 			t.Fatalf("%s\n%s: the row names rule %+v, which is none of %+v", n.describe(q), a.dir, ref, want.Rules)
 		}
+		if !sameRules(ofRuleset(res, e.Ruleset), want.L7) {
+			t.Fatalf("%s\n%s: the row asks for %+v, the model for %+v\npolicies %+v",
+				n.describe(q), a.dir, ofRuleset(res, e.Ruleset), want.L7, n.In.Policies)
+		}
 		d.rule[a.dir] = e.Rule
 		if !passes {
 			d.dir, d.peer, d.reason = a.dir, a.peer.id, weftbpf.BpfWeftReasonWEFT_DROP_POLICY_DENY
@@ -158,6 +162,22 @@ func (n *node) rowsSay(t *rapid.T, q question) (d decision) {
 		}
 	}
 	return d
+}
+
+// ofRuleset are the rules that one of a result is made of.
+func ofRuleset(res policy.Result, id model.RulesetID) (out []model.RuleRef) {
+	if id == 0 {
+		return nil
+	}
+	for _, r := range res.Rulesets[id-1].Rules {
+		out = append(out, model.RuleRef{Policy: r.Policy, Rule: r.Name, Action: model.ActionAllow})
+	}
+	return out
+}
+
+// sameRules compares lists in which each rule is once.
+func sameRules(a, b []model.RuleRef) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(r model.RuleRef) bool { return !slices.Contains(b, r) })
 }
 
 // kernelSays runs the program and compares verdict, reason, rules, identities and

@@ -151,7 +151,7 @@ func spec(t *rapid.T) v1alpha1.PolicySpec {
 	s.EnableDefaultDeny.Egress = Pick(t, "deny out", nil, nil, new(bool), yes())
 	for range Pick(t, "ingress", 0, 1, 2) {
 		ports, icmps := rulePorts(t)
-		s.Ingress = append(s.Ingress, v1alpha1.IngressRule{IngressPeers: ingressPeers(t), ToPorts: allowed(ports), ICMPs: icmps})
+		s.Ingress = append(s.Ingress, v1alpha1.IngressRule{IngressPeers: ingressPeers(t), ToPorts: allowed(t, ports), ICMPs: icmps})
 	}
 	for range Pick(t, "ingressDeny", 0, 1) {
 		ports, icmps := rulePorts(t)
@@ -159,7 +159,7 @@ func spec(t *rapid.T) v1alpha1.PolicySpec {
 	}
 	for range Pick(t, "egress", 0, 1, 2) {
 		ports, icmps := rulePorts(t)
-		s.Egress = append(s.Egress, v1alpha1.EgressRule{EgressPeers: egressPeers(t), ToPorts: allowed(ports), ICMPs: icmps})
+		s.Egress = append(s.Egress, v1alpha1.EgressRule{EgressPeers: egressPeers(t), ToPorts: allowed(t, ports), ICMPs: icmps})
 	}
 	for range Pick(t, "egressDeny", 0, 1) {
 		ports, icmps := rulePorts(t)
@@ -200,12 +200,31 @@ func ingressPeers(t *rapid.T) v1alpha1.IngressPeers {
 	return out
 }
 
-func allowed(in []v1alpha1.PortDenyRule) []v1alpha1.PortRule {
+// allowed are the same ports in a rule that allows them, and now and then one of TCP
+// with rules about requests.
+func allowed(t *rapid.T, in []v1alpha1.PortDenyRule) []v1alpha1.PortRule {
 	var out []v1alpha1.PortRule
 	for _, r := range in {
 		out = append(out, v1alpha1.PortRule{Ports: r.Ports})
 	}
-	return out
+	if len(in) == 0 || Pick(t, "more", true, false) {
+		return out
+	}
+	first, last := portRange(t)
+	tcp := v1alpha1.PortProtocol{Protocol: "TCP", Port: strconv.Itoa(int(first))}
+	if first > 0 && last > first {
+		tcp.EndPort = int32(last)
+	}
+	item := v1alpha1.PortRule{Ports: []v1alpha1.PortProtocol{tcp}}
+	switch Pick(t, "requests", "http", "grpc", "names") {
+	case "http":
+		item.Rules = &v1alpha1.L7Rules{HTTP: []v1alpha1.HTTPRule{{Path: Pick(t, "path", "", "/a", "/b/.*")}}}
+	case "grpc":
+		item.Rules = &v1alpha1.L7Rules{GRPC: []v1alpha1.GRPCRule{{Service: Pick(t, "service", "", "a.B")}}}
+	default:
+		item.ServerNames = []string{Pick(t, "server", "a.b", "*.b")}
+	}
+	return append(out, item)
 }
 
 // rulePorts are ports, types of ICMP, or neither.

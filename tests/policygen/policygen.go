@@ -191,9 +191,35 @@ func Policies(t *rapid.T) []model.Policy {
 				r.Peers = append(r.Peers, peer(t))
 			}
 			r.Ports = ports(t)
+			if r.Action == model.ActionAllow && Pick(t, "more", true, false, false) {
+				r.Ports, r.L7 = transport(r.Ports), requests(t)
+			}
 			p.Rules = append(p.Rules, r)
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// transport makes ports such as more can be asked of: TCP's.
+func transport(ports []model.PortRange) []model.PortRange {
+	out := []model.PortRange{{Protocol: model.ProtoTCP, First: 80, Last: 80}}
+	for _, p := range ports {
+		if p.Protocol == 0 || p.Protocol == model.ProtoTCP {
+			p.Protocol = model.ProtoTCP
+			out = append(out, p)
+		}
+	}
+	return out[min(len(out)-1, 1):]
+}
+
+// requests is what a rule may ask for above ports.
+func requests(t *rapid.T) *model.L7 {
+	switch Pick(t, "requests", "http", "grpc", "names") {
+	case "http":
+		return &model.L7{HTTP: []model.HTTPRule{{Method: Pick(t, "method", "", "GET"), Path: Pick(t, "path", "", "/a", "/b/.*")}}}
+	case "grpc":
+		return &model.L7{GRPC: []model.GRPCRule{{Service: Pick(t, "service", "", "a.B")}}, Audit: rapid.Bool().Draw(t, "audit")}
+	}
+	return &model.L7{ServerNames: []string{Pick(t, "server", "a.b", "*.b")}}
 }

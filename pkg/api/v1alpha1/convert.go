@@ -80,29 +80,28 @@ func isolates(said *bool, rules int) bool {
 
 func (c *converter) rules(path string, s *PolicySpec) []model.Rule {
 	var out []model.Rule
-	add := func(list string, i int, d model.Direction, a model.Action, convert func(path string) ([]model.Peer, []model.PortRange)) {
+	add := func(list string, i int, d model.Direction, a model.Action, convert func(path string) ([]model.Peer, rulePorts)) {
 		place := fmt.Sprintf("%s[%d]", list, i)
 		peers, ports := convert(path + "." + place)
-		out = append(out, model.Rule{
-			Direction: d, Action: a, Name: c.rulePrefix + place, Peers: peers, Ports: ports,
-		})
+		rule := model.Rule{Direction: d, Action: a, Name: c.rulePrefix + place, Peers: peers, Ports: ports.plain}
+		out = append(out, ports.split(rule)...)
 	}
 	for i := range s.Ingress {
 		r := &s.Ingress[i]
-		add("ingress", i, model.Ingress, model.ActionAllow, func(path string) ([]model.Peer, []model.PortRange) {
+		add("ingress", i, model.Ingress, model.ActionAllow, func(path string) ([]model.Peer, rulePorts) {
 			c.refuse(path, "authentication", r.Authentication != nil)
 			return c.ingressPeers(path, &r.IngressPeers, len(r.ToPorts)+len(r.ICMPs) > 0), c.allowPorts(path, r.ToPorts, r.ICMPs)
 		})
 	}
 	for i := range s.IngressDeny {
 		r := &s.IngressDeny[i]
-		add("ingressDeny", i, model.Ingress, model.ActionDeny, func(path string) ([]model.Peer, []model.PortRange) {
+		add("ingressDeny", i, model.Ingress, model.ActionDeny, func(path string) ([]model.Peer, rulePorts) {
 			return c.ingressPeers(path, &r.IngressPeers, len(r.ToPorts)+len(r.ICMPs) > 0), c.denyPorts(path, r.ToPorts, r.ICMPs)
 		})
 	}
 	for i := range s.Egress {
 		r := &s.Egress[i]
-		add("egress", i, model.Egress, model.ActionAllow, func(path string) ([]model.Peer, []model.PortRange) {
+		add("egress", i, model.Egress, model.ActionAllow, func(path string) ([]model.Peer, rulePorts) {
 			c.refuse(path, "authentication", r.Authentication != nil)
 			c.refuse(path, "toFQDNs", r.ToFQDNs != nil)
 			return c.egressPeers(path, &r.EgressPeers, len(r.ToPorts)+len(r.ICMPs) > 0), c.allowPorts(path, r.ToPorts, r.ICMPs)
@@ -110,7 +109,7 @@ func (c *converter) rules(path string, s *PolicySpec) []model.Rule {
 	}
 	for i := range s.EgressDeny {
 		r := &s.EgressDeny[i]
-		add("egressDeny", i, model.Egress, model.ActionDeny, func(path string) ([]model.Peer, []model.PortRange) {
+		add("egressDeny", i, model.Egress, model.ActionDeny, func(path string) ([]model.Peer, rulePorts) {
 			return c.egressPeers(path, &r.EgressPeers, len(r.ToPorts)+len(r.ICMPs) > 0), c.denyPorts(path, r.ToPorts, r.ICMPs)
 		})
 	}

@@ -17,59 +17,92 @@ const (
 	maxPort         = 65535
 )
 
-func (c *converter) allowPorts(path string, rules []PortRule, icmps []ICMPRule) []model.PortRange {
-	lists := make([][]PortProtocol, len(rules))
+// rulePorts are the ports of one rule: those of which no more is asked, and apart the
+// items of toPorts that ask for more.
+type rulePorts struct {
+	plain []model.PortRange
+	l7    []l7Ports
+}
+
+// l7Ports is one of those items.
+type l7Ports struct {
+	place string // toPorts[0]
+	ports []model.PortRange
+	l7    *model.L7
+}
+
+// split makes a rule into one for the ports of which no more is asked, and one for
+// each item that asks for more. A rule without such items stays as it is.
+func (p rulePorts) split(rule model.Rule) []model.Rule {
+	if len(p.l7) == 0 {
+		return []model.Rule{rule}
+	}
+	var out []model.Rule
+	if len(rule.Ports) > 0 { // none would mean all
+		out = append(out, rule)
+	}
+	for _, item := range p.l7 {
+		one := rule
+		one.Name += "." + item.place
+		one.Ports, one.L7 = item.ports, item.l7
+		out = append(out, one)
+	}
+	return out
+}
+
+func (c *converter) allowPorts(path string, rules []PortRule, icmps []ICMPRule) rulePorts {
+	var out rulePorts
+	c.notBoth(path, len(rules), icmps)
 	for i := range rules {
-		r, at := &rules[i], fmt.Sprintf("%s.toPorts[%d]", path, i)
-		lists[i] = r.Ports
+		r, place := &rules[i], fmt.Sprintf("toPorts[%d]", i)
+		at := path + "." + place
 		c.refuse(at, "listener", r.Listener != nil)
 		c.refuse(at, "terminatingTLS", r.TerminatingTLS != nil)
 		c.refuse(at, "originatingTLS", r.OriginatingTLS != nil)
-		c.refuse(at, "serverNames", r.ServerNames != nil)
-		c.refuseL7(at, r.Rules)
+		ports := c.portList(at, r.Ports)
+		if l7 := c.l7(at, r); l7 != nil {
+			c.onlyTCP(at, r.Ports)
+			out.l7 = append(out.l7, l7Ports{place, ports, l7})
+			continue
+		}
+		out.plain = append(out.plain, ports...)
 	}
-	return c.ports(path, lists, icmps)
+	out.plain = append(out.plain, c.icmps(path, icmps)...)
+	return out
 }
 
-// refuseL7 names the kinds of L7 rules that are used; an empty object asks for
-// nothing, but is not left to guess either.
-func (c *converter) refuseL7(path string, r *L7Rules) {
-	if r == nil {
-		return
-	}
-	n := len(c.p.found)
-	c.refuse(path, "rules.http", r.HTTP != nil)
-	c.refuse(path, "rules.kafka", r.Kafka != nil)
-	c.refuse(path, "rules.dns", r.DNS != nil)
-	c.refuse(path, "rules.l7", r.L7 != nil)
-	c.refuse(path, "rules.l7proto", r.L7Proto != "")
-	c.refuse(path, "rules", len(c.p.found) == n)
-}
-
-func (c *converter) denyPorts(path string, rules []PortDenyRule, icmps []ICMPRule) []model.PortRange {
-	lists := make([][]PortProtocol, len(rules))
+func (c *converter) denyPorts(path string, rules []PortDenyRule, icmps []ICMPRule) rulePorts {
+	var out rulePorts
+	c.notBoth(path, len(rules), icmps)
 	for i := range rules {
-		lists[i] = rules[i].Ports
+		out.plain = append(out.plain, c.portList(fmt.Sprintf("%s.toPorts[%d]", path, i), rules[i].Ports)...)
 	}
-	return c.ports(path, lists, icmps)
+	out.plain = append(out.plain, c.icmps(path, icmps)...)
+	return out
 }
 
-// ports converts a rule's ports; no ports mean every protocol, so a list that
-// is there and says nothing is refused rather than taken for that.
-func (c *converter) ports(path string, lists [][]PortProtocol, icmps []ICMPRule) []model.PortRange {
-	if len(lists) > 0 && len(icmps) > 0 {
+func (c *converter) notBoth(path string, ports int, icmps []ICMPRule) {
+	if ports > 0 && len(icmps) > 0 {
 		c.p.add(path, "combines toPorts and icmps; write a rule for each")
 	}
+}
+
+// portList converts an item's ports; no ports mean every protocol, so a list that is
+// there and says nothing is refused rather than taken for that.
+func (c *converter) portList(path string, list []PortProtocol) []model.PortRange {
 	var out []model.PortRange
-	for i, list := range lists {
-		at := fmt.Sprintf("%s.toPorts[%d].ports", path, i)
-		if len(list) == 0 {
-			c.p.add(at, "is empty; list ports, or remove toPorts to mean every port")
-		}
-		for j := range list {
-			c.port(fmt.Sprintf("%s[%d]", at, j), &list[j], &out)
-		}
+	at := path + ".ports"
+	if len(list) == 0 {
+		c.p.add(at, "is empty; list ports, or remove toPorts to mean every port")
 	}
+	for i := range list {
+		c.port(fmt.Sprintf("%s[%d]", at, i), &list[i], &out)
+	}
+	return out
+}
+
+func (c *converter) icmps(path string, icmps []ICMPRule) []model.PortRange {
+	var out []model.PortRange
 	for i, rule := range icmps {
 		at := fmt.Sprintf("%s.icmps[%d].fields", path, i)
 		if len(rule.Fields) == 0 {

@@ -47,7 +47,7 @@ func describe(policies []model.Policy) string {
 		}
 		b.WriteString("\n")
 		for _, r := range p.Rules {
-			fmt.Fprintf(&b, "%s: %s %s %s\n", r.Name, r.Action, peers(r.Peers), ports(r.Ports))
+			fmt.Fprintf(&b, "%s: %s %s %s%s\n", r.Name, r.Action, peers(r.Peers), ports(r.Ports), l7(r.L7))
 		}
 	}
 	return b.String()
@@ -93,4 +93,11 @@ func ports(list []model.PortRange) string {
 		}
 	}
 	return "[" + strings.Join(out, " ") + "]"
+}
+
+func l7(r *model.L7) string {
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf(" %+v", *r)
 }

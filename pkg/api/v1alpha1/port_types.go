@@ -9,11 +9,11 @@ import (
 
 // PortRule is a list of ports, and what is asked of connections to them.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.rules)",message="rules: L7 rules are not supported yet; remove them"
 // +kubebuilder:validation:XValidation:rule="!has(self.listener)",message="listener: not supported yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.terminatingTLS)",message="terminatingTLS: not supported yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.originatingTLS)",message="originatingTLS: not supported yet; remove it"
-// +kubebuilder:validation:XValidation:rule="!has(self.serverNames)",message="serverNames: not supported yet; remove it"
+// +kubebuilder:validation:XValidation:rule="!(has(self.rules) && has(self.serverNames))",message="rules, serverNames: what is inside TLS cannot be seen; write an item of toPorts for each"
+// +kubebuilder:validation:XValidation:rule="!has(self.audit) || has(self.rules) || has(self.serverNames)",message="audit: there are neither rules nor serverNames that it could be about; remove it"
 type PortRule struct {
 	// Ports lists ports; at least one.
 	// +optional
@@ -26,15 +26,24 @@ type PortRule struct {
 	// OriginatingTLS starts TLS in the proxy. Not supported yet.
 	// +optional
 	OriginatingTLS *TLSContext `json:"originatingTLS,omitempty"`
-	// ServerNames lists names of TLS servers. Not supported yet.
+	// ServerNames lists names that clients may ask TLS servers for (SNI), with *
+	// for one label, as in *.example.com. The ports must be TCP's.
 	// +optional
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=253
 	ServerNames []string `json:"serverNames,omitzero"`
 	// Listener names a listener of the proxy. Not supported yet.
 	// +optional
 	Listener *Listener `json:"listener,omitempty"`
-	// Rules asks for more in the application's protocol. Not supported yet.
+	// Rules asks for more in the application's protocol: connections pass through
+	// the proxy. The ports must be TCP's.
 	// +optional
 	Rules *L7Rules `json:"rules,omitempty"`
+	// Audit lets pass what rules or serverNames do not allow, and reports it.
+	// CiliumNetworkPolicy has no such field.
+	// +optional
+	Audit *bool `json:"audit,omitempty"`
 }
 
 // PortDenyRule is a list of ports.

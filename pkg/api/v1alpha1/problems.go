@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // problems collects what is wrong with an object, each with the path of its
@@ -43,11 +42,14 @@ func Remedies() map[string]string {
 		"toServices":        "use toEndpoints with the labels of the service's pods",
 		"toFQDNs":           "list the addresses in toCIDR",
 		"authentication":    "remove it",
-		"rules":             "remove L7 rules",
 		"listener":          "remove it",
 		"terminatingTLS":    "remove it",
 		"originatingTLS":    "remove it",
-		"serverNames":       "remove it",
+		"kafka":             "remove it",
+		"dns":               "remove it",
+		"l7proto":           "remove it",
+		"l7":                "remove it",
+		"secret":            "write the value itself as value",
 		"cidrGroupRef":      "list the group's prefixes as cidr",
 		"cidrGroupSelector": "list the groups' prefixes as cidr",
 	}
@@ -56,7 +58,6 @@ func Remedies() map[string]string {
 // refuse reports a field that is used and not built yet.
 func (c *converter) refuse(path, field string, used bool) {
 	if used {
-		name, _, _ := strings.Cut(field, ".")
-		c.p.add(path+"."+field, "not supported yet; %s", Remedies()[name])
+		c.p.add(path+"."+field, "not supported yet; %s", Remedies()[field])
 	}
 }

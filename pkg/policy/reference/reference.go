@@ -35,12 +35,15 @@ type Answer struct {
 	Passes bool
 	Action model.Action    // ActionNone: no rule matched, the default decided
 	Rules  []model.RuleRef // that match and have this action
+	// L7 are the rules of which one must match each request; nil: the connection
+	// passes as it is, or not at all.
+	L7 []model.RuleRef
 }
 
 // Decide answers a question.
 func Decide(policies []model.Policy, q Question) Answer {
 	isolated := false
-	var allow, deny []model.RuleRef
+	var allow, deny, l7 []model.RuleRef
 	for _, p := range policies {
 		if !selects(p.Subject, q.Subject.Labels) {
 			continue
@@ -54,6 +57,9 @@ func Decide(policies []model.Policy, q Question) Answer {
 			ref := model.RuleRef{Policy: p.Key, Rule: r.Name, Action: r.Action}
 			if r.Action == model.ActionAllow {
 				allow = append(allow, ref)
+				if r.L7 != nil {
+					l7 = append(l7, ref)
+				}
 			} else {
 				deny = append(deny, ref)
 			}
@@ -62,8 +68,10 @@ func Decide(policies []model.Policy, q Question) Answer {
 	switch {
 	case len(deny) > 0:
 		return Answer{Action: model.ActionDeny, Rules: deny}
-	case len(allow) > 0:
+	case len(allow) > len(l7): // one asks for no more
 		return Answer{Passes: true, Action: model.ActionAllow, Rules: allow}
+	case len(allow) > 0:
+		return Answer{Passes: true, Action: model.ActionAllow, Rules: allow, L7: l7}
 	}
 	return Answer{Passes: !isolated}
 }

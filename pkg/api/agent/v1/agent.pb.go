@@ -79,6 +79,56 @@ func (Health) EnumDescriptor() ([]byte, []int) {
 	return file_agent_v1_agent_proto_rawDescGZIP(), []int{0}
 }
 
+// Readiness is a yes or no that may not be known.
+type Readiness int32
+
+const (
+	Readiness_READINESS_UNSPECIFIED Readiness = 0
+	Readiness_READINESS_YES         Readiness = 1
+	Readiness_READINESS_NO          Readiness = 2
+)
+
+// Enum value maps for Readiness.
+var (
+	Readiness_name = map[int32]string{
+		0: "READINESS_UNSPECIFIED",
+		1: "READINESS_YES",
+		2: "READINESS_NO",
+	}
+	Readiness_value = map[string]int32{
+		"READINESS_UNSPECIFIED": 0,
+		"READINESS_YES":         1,
+		"READINESS_NO":          2,
+	}
+)
+
+func (x Readiness) Enum() *Readiness {
+	p := new(Readiness)
+	*p = x
+	return p
+}
+
+func (x Readiness) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Readiness) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_v1_agent_proto_enumTypes[1].Descriptor()
+}
+
+func (Readiness) Type() protoreflect.EnumType {
+	return &file_agent_v1_agent_proto_enumTypes[1]
+}
+
+func (x Readiness) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Readiness.Descriptor instead.
+func (Readiness) EnumDescriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+}
+
 type Verdict int32
 
 const (
@@ -115,11 +165,11 @@ func (x Verdict) String() string {
 }
 
 func (Verdict) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[1].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[2].Descriptor()
 }
 
 func (Verdict) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[1]
+	return &file_agent_v1_agent_proto_enumTypes[2]
 }
 
 func (x Verdict) Number() protoreflect.EnumNumber {
@@ -128,7 +178,7 @@ func (x Verdict) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Verdict.Descriptor instead.
 func (Verdict) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{1}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{2}
 }
 
 type FlowType int32
@@ -140,17 +190,20 @@ const (
 	FlowType_FLOW_TYPE_END         FlowType = 3
 	FlowType_FLOW_TYPE_ALIVE       FlowType = 4
 	FlowType_FLOW_TYPE_AUDIT       FlowType = 5
+	// A request, or a connection that is no HTTP, that ended in the proxy.
+	FlowType_FLOW_TYPE_REQUEST FlowType = 64
 )
 
 // Enum value maps for FlowType.
 var (
 	FlowType_name = map[int32]string{
-		0: "FLOW_TYPE_UNSPECIFIED",
-		1: "FLOW_TYPE_NEW",
-		2: "FLOW_TYPE_DROP",
-		3: "FLOW_TYPE_END",
-		4: "FLOW_TYPE_ALIVE",
-		5: "FLOW_TYPE_AUDIT",
+		0:  "FLOW_TYPE_UNSPECIFIED",
+		1:  "FLOW_TYPE_NEW",
+		2:  "FLOW_TYPE_DROP",
+		3:  "FLOW_TYPE_END",
+		4:  "FLOW_TYPE_ALIVE",
+		5:  "FLOW_TYPE_AUDIT",
+		64: "FLOW_TYPE_REQUEST",
 	}
 	FlowType_value = map[string]int32{
 		"FLOW_TYPE_UNSPECIFIED": 0,
@@ -159,6 +212,7 @@ var (
 		"FLOW_TYPE_END":         3,
 		"FLOW_TYPE_ALIVE":       4,
 		"FLOW_TYPE_AUDIT":       5,
+		"FLOW_TYPE_REQUEST":     64,
 	}
 )
 
@@ -173,11 +227,11 @@ func (x FlowType) String() string {
 }
 
 func (FlowType) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[2].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[3].Descriptor()
 }
 
 func (FlowType) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[2]
+	return &file_agent_v1_agent_proto_enumTypes[3]
 }
 
 func (x FlowType) Number() protoreflect.EnumNumber {
@@ -186,7 +240,7 @@ func (x FlowType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FlowType.Descriptor instead.
 func (FlowType) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
 type Direction int32
@@ -222,11 +276,11 @@ func (x Direction) String() string {
 }
 
 func (Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[3].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
 }
 
 func (Direction) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[3]
+	return &file_agent_v1_agent_proto_enumTypes[4]
 }
 
 func (x Direction) Number() protoreflect.EnumNumber {
@@ -235,7 +289,7 @@ func (x Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Direction.Descriptor instead.
 func (Direction) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
 }
 
 // Numbers are those of enum weft_reason in bpf/abi.h; append only.
@@ -341,11 +395,11 @@ func (x DropReason) String() string {
 }
 
 func (DropReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[5].Descriptor()
 }
 
 func (DropReason) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[4]
+	return &file_agent_v1_agent_proto_enumTypes[5]
 }
 
 func (x DropReason) Number() protoreflect.EnumNumber {
@@ -354,7 +408,7 @@ func (x DropReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DropReason.Descriptor instead.
 func (DropReason) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 type GetStatusRequest struct {
@@ -419,8 +473,11 @@ type GetStatusResponse struct {
 	PodCidrs         []string       `protobuf:"bytes,13,rep,name=pod_cidrs,json=podCidrs,proto3" json:"pod_cidrs,omitempty"`
 	Drops            []*DropCounter `protobuf:"bytes,14,rep,name=drops,proto3" json:"drops,omitempty"`
 	Services         uint32         `protobuf:"varint,15,opt,name=services,proto3" json:"services,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Rulesets that entries name or connections have; how the proxy stands with them
+	// is a component's message.
+	Rulesets      uint32 `protobuf:"varint,16,opt,name=rulesets,proto3" json:"rulesets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -554,6 +611,13 @@ func (x *GetStatusResponse) GetDrops() []*DropCounter {
 func (x *GetStatusResponse) GetServices() uint32 {
 	if x != nil {
 		return x.Services
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetRulesets() uint32 {
+	if x != nil {
+		return x.Rulesets
 	}
 	return 0
 }
@@ -1510,6 +1574,385 @@ func (x *ServiceBackend) GetHits() uint64 {
 	return 0
 }
 
+type ListRulesetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRulesetsRequest) Reset() {
+	*x = ListRulesetsRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRulesetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRulesetsRequest) ProtoMessage() {}
+
+func (x *ListRulesetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRulesetsRequest.ProtoReflect.Descriptor instead.
+func (*ListRulesetsRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+}
+
+type ListRulesetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rulesets      []*Ruleset             `protobuf:"bytes,1,rep,name=rulesets,proto3" json:"rulesets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRulesetsResponse) Reset() {
+	*x = ListRulesetsResponse{}
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRulesetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRulesetsResponse) ProtoMessage() {}
+
+func (x *ListRulesetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRulesetsResponse.ProtoReflect.Descriptor instead.
+func (*ListRulesetsResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ListRulesetsResponse) GetRulesets() []*Ruleset {
+	if x != nil {
+		return x.Rulesets
+	}
+	return nil
+}
+
+type Ruleset struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	State  string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "in force", "retired": only old connections have it
+	// The ruleset that it says in place of its own rules; "open": it lets all pass.
+	Says          string     `protobuf:"bytes,3,opt,name=says,proto3" json:"says,omitempty"`
+	Rules         []*RuleRef `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	Asks          []string   `protobuf:"bytes,5,rep,name=asks,proto3" json:"asks,omitempty"` // what each of the rules asks for
+	Audit         bool       `protobuf:"varint,6,opt,name=audit,proto3" json:"audit,omitempty"`
+	Ready         Readiness  `protobuf:"varint,7,opt,name=ready,proto3,enum=weft.agent.v1.Readiness" json:"ready,omitempty"`
+	Connections   Readiness  `protobuf:"varint,8,opt,name=connections,proto3,enum=weft.agent.v1.Readiness" json:"connections,omitempty"` // whether any connection has it
+	Faults        []string   `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ruleset) Reset() {
+	*x = Ruleset{}
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ruleset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ruleset) ProtoMessage() {}
+
+func (x *Ruleset) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ruleset.ProtoReflect.Descriptor instead.
+func (*Ruleset) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Ruleset) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Ruleset) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Ruleset) GetSays() string {
+	if x != nil {
+		return x.Says
+	}
+	return ""
+}
+
+func (x *Ruleset) GetRules() []*RuleRef {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Ruleset) GetAsks() []string {
+	if x != nil {
+		return x.Asks
+	}
+	return nil
+}
+
+func (x *Ruleset) GetAudit() bool {
+	if x != nil {
+		return x.Audit
+	}
+	return false
+}
+
+func (x *Ruleset) GetReady() Readiness {
+	if x != nil {
+		return x.Ready
+	}
+	return Readiness_READINESS_UNSPECIFIED
+}
+
+func (x *Ruleset) GetConnections() Readiness {
+	if x != nil {
+		return x.Connections
+	}
+	return Readiness_READINESS_UNSPECIFIED
+}
+
+func (x *Ruleset) GetFaults() []string {
+	if x != nil {
+		return x.Faults
+	}
+	return nil
+}
+
+type ListProxyConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListProxyConfigRequest) Reset() {
+	*x = ListProxyConfigRequest{}
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProxyConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProxyConfigRequest) ProtoMessage() {}
+
+func (x *ListProxyConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProxyConfigRequest.ProtoReflect.Descriptor instead.
+func (*ListProxyConfigRequest) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+type ListProxyConfigResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Objects []*ProxyObject         `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"`
+	Proxies uint32                 `protobuf:"varint,2,opt,name=proxies,proto3" json:"proxies,omitempty"` // connected now
+	// Revision of the rulesets that was given last, and the newest that every
+	// connected proxy has acknowledged.
+	WantedRevision       uint64 `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
+	AcknowledgedRevision uint64 `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ListProxyConfigResponse) Reset() {
+	*x = ListProxyConfigResponse{}
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListProxyConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListProxyConfigResponse) ProtoMessage() {}
+
+func (x *ListProxyConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListProxyConfigResponse.ProtoReflect.Descriptor instead.
+func (*ListProxyConfigResponse) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListProxyConfigResponse) GetObjects() []*ProxyObject {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+func (x *ListProxyConfigResponse) GetProxies() uint32 {
+	if x != nil {
+		return x.Proxies
+	}
+	return 0
+}
+
+func (x *ListProxyConfigResponse) GetWantedRevision() uint64 {
+	if x != nil {
+		return x.WantedRevision
+	}
+	return 0
+}
+
+func (x *ListProxyConfigResponse) GetAcknowledgedRevision() uint64 {
+	if x != nil {
+		return x.AcknowledgedRevision
+	}
+	return 0
+}
+
+type ProxyObject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // "listener", "route", "cluster"
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Ruleset       uint32                 `protobuf:"varint,3,opt,name=ruleset,proto3" json:"ruleset,omitempty"` // 0: of all
+	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	Standing      string                 `protobuf:"bytes,5,opt,name=standing,proto3" json:"standing,omitempty"` // "in force", "pending", "refused"
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`   // why it is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProxyObject) Reset() {
+	*x = ProxyObject{}
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProxyObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProxyObject) ProtoMessage() {}
+
+func (x *ProxyObject) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProxyObject.ProtoReflect.Descriptor instead.
+func (*ProxyObject) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProxyObject) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ProxyObject) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ProxyObject) GetRuleset() uint32 {
+	if x != nil {
+		return x.Ruleset
+	}
+	return 0
+}
+
+func (x *ProxyObject) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ProxyObject) GetStanding() string {
+	if x != nil {
+		return x.Standing
+	}
+	return ""
+}
+
+func (x *ProxyObject) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type ListPoliciesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       bool                   `protobuf:"varint,1,opt,name=entries,proto3" json:"entries,omitempty"` // with the compiled entries of every endpoint
@@ -1519,7 +1962,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1974,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1987,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListPoliciesRequest) GetEntries() bool {
@@ -1564,7 +2007,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +2019,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +2032,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -1622,7 +2065,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +2077,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +2090,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Policy) GetKind() string {
@@ -1716,7 +2159,7 @@ type EndpointPolicy struct {
 
 func (x *EndpointPolicy) Reset() {
 	*x = EndpointPolicy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +2171,7 @@ func (x *EndpointPolicy) String() string {
 func (*EndpointPolicy) ProtoMessage() {}
 
 func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +2184,7 @@ func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointPolicy.ProtoReflect.Descriptor instead.
 func (*EndpointPolicy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *EndpointPolicy) GetEndpoint() uint32 {
@@ -1765,14 +2208,15 @@ type PolicyEntry struct {
 	Protocol      string                 `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Port          string                 `protobuf:"bytes,4,opt,name=port,proto3" json:"port,omitempty"` // "80", "1000-1999", "*"
 	Action        string                 `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
-	Rule          string                 `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"` // policy and rule it came from
+	Rule          string                 `protobuf:"bytes,6,opt,name=rule,proto3" json:"rule,omitempty"`        // policy and rule it came from
+	Ruleset       uint32                 `protobuf:"varint,7,opt,name=ruleset,proto3" json:"ruleset,omitempty"` // number of what the proxy enforces; 0: it is not needed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyEntry) Reset() {
 	*x = PolicyEntry{}
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +2228,7 @@ func (x *PolicyEntry) String() string {
 func (*PolicyEntry) ProtoMessage() {}
 
 func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +2241,7 @@ func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEntry.ProtoReflect.Descriptor instead.
 func (*PolicyEntry) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PolicyEntry) GetDirection() string {
@@ -1842,6 +2286,13 @@ func (x *PolicyEntry) GetRule() string {
 	return ""
 }
 
+func (x *PolicyEntry) GetRuleset() uint32 {
+	if x != nil {
+		return x.Ruleset
+	}
+	return 0
+}
+
 type ObserveFlowsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Follow bool                   `protobuf:"varint,1,opt,name=follow,proto3" json:"follow,omitempty"`
@@ -1857,7 +2308,7 @@ type ObserveFlowsRequest struct {
 
 func (x *ObserveFlowsRequest) Reset() {
 	*x = ObserveFlowsRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2320,7 @@ func (x *ObserveFlowsRequest) String() string {
 func (*ObserveFlowsRequest) ProtoMessage() {}
 
 func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2333,7 @@ func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsRequest.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ObserveFlowsRequest) GetFollow() bool {
@@ -1942,7 +2393,7 @@ type FlowFilter struct {
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2405,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2418,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FlowFilter) GetPod() []string {
@@ -2069,7 +2520,7 @@ type ObserveFlowsResponse struct {
 
 func (x *ObserveFlowsResponse) Reset() {
 	*x = ObserveFlowsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2532,7 @@ func (x *ObserveFlowsResponse) String() string {
 func (*ObserveFlowsResponse) ProtoMessage() {}
 
 func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2545,7 @@ func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsResponse.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ObserveFlowsResponse) GetResponse() isObserveFlowsResponse_Response {
@@ -2172,14 +2623,17 @@ type Flow struct {
 	// no service, or one that is not known.
 	Service *FlowService `protobuf:"bytes,18,opt,name=service,proto3" json:"service,omitempty"`
 	// Node whose agent saw it; set by whoever merges the flows of several.
-	Node          string `protobuf:"bytes,19,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,19,opt,name=node,proto3" json:"node,omitempty"`
+	// Of a FLOW_TYPE_REQUEST; age is then how long it took, and forward and reverse
+	// count its bytes.
+	Request       *Request `protobuf:"bytes,20,opt,name=request,proto3" json:"request,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2645,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2658,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Flow) GetTime() *timestamppb.Timestamp {
@@ -2340,6 +2794,130 @@ func (x *Flow) GetNode() string {
 	return ""
 }
 
+func (x *Flow) GetRequest() *Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+// Request is what the proxy tells; texts are the client's and may hold anything.
+type Request struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ruleset       uint32                 `protobuf:"varint,1,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	Outcome       string                 `protobuf:"bytes,2,opt,name=outcome,proto3" json:"outcome,omitempty"`   // "allow", "deny", "audit", "open"; else refused for what it is
+	Protocol      string                 `protobuf:"bytes,3,opt,name=protocol,proto3" json:"protocol,omitempty"` // "HTTP/1.1", "HTTP/2", "gRPC", "TLS"
+	Method        string                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	Path          string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`      // without the query
+	Host          string                 `protobuf:"bytes,6,opt,name=host,proto3" json:"host,omitempty"`      // or the name that a TLS client asked for
+	Status        uint32                 `protobuf:"varint,7,opt,name=status,proto3" json:"status,omitempty"` // of HTTP; 0: there was no answer
+	GrpcStatus    *int32                 `protobuf:"varint,8,opt,name=grpc_status,json=grpcStatus,proto3,oneof" json:"grpc_status,omitempty"`
+	Mismatch      []string               `protobuf:"bytes,9,rep,name=mismatch,proto3" json:"mismatch,omitempty"` // headers that had not the value that was wanted
+	Detail        string                 `protobuf:"bytes,10,opt,name=detail,proto3" json:"detail,omitempty"`    // why there was no answer, in the proxy's words
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Request) Reset() {
+	*x = Request{}
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Request) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Request) ProtoMessage() {}
+
+func (x *Request) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Request.ProtoReflect.Descriptor instead.
+func (*Request) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Request) GetRuleset() uint32 {
+	if x != nil {
+		return x.Ruleset
+	}
+	return 0
+}
+
+func (x *Request) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Request) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *Request) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Request) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Request) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Request) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Request) GetGrpcStatus() int32 {
+	if x != nil && x.GrpcStatus != nil {
+		return *x.GrpcStatus
+	}
+	return 0
+}
+
+func (x *Request) GetMismatch() []string {
+	if x != nil {
+		return x.Mismatch
+	}
+	return nil
+}
+
+func (x *Request) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type FlowService struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2351,7 +2929,7 @@ type FlowService struct {
 
 func (x *FlowService) Reset() {
 	*x = FlowService{}
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2941,7 @@ func (x *FlowService) String() string {
 func (*FlowService) ProtoMessage() {}
 
 func (x *FlowService) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2954,7 @@ func (x *FlowService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowService.ProtoReflect.Descriptor instead.
 func (*FlowService) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FlowService) GetNamespace() string {
@@ -2417,7 +2995,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +3007,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +3020,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Peer) GetIp() string {
@@ -2521,7 +3099,7 @@ type RuleRef struct {
 
 func (x *RuleRef) Reset() {
 	*x = RuleRef{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +3111,7 @@ func (x *RuleRef) String() string {
 func (*RuleRef) ProtoMessage() {}
 
 func (x *RuleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +3124,7 @@ func (x *RuleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleRef.ProtoReflect.Descriptor instead.
 func (*RuleRef) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RuleRef) GetKind() string {
@@ -2594,7 +3172,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +3184,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +3197,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Counters) GetPackets() uint64 {
@@ -2646,7 +3224,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +3236,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +3249,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Attachment) GetContainerId() string {
@@ -2702,7 +3280,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +3292,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +3305,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PrepareRequest) GetAttachment() *Attachment {
@@ -2789,7 +3367,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +3379,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +3392,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PrepareResponse) GetEndpoint() uint32 {
@@ -2890,7 +3468,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3480,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3493,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CommitRequest) GetAttachment() *Attachment {
@@ -2941,7 +3519,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +3531,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +3544,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CommitResponse) GetRevision() uint64 {
@@ -2985,7 +3563,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3575,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3588,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeleteRequest) GetAttachment() *Attachment {
@@ -3028,7 +3606,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3040,7 +3618,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3053,7 +3631,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 type CheckRequest struct {
@@ -3065,7 +3643,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3655,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3668,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CheckRequest) GetAttachment() *Attachment {
@@ -3109,7 +3687,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3699,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3712,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CheckResponse) GetEndpoint() *PrepareResponse {
@@ -3154,7 +3732,7 @@ type CollectGarbageRequest struct {
 
 func (x *CollectGarbageRequest) Reset() {
 	*x = CollectGarbageRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3744,7 @@ func (x *CollectGarbageRequest) String() string {
 func (*CollectGarbageRequest) ProtoMessage() {}
 
 func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3757,7 @@ func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageRequest.ProtoReflect.Descriptor instead.
 func (*CollectGarbageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CollectGarbageRequest) GetValid() []*Attachment {
@@ -3205,7 +3783,7 @@ type CollectGarbageResponse struct {
 
 func (x *CollectGarbageResponse) Reset() {
 	*x = CollectGarbageResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3795,7 @@ func (x *CollectGarbageResponse) String() string {
 func (*CollectGarbageResponse) ProtoMessage() {}
 
 func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3808,7 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CollectGarbageResponse) GetRemoved() []*Attachment {
@@ -3248,7 +3826,7 @@ type CNIStatusRequest struct {
 
 func (x *CNIStatusRequest) Reset() {
 	*x = CNIStatusRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3838,7 @@ func (x *CNIStatusRequest) String() string {
 func (*CNIStatusRequest) ProtoMessage() {}
 
 func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3851,7 @@ func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusRequest.ProtoReflect.Descriptor instead.
 func (*CNIStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 type CNIStatusResponse struct {
@@ -3286,7 +3864,7 @@ type CNIStatusResponse struct {
 
 func (x *CNIStatusResponse) Reset() {
 	*x = CNIStatusResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3876,7 @@ func (x *CNIStatusResponse) String() string {
 func (*CNIStatusResponse) ProtoMessage() {}
 
 func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3889,7 @@ func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusResponse.ProtoReflect.Descriptor instead.
 func (*CNIStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CNIStatusResponse) GetReady() bool {
@@ -3334,7 +3912,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"\x14agent/v1/agent.proto\x12\rweft.agent.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n" +
 	"\x10GetStatusRequest\x12#\n" +
-	"\rwait_realized\x18\x01 \x01(\bR\fwaitRealized\"\xce\x04\n" +
+	"\rwait_realized\x18\x01 \x01(\bR\fwaitRealized\"\xea\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -3355,7 +3933,8 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05flows\x18\f \x01(\v2\x1b.weft.agent.v1.FlowCountersR\x05flows\x12\x1b\n" +
 	"\tpod_cidrs\x18\r \x03(\tR\bpodCidrs\x120\n" +
 	"\x05drops\x18\x0e \x03(\v2\x1a.weft.agent.v1.DropCounterR\x05drops\x12\x1a\n" +
-	"\bservices\x18\x0f \x01(\rR\bservices\"n\n" +
+	"\bservices\x18\x0f \x01(\rR\bservices\x12\x1a\n" +
+	"\brulesets\x18\x10 \x01(\rR\brulesets\"n\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x06health\x18\x02 \x01(\x0e2\x15.weft.agent.v1.HealthR\x06health\x12\x18\n" +
@@ -3428,7 +4007,33 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x10\n" +
 	"\x03pod\x18\x04 \x01(\tR\x03pod\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\tR\x04node\x12\x12\n" +
-	"\x04hits\x18\x06 \x01(\x04R\x04hits\"/\n" +
+	"\x04hits\x18\x06 \x01(\x04R\x04hits\"\x15\n" +
+	"\x13ListRulesetsRequest\"J\n" +
+	"\x14ListRulesetsResponse\x122\n" +
+	"\brulesets\x18\x01 \x03(\v2\x16.weft.agent.v1.RulesetR\brulesets\"\xa7\x02\n" +
+	"\aRuleset\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
+	"\x04says\x18\x03 \x01(\tR\x04says\x12,\n" +
+	"\x05rules\x18\x04 \x03(\v2\x16.weft.agent.v1.RuleRefR\x05rules\x12\x12\n" +
+	"\x04asks\x18\x05 \x03(\tR\x04asks\x12\x14\n" +
+	"\x05audit\x18\x06 \x01(\bR\x05audit\x12.\n" +
+	"\x05ready\x18\a \x01(\x0e2\x18.weft.agent.v1.ReadinessR\x05ready\x12:\n" +
+	"\vconnections\x18\b \x01(\x0e2\x18.weft.agent.v1.ReadinessR\vconnections\x12\x16\n" +
+	"\x06faults\x18\t \x03(\tR\x06faults\"\x18\n" +
+	"\x16ListProxyConfigRequest\"\xc7\x01\n" +
+	"\x17ListProxyConfigResponse\x124\n" +
+	"\aobjects\x18\x01 \x03(\v2\x1a.weft.agent.v1.ProxyObjectR\aobjects\x12\x18\n" +
+	"\aproxies\x18\x02 \x01(\rR\aproxies\x12'\n" +
+	"\x0fwanted_revision\x18\x03 \x01(\x04R\x0ewantedRevision\x123\n" +
+	"\x15acknowledged_revision\x18\x04 \x01(\x04R\x14acknowledgedRevision\"\x9f\x01\n" +
+	"\vProxyObject\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aruleset\x18\x03 \x01(\rR\aruleset\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1a\n" +
+	"\bstanding\x18\x05 \x01(\tR\bstanding\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"/\n" +
 	"\x13ListPoliciesRequest\x12\x18\n" +
 	"\aentries\x18\x01 \x01(\bR\aentries\"\x86\x01\n" +
 	"\x14ListPoliciesResponse\x121\n" +
@@ -3445,14 +4050,15 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\brevision\x18\b \x01(\x04R\brevision\"b\n" +
 	"\x0eEndpointPolicy\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\rR\bendpoint\x124\n" +
-	"\aentries\x18\x02 \x03(\v2\x1a.weft.agent.v1.PolicyEntryR\aentries\"\x9b\x01\n" +
+	"\aentries\x18\x02 \x03(\v2\x1a.weft.agent.v1.PolicyEntryR\aentries\"\xb5\x01\n" +
 	"\vPolicyEntry\x12\x1c\n" +
 	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\rR\x04peer\x12\x1a\n" +
 	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x04 \x01(\tR\x04port\x12\x16\n" +
 	"\x06action\x18\x05 \x01(\tR\x06action\x12\x12\n" +
-	"\x04rule\x18\x06 \x01(\tR\x04rule\"\xdd\x01\n" +
+	"\x04rule\x18\x06 \x01(\tR\x04rule\x12\x18\n" +
+	"\aruleset\x18\a \x01(\rR\aruleset\"\xdd\x01\n" +
 	"\x13ObserveFlowsRequest\x12\x16\n" +
 	"\x06follow\x18\x01 \x01(\bR\x06follow\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\x120\n" +
@@ -3479,7 +4085,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lost\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04nodeB\n" +
 	"\n" +
-	"\bresponse\"\xb5\x06\n" +
+	"\bresponse\"\xe7\x06\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x120\n" +
@@ -3501,7 +4107,22 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x03age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
 	"\x05count\x18\x11 \x01(\rR\x05count\x124\n" +
 	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\x12\x12\n" +
-	"\x04node\x18\x13 \x01(\tR\x04node\"S\n" +
+	"\x04node\x18\x13 \x01(\tR\x04node\x120\n" +
+	"\arequest\x18\x14 \x01(\v2\x16.weft.agent.v1.RequestR\arequest\"\x9b\x02\n" +
+	"\aRequest\x12\x18\n" +
+	"\aruleset\x18\x01 \x01(\rR\aruleset\x12\x18\n" +
+	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x1a\n" +
+	"\bprotocol\x18\x03 \x01(\tR\bprotocol\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x12\n" +
+	"\x04path\x18\x05 \x01(\tR\x04path\x12\x12\n" +
+	"\x04host\x18\x06 \x01(\tR\x04host\x12\x16\n" +
+	"\x06status\x18\a \x01(\rR\x06status\x12$\n" +
+	"\vgrpc_status\x18\b \x01(\x05H\x00R\n" +
+	"grpcStatus\x88\x01\x01\x12\x1a\n" +
+	"\bmismatch\x18\t \x03(\tR\bmismatch\x12\x16\n" +
+	"\x06detail\x18\n" +
+	" \x01(\tR\x06detailB\x0e\n" +
+	"\f_grpc_status\"S\n" +
 	"\vFlowService\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -3580,19 +4201,24 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tHEALTH_OK\x10\x01\x12\x13\n" +
 	"\x0fHEALTH_DEGRADED\x10\x02\x12\x12\n" +
-	"\x0eHEALTH_FAILING\x10\x03*a\n" +
+	"\x0eHEALTH_FAILING\x10\x03*K\n" +
+	"\tReadiness\x12\x19\n" +
+	"\x15READINESS_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rREADINESS_YES\x10\x01\x12\x10\n" +
+	"\fREADINESS_NO\x10\x02*a\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11VERDICT_FORWARDED\x10\x01\x12\x13\n" +
 	"\x0fVERDICT_DROPPED\x10\x02\x12\x11\n" +
-	"\rVERDICT_AUDIT\x10\x03*\x89\x01\n" +
+	"\rVERDICT_AUDIT\x10\x03*\xa0\x01\n" +
 	"\bFlowType\x12\x19\n" +
 	"\x15FLOW_TYPE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rFLOW_TYPE_NEW\x10\x01\x12\x12\n" +
 	"\x0eFLOW_TYPE_DROP\x10\x02\x12\x11\n" +
 	"\rFLOW_TYPE_END\x10\x03\x12\x13\n" +
 	"\x0fFLOW_TYPE_ALIVE\x10\x04\x12\x13\n" +
-	"\x0fFLOW_TYPE_AUDIT\x10\x05*S\n" +
+	"\x0fFLOW_TYPE_AUDIT\x10\x05\x12\x15\n" +
+	"\x11FLOW_TYPE_REQUEST\x10@*S\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
@@ -3625,13 +4251,15 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x19DROP_REASON_TUNNEL_SOURCE\x10\x16\x12\x1d\n" +
 	"\x19DROP_REASON_TUNNEL_TARGET\x10\x17\x12\x1b\n" +
 	"\x17DROP_REASON_TUNNEL_PORT\x10\x18\x12\x18\n" +
-	"\x14DROP_REASON_BARE_POD\x10\x192\xa6\x04\n" +
+	"\x14DROP_REASON_BARE_POD\x10\x192\xe1\x05\n" +
 	"\fAgentService\x12N\n" +
 	"\tGetStatus\x12\x1f.weft.agent.v1.GetStatusRequest\x1a .weft.agent.v1.GetStatusResponse\x12Z\n" +
 	"\rListEndpoints\x12#.weft.agent.v1.ListEndpointsRequest\x1a$.weft.agent.v1.ListEndpointsResponse\x12]\n" +
 	"\x0eListIdentities\x12$.weft.agent.v1.ListIdentitiesRequest\x1a%.weft.agent.v1.ListIdentitiesResponse\x12W\n" +
 	"\fListPolicies\x12\".weft.agent.v1.ListPoliciesRequest\x1a#.weft.agent.v1.ListPoliciesResponse\x12W\n" +
-	"\fListServices\x12\".weft.agent.v1.ListServicesRequest\x1a#.weft.agent.v1.ListServicesResponse\x12Y\n" +
+	"\fListServices\x12\".weft.agent.v1.ListServicesRequest\x1a#.weft.agent.v1.ListServicesResponse\x12W\n" +
+	"\fListRulesets\x12\".weft.agent.v1.ListRulesetsRequest\x1a#.weft.agent.v1.ListRulesetsResponse\x12`\n" +
+	"\x0fListProxyConfig\x12%.weft.agent.v1.ListProxyConfigRequest\x1a&.weft.agent.v1.ListProxyConfigResponse\x12Y\n" +
 	"\fObserveFlows\x12\".weft.agent.v1.ObserveFlowsRequest\x1a#.weft.agent.v1.ObserveFlowsResponse0\x012\xd7\x03\n" +
 	"\n" +
 	"CNIService\x12H\n" +
@@ -3654,130 +4282,148 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_agent_v1_agent_proto_goTypes = []any{
-	(Health)(0),                    // 0: weft.agent.v1.Health
-	(Verdict)(0),                   // 1: weft.agent.v1.Verdict
-	(FlowType)(0),                  // 2: weft.agent.v1.FlowType
-	(Direction)(0),                 // 3: weft.agent.v1.Direction
-	(DropReason)(0),                // 4: weft.agent.v1.DropReason
-	(*GetStatusRequest)(nil),       // 5: weft.agent.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),      // 6: weft.agent.v1.GetStatusResponse
-	(*ComponentStatus)(nil),        // 7: weft.agent.v1.ComponentStatus
-	(*FlowCounters)(nil),           // 8: weft.agent.v1.FlowCounters
-	(*DropCounter)(nil),            // 9: weft.agent.v1.DropCounter
-	(*ListEndpointsRequest)(nil),   // 10: weft.agent.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),  // 11: weft.agent.v1.ListEndpointsResponse
-	(*Endpoint)(nil),               // 12: weft.agent.v1.Endpoint
-	(*ListIdentitiesRequest)(nil),  // 13: weft.agent.v1.ListIdentitiesRequest
-	(*ListIdentitiesResponse)(nil), // 14: weft.agent.v1.ListIdentitiesResponse
-	(*Identity)(nil),               // 15: weft.agent.v1.Identity
-	(*ListServicesRequest)(nil),    // 16: weft.agent.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),   // 17: weft.agent.v1.ListServicesResponse
-	(*Service)(nil),                // 18: weft.agent.v1.Service
-	(*Frontend)(nil),               // 19: weft.agent.v1.Frontend
-	(*ServiceBackend)(nil),         // 20: weft.agent.v1.ServiceBackend
-	(*ListPoliciesRequest)(nil),    // 21: weft.agent.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),   // 22: weft.agent.v1.ListPoliciesResponse
-	(*Policy)(nil),                 // 23: weft.agent.v1.Policy
-	(*EndpointPolicy)(nil),         // 24: weft.agent.v1.EndpointPolicy
-	(*PolicyEntry)(nil),            // 25: weft.agent.v1.PolicyEntry
-	(*ObserveFlowsRequest)(nil),    // 26: weft.agent.v1.ObserveFlowsRequest
-	(*FlowFilter)(nil),             // 27: weft.agent.v1.FlowFilter
-	(*ObserveFlowsResponse)(nil),   // 28: weft.agent.v1.ObserveFlowsResponse
-	(*Flow)(nil),                   // 29: weft.agent.v1.Flow
-	(*FlowService)(nil),            // 30: weft.agent.v1.FlowService
-	(*Peer)(nil),                   // 31: weft.agent.v1.Peer
-	(*RuleRef)(nil),                // 32: weft.agent.v1.RuleRef
-	(*Counters)(nil),               // 33: weft.agent.v1.Counters
-	(*Attachment)(nil),             // 34: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),         // 35: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),        // 36: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),          // 37: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),         // 38: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),          // 39: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),         // 40: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),           // 41: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),          // 42: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),  // 43: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil), // 44: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),       // 45: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),      // 46: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),  // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),    // 48: google.protobuf.Duration
+	(Health)(0),                     // 0: weft.agent.v1.Health
+	(Readiness)(0),                  // 1: weft.agent.v1.Readiness
+	(Verdict)(0),                    // 2: weft.agent.v1.Verdict
+	(FlowType)(0),                   // 3: weft.agent.v1.FlowType
+	(Direction)(0),                  // 4: weft.agent.v1.Direction
+	(DropReason)(0),                 // 5: weft.agent.v1.DropReason
+	(*GetStatusRequest)(nil),        // 6: weft.agent.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 7: weft.agent.v1.GetStatusResponse
+	(*ComponentStatus)(nil),         // 8: weft.agent.v1.ComponentStatus
+	(*FlowCounters)(nil),            // 9: weft.agent.v1.FlowCounters
+	(*DropCounter)(nil),             // 10: weft.agent.v1.DropCounter
+	(*ListEndpointsRequest)(nil),    // 11: weft.agent.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),   // 12: weft.agent.v1.ListEndpointsResponse
+	(*Endpoint)(nil),                // 13: weft.agent.v1.Endpoint
+	(*ListIdentitiesRequest)(nil),   // 14: weft.agent.v1.ListIdentitiesRequest
+	(*ListIdentitiesResponse)(nil),  // 15: weft.agent.v1.ListIdentitiesResponse
+	(*Identity)(nil),                // 16: weft.agent.v1.Identity
+	(*ListServicesRequest)(nil),     // 17: weft.agent.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),    // 18: weft.agent.v1.ListServicesResponse
+	(*Service)(nil),                 // 19: weft.agent.v1.Service
+	(*Frontend)(nil),                // 20: weft.agent.v1.Frontend
+	(*ServiceBackend)(nil),          // 21: weft.agent.v1.ServiceBackend
+	(*ListRulesetsRequest)(nil),     // 22: weft.agent.v1.ListRulesetsRequest
+	(*ListRulesetsResponse)(nil),    // 23: weft.agent.v1.ListRulesetsResponse
+	(*Ruleset)(nil),                 // 24: weft.agent.v1.Ruleset
+	(*ListProxyConfigRequest)(nil),  // 25: weft.agent.v1.ListProxyConfigRequest
+	(*ListProxyConfigResponse)(nil), // 26: weft.agent.v1.ListProxyConfigResponse
+	(*ProxyObject)(nil),             // 27: weft.agent.v1.ProxyObject
+	(*ListPoliciesRequest)(nil),     // 28: weft.agent.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),    // 29: weft.agent.v1.ListPoliciesResponse
+	(*Policy)(nil),                  // 30: weft.agent.v1.Policy
+	(*EndpointPolicy)(nil),          // 31: weft.agent.v1.EndpointPolicy
+	(*PolicyEntry)(nil),             // 32: weft.agent.v1.PolicyEntry
+	(*ObserveFlowsRequest)(nil),     // 33: weft.agent.v1.ObserveFlowsRequest
+	(*FlowFilter)(nil),              // 34: weft.agent.v1.FlowFilter
+	(*ObserveFlowsResponse)(nil),    // 35: weft.agent.v1.ObserveFlowsResponse
+	(*Flow)(nil),                    // 36: weft.agent.v1.Flow
+	(*Request)(nil),                 // 37: weft.agent.v1.Request
+	(*FlowService)(nil),             // 38: weft.agent.v1.FlowService
+	(*Peer)(nil),                    // 39: weft.agent.v1.Peer
+	(*RuleRef)(nil),                 // 40: weft.agent.v1.RuleRef
+	(*Counters)(nil),                // 41: weft.agent.v1.Counters
+	(*Attachment)(nil),              // 42: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),          // 43: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),         // 44: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),           // 45: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),          // 46: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),           // 47: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 48: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),            // 49: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),           // 50: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),   // 51: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil),  // 52: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),        // 53: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),       // 54: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	47, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	55, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
-	7,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
-	8,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
-	9,  // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
+	8,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
+	9,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
+	10, // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
 	0,  // 5: weft.agent.v1.ComponentStatus.health:type_name -> weft.agent.v1.Health
-	12, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
-	15, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
-	18, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
-	48, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
-	19, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
-	20, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
-	23, // 12: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
-	24, // 13: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
-	25, // 14: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	47, // 15: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
-	27, // 16: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
-	27, // 17: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
-	1,  // 18: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
-	2,  // 19: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
-	29, // 20: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	47, // 21: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
-	2,  // 22: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
-	1,  // 23: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
-	4,  // 24: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
-	3,  // 25: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	31, // 26: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	31, // 27: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	32, // 28: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	32, // 29: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	33, // 30: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	33, // 31: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	48, // 32: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	30, // 33: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
-	34, // 34: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	34, // 35: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	34, // 36: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	34, // 37: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	36, // 38: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	34, // 39: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	34, // 40: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	5,  // 41: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	10, // 42: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	13, // 43: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	21, // 44: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	16, // 45: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
-	26, // 46: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	35, // 47: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	37, // 48: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	39, // 49: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	41, // 50: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	43, // 51: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	45, // 52: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	6,  // 53: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	11, // 54: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	14, // 55: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	22, // 56: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	17, // 57: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
-	28, // 58: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	36, // 59: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	38, // 60: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	40, // 61: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	42, // 62: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	44, // 63: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	46, // 64: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	53, // [53:65] is the sub-list for method output_type
-	41, // [41:53] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	13, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
+	16, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
+	19, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
+	56, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	20, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
+	21, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
+	24, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
+	40, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
+	1,  // 14: weft.agent.v1.Ruleset.ready:type_name -> weft.agent.v1.Readiness
+	1,  // 15: weft.agent.v1.Ruleset.connections:type_name -> weft.agent.v1.Readiness
+	27, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
+	30, // 17: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
+	31, // 18: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
+	32, // 19: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
+	55, // 20: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	34, // 21: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
+	34, // 22: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
+	2,  // 23: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
+	3,  // 24: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
+	36, // 25: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
+	55, // 26: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	3,  // 27: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
+	2,  // 28: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
+	5,  // 29: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
+	4,  // 30: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
+	39, // 31: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	39, // 32: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	40, // 33: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	40, // 34: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	41, // 35: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	41, // 36: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	56, // 37: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	38, // 38: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
+	37, // 39: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
+	42, // 40: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	42, // 41: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	42, // 42: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	42, // 43: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 44: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	42, // 45: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	42, // 46: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	6,  // 47: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	11, // 48: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	14, // 49: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	28, // 50: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	17, // 51: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	22, // 52: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
+	25, // 53: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
+	33, // 54: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	43, // 55: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	45, // 56: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	47, // 57: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	49, // 58: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	51, // 59: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	53, // 60: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	7,  // 61: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	12, // 62: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	15, // 63: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	29, // 64: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	18, // 65: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	23, // 66: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
+	26, // 67: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
+	35, // 68: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	44, // 69: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	46, // 70: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	48, // 71: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	50, // 72: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	52, // 73: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	54, // 74: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	61, // [61:75] is the sub-list for method output_type
+	47, // [47:61] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -3785,17 +4431,18 @@ func file_agent_v1_agent_proto_init() {
 	if File_agent_v1_agent_proto != nil {
 		return
 	}
-	file_agent_v1_agent_proto_msgTypes[23].OneofWrappers = []any{
+	file_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
 		(*ObserveFlowsResponse_Flow)(nil),
 		(*ObserveFlowsResponse_Lost)(nil),
 	}
+	file_agent_v1_agent_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   42,
+			NumEnums:      6,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

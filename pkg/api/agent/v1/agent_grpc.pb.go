@@ -23,12 +23,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AgentService_GetStatus_FullMethodName      = "/weft.agent.v1.AgentService/GetStatus"
-	AgentService_ListEndpoints_FullMethodName  = "/weft.agent.v1.AgentService/ListEndpoints"
-	AgentService_ListIdentities_FullMethodName = "/weft.agent.v1.AgentService/ListIdentities"
-	AgentService_ListPolicies_FullMethodName   = "/weft.agent.v1.AgentService/ListPolicies"
-	AgentService_ListServices_FullMethodName   = "/weft.agent.v1.AgentService/ListServices"
-	AgentService_ObserveFlows_FullMethodName   = "/weft.agent.v1.AgentService/ObserveFlows"
+	AgentService_GetStatus_FullMethodName       = "/weft.agent.v1.AgentService/GetStatus"
+	AgentService_ListEndpoints_FullMethodName   = "/weft.agent.v1.AgentService/ListEndpoints"
+	AgentService_ListIdentities_FullMethodName  = "/weft.agent.v1.AgentService/ListIdentities"
+	AgentService_ListPolicies_FullMethodName    = "/weft.agent.v1.AgentService/ListPolicies"
+	AgentService_ListServices_FullMethodName    = "/weft.agent.v1.AgentService/ListServices"
+	AgentService_ListRulesets_FullMethodName    = "/weft.agent.v1.AgentService/ListRulesets"
+	AgentService_ListProxyConfig_FullMethodName = "/weft.agent.v1.AgentService/ListProxyConfig"
+	AgentService_ObserveFlows_FullMethodName    = "/weft.agent.v1.AgentService/ObserveFlows"
 )
 
 // AgentServiceClient is the client API for AgentService service.
@@ -38,7 +40,8 @@ const (
 // AgentService shows what the agent knows and does.
 type AgentServiceClient interface {
 	// GetStatus reports the health of every part and the policy revisions. With
-	// wait_realized it answers when all intent known at the call is in the kernel.
+	// wait_realized it answers when all intent known at the call is in the kernel,
+	// and a proxy that is connected has acknowledged the rulesets of it.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	ListEndpoints(ctx context.Context, in *ListEndpointsRequest, opts ...grpc.CallOption) (*ListEndpointsResponse, error)
 	ListIdentities(ctx context.Context, in *ListIdentitiesRequest, opts ...grpc.CallOption) (*ListIdentitiesResponse, error)
@@ -46,6 +49,10 @@ type AgentServiceClient interface {
 	// ListServices lists the services with their front ends and backends; with a
 	// name, only that one.
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
+	// ListRulesets lists what the proxy enforces.
+	ListRulesets(ctx context.Context, in *ListRulesetsRequest, opts ...grpc.CallOption) (*ListRulesetsResponse, error)
+	// ListProxyConfig lists what the proxy was given, and how it stands with it.
+	ListProxyConfig(ctx context.Context, in *ListProxyConfigRequest, opts ...grpc.CallOption) (*ListProxyConfigResponse, error)
 	// ObserveFlows streams flows, oldest first.
 	ObserveFlows(ctx context.Context, in *ObserveFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveFlowsResponse], error)
 }
@@ -108,6 +115,26 @@ func (c *agentServiceClient) ListServices(ctx context.Context, in *ListServicesR
 	return out, nil
 }
 
+func (c *agentServiceClient) ListRulesets(ctx context.Context, in *ListRulesetsRequest, opts ...grpc.CallOption) (*ListRulesetsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRulesetsResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListRulesets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentServiceClient) ListProxyConfig(ctx context.Context, in *ListProxyConfigRequest, opts ...grpc.CallOption) (*ListProxyConfigResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListProxyConfigResponse)
+	err := c.cc.Invoke(ctx, AgentService_ListProxyConfig_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentServiceClient) ObserveFlows(ctx context.Context, in *ObserveFlowsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveFlowsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AgentService_ServiceDesc.Streams[0], AgentService_ObserveFlows_FullMethodName, cOpts...)
@@ -134,7 +161,8 @@ type AgentService_ObserveFlowsClient = grpc.ServerStreamingClient[ObserveFlowsRe
 // AgentService shows what the agent knows and does.
 type AgentServiceServer interface {
 	// GetStatus reports the health of every part and the policy revisions. With
-	// wait_realized it answers when all intent known at the call is in the kernel.
+	// wait_realized it answers when all intent known at the call is in the kernel,
+	// and a proxy that is connected has acknowledged the rulesets of it.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	ListEndpoints(context.Context, *ListEndpointsRequest) (*ListEndpointsResponse, error)
 	ListIdentities(context.Context, *ListIdentitiesRequest) (*ListIdentitiesResponse, error)
@@ -142,6 +170,10 @@ type AgentServiceServer interface {
 	// ListServices lists the services with their front ends and backends; with a
 	// name, only that one.
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
+	// ListRulesets lists what the proxy enforces.
+	ListRulesets(context.Context, *ListRulesetsRequest) (*ListRulesetsResponse, error)
+	// ListProxyConfig lists what the proxy was given, and how it stands with it.
+	ListProxyConfig(context.Context, *ListProxyConfigRequest) (*ListProxyConfigResponse, error)
 	// ObserveFlows streams flows, oldest first.
 	ObserveFlows(*ObserveFlowsRequest, grpc.ServerStreamingServer[ObserveFlowsResponse]) error
 	mustEmbedUnimplementedAgentServiceServer()
@@ -168,6 +200,12 @@ func (UnimplementedAgentServiceServer) ListPolicies(context.Context, *ListPolici
 }
 func (UnimplementedAgentServiceServer) ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListServices not implemented")
+}
+func (UnimplementedAgentServiceServer) ListRulesets(context.Context, *ListRulesetsRequest) (*ListRulesetsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRulesets not implemented")
+}
+func (UnimplementedAgentServiceServer) ListProxyConfig(context.Context, *ListProxyConfigRequest) (*ListProxyConfigResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListProxyConfig not implemented")
 }
 func (UnimplementedAgentServiceServer) ObserveFlows(*ObserveFlowsRequest, grpc.ServerStreamingServer[ObserveFlowsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ObserveFlows not implemented")
@@ -283,6 +321,42 @@ func _AgentService_ListServices_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AgentService_ListRulesets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRulesetsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListRulesets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListRulesets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListRulesets(ctx, req.(*ListRulesetsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AgentService_ListProxyConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListProxyConfigRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServiceServer).ListProxyConfig(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AgentService_ListProxyConfig_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServiceServer).ListProxyConfig(ctx, req.(*ListProxyConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AgentService_ObserveFlows_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ObserveFlowsRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -320,6 +394,14 @@ var AgentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListServices",
 			Handler:    _AgentService_ListServices_Handler,
+		},
+		{
+			MethodName: "ListRulesets",
+			Handler:    _AgentService_ListRulesets_Handler,
+		},
+		{
+			MethodName: "ListProxyConfig",
+			Handler:    _AgentService_ListProxyConfig_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
