@@ -23,6 +23,7 @@ build: need-go ## the binaries, into build/bin
 	@go build $(GOFLAGS_) -o build/bin/weft-agent ./agent
 	@go build $(GOFLAGS_) -o build/bin/weft ./cli
 	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni
+	@go build $(GOFLAGS_) -o build/bin/weft-envoy ./envoy/weft-envoy
 	@go build $(GOFLAGS_) -o build/bin/weft-operator ./operator
 
 demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own

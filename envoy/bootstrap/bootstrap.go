@@ -31,9 +31,10 @@ import (
 
 // Names of the sockets in the folder of the node's sockets.
 const (
-	ADSSocket   = "xds.sock"
-	ALSSocket   = "als.sock"
-	AdminSocket = "envoy-admin.sock"
+	ADSSocket     = "xds.sock"
+	StandInSocket = "envoy-xds.sock"
+	ALSSocket     = "als.sock"
+	AdminSocket   = "envoy-admin.sock"
 )
 
 // Config is what differs between nodes.
@@ -65,14 +66,15 @@ func Build(c Config) ([]byte, error) {
 			AdsConfig: &corev3.ApiConfigSource{
 				ApiType:             corev3.ApiConfigSource_DELTA_GRPC,
 				TransportApiVersion: corev3.ApiVersion_V3,
-				GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-					EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: xds.ADSCluster}}}},
+				// The second is asked when the first does not answer.
+				GrpcServices: []*corev3.GrpcService{service(xds.ADSCluster), service(xds.StandInCluster)},
 			},
 			CdsConfig: fromADS(),
 			LdsConfig: fromADS(),
 		},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{
 			local(xds.ADSCluster, filepath.Join(c.RunDir, ADSSocket)),
+			local(xds.StandInCluster, filepath.Join(c.RunDir, StandInSocket)),
 			local(xds.ALSCluster, filepath.Join(c.RunDir, ALSSocket)),
 		}},
 		OverloadManager: overload,
@@ -102,6 +104,11 @@ func encode(m proto.Message) ([]byte, error) {
 
 func pipe(path string, mode uint32) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
+}
+
+func service(cluster string) *corev3.GrpcService {
+	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+		EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}}}
 }
 
 func fromADS() *corev3.ConfigSource {
@@ -154,6 +161,7 @@ func runtime() (*bootstrapv3.LayeredRuntime, error) {
 		// A header that comes twice has its values joined, so that neither is the one
 		// that a rule asks for. Otherwise one of them would do, and a server could take
 		// the other.
+		"envoy.restart_features.xds_failover_support":          true,
 		"envoy.reloadable_features.match_headers_individually": false,
 	})
 	if err != nil {

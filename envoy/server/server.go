@@ -27,8 +27,9 @@ var ErrNoProxy = errors.New("no proxy is connected")
 // the other. Its methods may be called at the same time.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
-	options xds.Options
-	log     *slog.Logger
+	options  xds.Options
+	snapshot string
+	log      *slog.Logger
 
 	mu       sync.Mutex
 	want     *state // nil before the first Update: nothing is said until then
@@ -37,9 +38,10 @@ type Server struct {
 	changed  chan struct{} // closed when something becomes acknowledged or a proxy comes or goes
 }
 
-// New makes a server that has nothing to say yet.
-func New(o xds.Options, log *slog.Logger) *Server {
-	return &Server{options: o, log: log, sessions: make(map[*session]chan struct{}), changed: make(chan struct{})}
+// New makes a server that has nothing to say yet. What is in force it keeps in the
+// file snapshot.
+func New(o xds.Options, snapshot string, log *slog.Logger) *Server {
+	return &Server{options: o, snapshot: snapshot, log: log, sessions: make(map[*session]chan struct{}), changed: make(chan struct{})}
 }
 
 // Register offers the service.
@@ -57,6 +59,13 @@ func (s *Server) Update(in model.Rulesets) {
 			next.resources[url][r.Name] = r
 		}
 	}
+	s.set(next)
+	if err := s.save(next); err != nil {
+		s.log.Error("an Envoy that starts while the agent is away would lack rulesets", "error", err)
+	}
+}
+
+func (s *Server) set(next *state) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.want = next

@@ -66,6 +66,8 @@ func newSession() *session {
 // order in which a proxy learns: what is referred to first.
 func order() []string { return []string{xds.TypeCluster, xds.TypeListener, xds.TypeRoute} }
 
+func sortedNames(of map[string]xds.Resource) []string { return slices.Sorted(maps.Keys(of)) }
+
 // take notes what a proxy asks for, and what it says of the last response.
 func (s *session) take(req *discoveryv3.DeltaDiscoveryRequest) {
 	t := s.types[req.TypeUrl]

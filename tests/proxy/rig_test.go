@@ -78,7 +78,7 @@ func newRig(t testing.TB, backend netip.AddrPort, rulesets ...model.Ruleset) *ri
 
 // startAgent serves what an agent serves; nothing is in force before an update.
 func (r *rig) startAgent() {
-	r.xds = server.New(r.options, slog.New(slog.NewTextHandler(testWriter{r.t}, nil)))
+	r.xds = server.New(r.options, filepath.Join(r.dir, server.SnapshotFile), slog.New(slog.NewTextHandler(testWriter{r.t}, nil)))
 	r.counter = &pushes{}
 	r.agent = grpc.NewServer(grpc.StreamInterceptor(r.counter.intercept))
 	r.xds.Register(r.agent)
