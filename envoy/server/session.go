@@ -204,7 +204,7 @@ func (s *session) settled(want *state) bool {
 			}
 		}
 		for name, r := range resources {
-			if url == xds.TypeRoute && !t.subscribed[name] && s.refused(xds.TypeListener, name) {
+			if url == xds.TypeRoute && !t.subscribed[name] && s.refused(xds.TypeListener, want.resources[xds.TypeListener][name]) {
 				continue
 			}
 			if t.wants(name, r.Version) {
@@ -215,7 +215,7 @@ func (s *session) settled(want *state) bool {
 	return true
 }
 
-func (s *session) refused(url, name string) bool {
-	_, is := s.types[url].refused[name]
-	return is
+func (s *session) refused(url string, r xds.Resource) bool {
+	no, is := s.types[url].refused[r.Name]
+	return is && no.version == r.Version
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -32,7 +33,7 @@ func checkRule(l7 model.L7) error {
 		}
 	}
 	for i, g := range l7.GRPC {
-		if strings.ContainsAny(g.Service+g.Method, "/? #%") {
+		if strings.ContainsAny(g.Service+g.Method, "/? #%") || !utf8.ValidString(g.Service+g.Method) {
 			errs = append(errs, fmt.Errorf("grpc[%d]: %q and %q must be names alone", i, g.Service, g.Method))
 		}
 	}
@@ -70,7 +71,7 @@ func checkHeader(m model.HeaderMatch) error {
 	if !token.MatchString(m.Name) {
 		return fmt.Errorf("header %q is not a header's name in lower case", m.Name)
 	}
-	if strings.ContainsAny(m.Value, "\r\n\x00") {
+	if strings.ContainsAny(m.Value, "\r\n\x00") || !utf8.ValidString(m.Value) {
 		return fmt.Errorf("header %s: the value has characters that headers cannot have", m.Name)
 	}
 	changes := m.Mismatch == model.MismatchAdd || m.Mismatch == model.MismatchDelete || m.Mismatch == model.MismatchReplace

@@ -42,8 +42,8 @@ func newSupervised(t *testing.T, backend netip.AddrPort, rulesets ...model.Rules
 		for _, pid := range inGroup(t, cfg) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
-		within(t, "the control group is empty", func() bool { return len(inGroup(t, cfg)) == 0 })
-		ok(t, os.Remove(cfg.Cgroup))
+		// A process that was just killed may take a moment to leave.
+		within(t, "the control group is empty", func() bool { return os.Remove(cfg.Cgroup) == nil })
 		if t.Failed() {
 			text, _ := os.ReadFile(filepath.Join(r.dir, "envoy.log"))
 			t.Logf("weft-envoy and Envoy:\n%s", text)
