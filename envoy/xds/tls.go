@@ -3,6 +3,7 @@
 package xds
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -72,13 +73,14 @@ type named struct {
 	name    string
 }
 
-func (n named) chain() string { return n.verdict.String() + verdictSeparator + strings.ToLower(n.name) }
+func (n named) chain() string { return n.verdict.String() }
 
 func names(rs model.Ruleset) (out []named) {
 	for _, r := range rs.Rules {
-		for i, n := range r.L7.ServerNames {
-			v := allowed(r, "serverNames", i)
-			out = append(out, named{v, n})
+		for _, n := range r.L7.ServerNames {
+			// By name and not by place: the chain of a name stays when another goes.
+			place := fmt.Sprintf("%s.serverNames[%s]", r.Name, strings.ToLower(n))
+			out = append(out, named{Verdict{Outcome: Allowed, Policy: r.Policy, Rule: place}, n})
 		}
 	}
 	return out

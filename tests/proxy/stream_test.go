@@ -204,7 +204,7 @@ func TestServerNames(t *testing.T) {
 		t.Errorf("HTTP beside TLS got %q", got)
 	}
 	ev := r.events.wait(t, "an allowed name", func(e accesslog.Event) bool { return e.ServerName == "x.example.org" })
-	if ev.Verdict.Outcome != xds.Allowed || ev.Verdict.Rule != "egress[0].toPorts[0].serverNames[1]" || ev.Ruleset != 1 || ev.Protocol != "TLS" {
+	if ev.Verdict.Outcome != xds.Allowed || ev.Verdict.Rule != "egress[0].toPorts[0].serverNames[*.example.org]" || ev.Ruleset != 1 || ev.Protocol != "TLS" {
 		t.Errorf("event %+v", ev)
 	}
 	r.events.wait(t, "a denied name", func(e accesslog.Event) bool { return e.ServerName == "other" && e.Verdict.Outcome == xds.Denied })
