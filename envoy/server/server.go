@@ -9,7 +9,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 
@@ -19,9 +18,6 @@ import (
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
 )
-
-// ErrNoProxy: none is connected, so that nobody could acknowledge anything.
-var ErrNoProxy = errors.New("no proxy is connected")
 
 // Server serves any number of proxies, such as two side by side while one replaces
 // the other. Its methods may be called at the same time.
@@ -113,18 +109,15 @@ func (s *Server) Connected() int {
 	return len(s.sessions)
 }
 
-// WaitAcknowledged waits for a revision, or a later one. It fails at once with
-// ErrNoProxy if there is none to wait for.
+// WaitAcknowledged waits for a revision, or a later one, as long as there is a proxy
+// to wait for.
 func (s *Server) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
 	for {
 		s.mu.Lock()
 		acked, proxies, changed := s.acked, len(s.sessions), s.changed
 		s.mu.Unlock()
-		switch {
-		case acked >= rev:
+		if acked >= rev || proxies == 0 {
 			return nil
-		case proxies == 0:
-			return ErrNoProxy
 		}
 		select {
 		case <-changed:

@@ -4,6 +4,7 @@ package server
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -68,10 +69,19 @@ func (s *Server) standing(url string, r xds.Resource) (Standing, string) {
 	return standing, text
 }
 
-// Faults are what keeps rulesets from being in force as they are written: what
+// Faults are those of FaultList, joined for each ruleset.
+func (s *Server) Faults() map[model.RulesetID]error {
+	all := make(map[model.RulesetID]error)
+	for _, f := range s.FaultList() {
+		all[f.Ruleset] = errors.Join(all[f.Ruleset], f)
+	}
+	return all
+}
+
+// FaultList are what keeps rulesets from being in force as they are written: what
 // could not be said, and what a proxy refuses, which is put to every policy of the
 // ruleset.
-func (s *Server) Faults() []xds.Fault {
+func (s *Server) FaultList() []xds.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.want == nil {

@@ -131,7 +131,7 @@ func (r *rig) update(rulesets ...model.Ruleset) {
 		r.t.Fatalf("%v\nstatus: %+v\nEnvoy:\n%s", err, r.xds.Status(), r.log)
 	}
 	for _, rs := range rulesets {
-		if !slices.ContainsFunc(r.xds.Faults(), func(f xds.Fault) bool { return f.Ruleset == rs.ID }) {
+		if r.xds.Faults()[rs.ID] == nil {
 			r.listening(rs.ID)
 		}
 	}
