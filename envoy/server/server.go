@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package server gives proxies on the node the resources of the rulesets in force,
+// by delta ADS. A resource is sent when its content changed and the proxy has not
+// that already, so an agent that starts again sends nothing as long as nothing is
+// new. What a proxy refuses keeps the state that it had, and becomes a fault of the
+// ruleset that it is for.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/envoy/xds"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Server serves any number of proxies, such as two side by side while one replaces
+// the other. Its methods may be called at the same time.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+	options  xds.Options
+	snapshot string
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	want     *state // nil before the first Update: nothing is said until then
+	sessions map[*session]chan struct{}
+	acked    model.Revision
+	changed  chan struct{} // closed when something becomes acknowledged or a proxy comes or goes
+}
+
+// New makes a server that has nothing to say yet. What is in force it keeps in the
+// file snapshot.
+func New(o xds.Options, snapshot string, log *slog.Logger) *Server {
+	return &Server{options: o, snapshot: snapshot, log: log, sessions: make(map[*session]chan struct{}), changed: make(chan struct{})}
+}
+
+// Register offers the service.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, s)
+}
+
+// Update sets what is to be in force: all of it. It does not wait.
+func (s *Server) Update(in model.Rulesets) {
+	resources, faults := xds.Translate(in, s.options)
+	next := &state{revision: in.Revision, rulesets: in.List, faults: faults, resources: make(map[string]map[string]xds.Resource)}
+	for _, url := range order() {
+		next.resources[url] = make(map[string]xds.Resource, len(resources[url]))
+		for _, r := range resources[url] {
+			next.resources[url][r.Name] = r
+		}
+	}
+	s.set(next)
+	if err := s.save(next); err != nil {
+		s.log.Error("an Envoy that starts while the agent is away would lack rulesets", "error", err)
+	}
+}
+
+func (s *Server) set(next *state) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = next
+	for _, wake := range s.sessions {
+		select {
+		case wake <- struct{}{}:
+		default: // it is about to look anyway
+		}
+	}
+	s.settle()
+}
+
+// settle finds out what is acknowledged. The lock is held.
+func (s *Server) settle() {
+	if s.want == nil {
+		return
+	}
+	acked := s.want.revision
+	for session := range s.sessions {
+		if session.settled(s.want) {
+			session.acked = s.want.revision
+		}
+		acked = min(acked, session.acked)
+	}
+	if len(s.sessions) == 0 && len(s.want.rulesets) > 0 {
+		acked = s.acked
+	}
+	s.acked = acked
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Acknowledged is the revision that every proxy has, but for what it refused. Where
+// there is nothing to enforce, no proxy is needed.
+func (s *Server) Acknowledged() model.Revision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
+}
+
+// Connected is how many proxies are.
+func (s *Server) Connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// WaitAcknowledged waits for a revision, or a later one, as long as there is a proxy
+// to wait for.
+func (s *Server) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
+	for {
+		s.mu.Lock()
+		acked, proxies, changed := s.acked, len(s.sessions), s.changed
+		s.mu.Unlock()
+		if acked >= rev || proxies == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/envoy/xds"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// SnapshotFile is the name, in the folder of the node's sockets, of the file with
+// all that is in force: for an Envoy that starts while the agent is away.
+const SnapshotFile = "xds.last"
+
+// save writes the snapshot if it is another than the last.
+func (s *Server) save(want *state) error {
+	all := &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: strconv.FormatUint(uint64(want.revision), 10)}
+	for _, url := range order() {
+		for _, name := range sortedNames(want.resources[url]) {
+			r := want.resources[url][name]
+			all.Resources = append(all.Resources, &discoveryv3.Resource{Name: name, Version: r.Version, Resource: r.Body})
+		}
+	}
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("encoding what is in force: %w", err)
+	}
+	if old, err := os.ReadFile(s.snapshot); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := os.WriteFile(s.snapshot+".new", text, 0o600); err != nil {
+		return fmt.Errorf("keeping what is in force: %w", err)
+	}
+	if err := os.Rename(s.snapshot+".new", s.snapshot); err != nil {
+		return fmt.Errorf("keeping what is in force: %w", err)
+	}
+	return nil
+}
+
+// Restore sets what was in force last, from the snapshot, for who stands in for the
+// agent. A snapshot that is not there changes nothing.
+func (s *Server) Restore() error {
+	text, err := os.ReadFile(s.snapshot)
+	if err != nil {
+		return fmt.Errorf("reading what was in force: %w", err)
+	}
+	all := new(discoveryv3.DeltaDiscoveryResponse)
+	if err := proto.Unmarshal(text, all); err != nil {
+		return fmt.Errorf("reading what was in force: %w", err)
+	}
+	revision, err := strconv.ParseUint(all.SystemVersionInfo, 10, 64)
+	if err != nil {
+		return fmt.Errorf("reading what was in force: %w", err)
+	}
+	want := &state{revision: model.Revision(revision), resources: make(map[string]map[string]xds.Resource)}
+	for _, url := range order() {
+		want.resources[url] = make(map[string]xds.Resource)
+	}
+	for _, r := range all.Resources {
+		if of := want.resources[r.Resource.GetTypeUrl()]; of != nil {
+			of[r.Name] = xds.Resource{Name: r.Name, Version: r.Version, Body: r.Resource}
+		}
+	}
+	s.set(want)
+	return nil
+}

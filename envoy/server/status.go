@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weftmesh/weft/envoy/xds"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// Standing is how a resource stands with the proxies.
+type Standing string
+
+// Standings.
+const (
+	InForce Standing = "in force" // every proxy has it
+	Pending Standing = "pending"  // not every proxy has it yet, or there is none
+	Refused Standing = "refused"  // a proxy does not take it
+)
+
+// ResourceStatus is how one resource stands.
+type ResourceStatus struct {
+	Type     string // as in listener, route, cluster
+	Name     string
+	Ruleset  model.RulesetID // 0: of all
+	Version  string
+	Standing Standing
+	Text     string // why it is refused
+}
+
+// Status is how all resources stand, in the order of types and names.
+func (s *Server) Status() (out []ResourceStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.want == nil {
+		return nil
+	}
+	for url, short := range map[string]string{xds.TypeCluster: "cluster", xds.TypeListener: "listener", xds.TypeRoute: "route"} {
+		for _, r := range s.want.resources[url] {
+			st := ResourceStatus{Type: short, Name: r.Name, Ruleset: r.Ruleset, Version: r.Version}
+			st.Standing, st.Text = s.standing(url, r)
+			out = append(out, st)
+		}
+	}
+	slices.SortFunc(out, func(a, b ResourceStatus) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Ruleset, b.Ruleset), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+func (s *Server) standing(url string, r xds.Resource) (Standing, string) {
+	standing, text := InForce, ""
+	if len(s.sessions) == 0 {
+		return Pending, ""
+	}
+	for session := range s.sessions {
+		t := session.types[url]
+		if no, refused := t.refused[r.Name]; refused && no.version == r.Version {
+			return Refused, no.text
+		}
+		if t.known[r.Name] != r.Version {
+			standing = Pending
+		}
+	}
+	return standing, text
+}
+
+// Faults are those of FaultList, joined for each ruleset.
+func (s *Server) Faults() map[model.RulesetID]error {
+	all := make(map[model.RulesetID]error)
+	for _, f := range s.FaultList() {
+		all[f.Ruleset] = errors.Join(all[f.Ruleset], f)
+	}
+	return all
+}
+
+// FaultList are what keeps rulesets from being in force as they are written: what
+// could not be said, and what a proxy refuses, which is put to every policy of the
+// ruleset.
+func (s *Server) FaultList() []xds.Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.want == nil {
+		return nil
+	}
+	out := slices.Clone(s.want.faults)
+	for _, rs := range s.want.rulesets {
+		for _, url := range []string{xds.TypeListener, xds.TypeRoute} {
+			r, there := s.want.resources[url][xds.RulesetName(rs.ID)]
+			if !there {
+				continue
+			}
+			if standing, text := s.standing(url, r); standing == Refused {
+				out = append(out, blame(rs, fmt.Sprintf("the proxy refuses it: %s", text))...)
+			}
+		}
+	}
+	return out
+}
+
+// blame gives a fault to each policy of a ruleset, or one to none.
+func blame(rs model.Ruleset, text string) (out []xds.Fault) {
+	for _, r := range rs.Rules {
+		if !slices.ContainsFunc(out, func(f xds.Fault) bool { return f.Policy == r.Policy }) {
+			out = append(out, xds.Fault{Ruleset: rs.ID, Policy: r.Policy, Text: text})
+		}
+	}
+	if len(out) == 0 {
+		out = []xds.Fault{{Ruleset: rs.ID, Text: text}}
+	}
+	return out
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervise
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is one process of Envoy.
+type child struct {
+	process
+	epoch   int
+	started time.Time
+}
+
+// exit is the end of a process.
+type exit struct {
+	*child
+	lived time.Duration
+}
+
+func startChild(cfg Config, epoch int, output *os.File) (*child, error) {
+	args, err := arguments(cfg, epoch)
+	if err != nil {
+		return nil, err
+	}
+	var group *os.File
+	if cfg.Cgroup != "" {
+		if group, err = openCgroup(cfg.Cgroup); err != nil {
+			return nil, err
+		}
+		defer group.Close()
+	}
+	pid, err := startApart(append([]string{cfg.Binary}, args...), group, output)
+	if err != nil {
+		return nil, err
+	}
+	p, err := watch(pid)
+	if err != nil {
+		return nil, err
+	}
+	return &child{process: p, epoch: epoch, started: time.Now()}, nil
+}
+
+// arguments of the process of an epoch. The sockets of hot restarts are files that
+// only root may use, not abstract ones, which any process on the host could take.
+func arguments(cfg Config, epoch int) ([]string, error) {
+	seconds := strconv.Itoa(int(cfg.Drain.Seconds()))
+	args := []string{"-c", cfg.file(bootstrapFile), "-l", "warn", "--skip-deprecated-logs",
+		"--concurrency", strconv.Itoa(cfg.Concurrency),
+		"--restart-epoch", strconv.Itoa(epoch), "--skip-hot-restart-on-no-parent",
+		"--socket-path", cfg.file(restartSocket), "--socket-mode", "600",
+		"--drain-time-s", seconds, "--parent-shutdown-time-s", strconv.Itoa(int(cfg.Drain.Seconds()) + 1)}
+	if epoch == 0 {
+		return append(args, "--use-dynamic-base-id", "--base-id-path", cfg.file(baseFile)), nil
+	}
+	base, err := os.ReadFile(cfg.file(baseFile))
+	if err != nil {
+		return nil, fmt.Errorf("reading the number by which Envoys find each other: %w", err)
+	}
+	return append(args, "--base-id", strings.TrimSpace(string(base))), nil
+}
+
+func openCgroup(path string) (*os.File, error) {
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("making Envoy's control group: %w", err)
+	}
+	dir, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening Envoy's control group: %w", err)
+	}
+	return dir, nil
+}
+
+func (c *child) end() exit {
+	c.wait()
+	return exit{child: c, lived: time.Since(c.started)}
+}
+
+// A process that has ended already needs no signal.
+func (c *child) terminate() { _ = c.signal(unix.SIGTERM) }
+func (c *child) kill()      { _ = c.signal(unix.SIGKILL) }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// maxConditional is how many headers of a rule may have a mismatch action that
+// depends on what the request has: each doubles the routes of the rule.
+const maxConditional = 4
+
+// check gives a fault for each rule that cannot be said in Envoy's words.
+func check(rs model.Ruleset) (faults []Fault) {
+	for _, r := range rs.Rules {
+		if err := checkRule(r.L7); err != nil {
+			faults = append(faults, Fault{Ruleset: rs.ID, Policy: r.Policy, Rule: r.Name, Text: err.Error()})
+		}
+	}
+	return faults
+}
+
+func checkRule(l7 model.L7) error {
+	var errs []error
+	for i, h := range l7.HTTP {
+		if err := checkHTTP(h); err != nil {
+			errs = append(errs, fmt.Errorf("http[%d]: %w", i, err))
+		}
+	}
+	for i, g := range l7.GRPC {
+		if strings.ContainsAny(g.Service+g.Method, "/? #%") || !utf8.ValidString(g.Service+g.Method) {
+			errs = append(errs, fmt.Errorf("grpc[%d]: %q and %q must be names alone", i, g.Service, g.Method))
+		}
+	}
+	for i, n := range l7.ServerNames {
+		if !serverName.MatchString(n) {
+			errs = append(errs, fmt.Errorf("serverNames[%d]: %q %w", i, n, errServerName))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkHTTP(h model.HTTPRule) error {
+	var errs []error
+	for what, expr := range map[string]string{"method": h.Method, "path": h.Path, "host": h.Host} {
+		if err := checkExpression(what, expr); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	conditional := 0
+	for _, m := range h.Headers {
+		if err := checkHeader(m); err != nil {
+			errs = append(errs, err)
+		}
+		if isConditional(m) {
+			conditional++
+		}
+	}
+	if conditional > maxConditional {
+		errs = append(errs, fmt.Errorf("%d headers have the mismatch actions LOG, ADD or DELETE, of at most %d", conditional, maxConditional))
+	}
+	return joinSorted(errs)
+}
+
+func checkHeader(m model.HeaderMatch) error {
+	if !token.MatchString(m.Name) {
+		return fmt.Errorf("header %q is not a header's name in lower case", m.Name)
+	}
+	if strings.ContainsAny(m.Value, "\r\n\x00") || !utf8.ValidString(m.Value) {
+		return fmt.Errorf("header %s: the value has characters that headers cannot have", m.Name)
+	}
+	changes := m.Mismatch == model.MismatchAdd || m.Mismatch == model.MismatchDelete || m.Mismatch == model.MismatchReplace
+	if changes && m.Name == "host" {
+		return errors.New("header host cannot be changed")
+	}
+	if m.Value == "" && (m.Mismatch == model.MismatchAdd || m.Mismatch == model.MismatchReplace) {
+		return fmt.Errorf("header %s: there is no value to be set", m.Name)
+	}
+	return nil
+}
