@@ -183,6 +183,8 @@ static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft
 					weft_ct_holds(ctx, p, own, WEFT_INGRESS, ct, reply))) {
 				weft_ct_seen(p, ct, reply);
 				p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
+				if (weft_unlikely(ct->ruleset))
+					weft_proxy_see(ctx, p, ct, reply);
 				return WEFT_PASSED;
 			}
 		}
