@@ -37,7 +37,7 @@ SEC("tcx/egress")
 int weft_to_vxlan(struct __sk_buff *ctx)
 {
 	struct weft_pkt p;
-	int reason;
+	int reason, verdict;
 
 	if (!weft_cfg.tunnel_port)
 		return TC_ACT_SHOT;
@@ -47,5 +47,8 @@ int weft_to_vxlan(struct __sk_buff *ctx)
 	}
 	weft_begin(ctx, &p, WEFT_EGRESS);
 	reason = weft_overlay_out(ctx, &p);
-	return reason ? weft_refuse(ctx, &p, reason) : TC_ACT_OK;
+	if (!reason)
+		return TC_ACT_OK;
+	verdict = weft_refuse(ctx, &p, reason);
+	return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
 }

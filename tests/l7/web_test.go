@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -32,10 +33,10 @@ func serve(t *testing.T, ns *sandbox.NS, port uint16) {
 // client calls from a namespace; it keeps its connections.
 func client(t *testing.T, ns *sandbox.NS) *http.Client {
 	tr := &http.Transport{DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
-		return ns.Dial(network, addr, soon)
+		return ns.Dial(network, addr, atOnce)
 	}}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: soon}
+	return &http.Client{Transport: tr, Timeout: 3 * time.Second}
 }
 
 // get gives the status of a request, and what came with it.
