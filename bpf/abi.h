@@ -9,6 +9,7 @@
 #pragma once
 
 #include "abi_nat.h"
+#include "abi_proxy.h"
 #include "abi_service.h"
 #include "abi_tunnel.h"
 
@@ -41,22 +42,27 @@ enum weft_reason {
 	WEFT_DROP_SPOOFED_IPV6 = 7,
 	WEFT_DROP_SPOOFED_ARP = 8,
 	WEFT_DROP_SPOOFED_ND = 9,
-	WEFT_DROP_EXT_HEADERS = 10,    /* forbidden, or more than the parser walks */
-	WEFT_DROP_FRAGMENT = 11,       /* later fragment whose first was not seen */
-	WEFT_DROP_ICMP_NO_FLOW = 12,   /* ICMP error that speaks of no known flow */
-	WEFT_DROP_POLICY_DENY = 13,    /* a deny rule */
-	WEFT_DROP_POLICY_DEFAULT = 14, /* isolated, and no rule allows it */
-	WEFT_DROP_CT_FULL = 15,        /* no room for the flow */
-	WEFT_DROP_MULTICAST = 16,      /* multicast or broadcast from a pod */
-	WEFT_DROP_REDIRECT = 17,       /* local delivery failed */
-	WEFT_DROP_SNAT_PORTS = 18,     /* no port is left for the flow on the way out */
-	WEFT_DROP_NAT_FULL = 19,       /* no room for a translation, or to write it */
-	WEFT_DROP_NO_BACKEND = 20,     /* nobody serves what was called; the pod is told */
-	WEFT_DROP_TUNNEL_PEER = 21,    /* a tunnel frame that no node sent, or by no uplink */
-	WEFT_DROP_TUNNEL_SOURCE = 22,  /* an inner source that is not the sending node's */
-	WEFT_DROP_TUNNEL_TARGET = 23,  /* an inner destination that the tunnel does not lead to */
-	WEFT_DROP_TUNNEL_PORT = 24,    /* a pod or process spoke to the tunnel port itself */
-	WEFT_DROP_BARE_POD = 25,       /* a pod's source address from outside, not in the tunnel */
+	WEFT_DROP_EXT_HEADERS = 10,     /* forbidden, or more than the parser walks */
+	WEFT_DROP_FRAGMENT = 11,        /* later fragment whose first was not seen */
+	WEFT_DROP_ICMP_NO_FLOW = 12,    /* ICMP error that speaks of no known flow */
+	WEFT_DROP_POLICY_DENY = 13,     /* a deny rule */
+	WEFT_DROP_POLICY_DEFAULT = 14,  /* isolated, and no rule allows it */
+	WEFT_DROP_CT_FULL = 15,         /* no room for the flow */
+	WEFT_DROP_MULTICAST = 16,       /* multicast or broadcast from a pod */
+	WEFT_DROP_REDIRECT = 17,        /* local delivery failed */
+	WEFT_DROP_SNAT_PORTS = 18,      /* no port is left for the flow on the way out */
+	WEFT_DROP_NAT_FULL = 19,        /* no room for a translation, or to write it */
+	WEFT_DROP_NO_BACKEND = 20,      /* nobody serves what was called; the pod is told */
+	WEFT_DROP_TUNNEL_PEER = 21,     /* a tunnel frame that no node sent, or by no uplink */
+	WEFT_DROP_TUNNEL_SOURCE = 22,   /* an inner source that is not the sending node's */
+	WEFT_DROP_TUNNEL_TARGET = 23,   /* an inner destination that the tunnel does not lead to */
+	WEFT_DROP_TUNNEL_PORT = 24,     /* a pod or process spoke to the tunnel port itself */
+	WEFT_DROP_BARE_POD = 25,        /* a pod's source address from outside, not in the tunnel */
+	WEFT_DROP_PROXY_NOT_READY = 26, /* no socket listens for the ruleset; the caller is told */
+	WEFT_DROP_NEEDS_PROXY =
+		27, /* open without the proxy, or by another ruleset; who sends is told */
+	WEFT_DROP_PROXY_CLASH =
+		28, /* the proxy and its client chose the same port; who came second is told */
 	WEFT_REASON_MAX,
 };
 
@@ -179,8 +185,9 @@ enum weft_ct_flag {
 	WEFT_CT_REFUSED = 1 << 2, /* not let pass any more, its end was reported; also stale */
 	WEFT_CT_CLOSING = 1 << 3, /* TCP: FIN from both or RST */
 	WEFT_CT_ICMP = 1 << 4,
-	WEFT_CT_NAT = 1 << 5,     /* has keys in weft_nat4 or 6, which end with it */
-	WEFT_CT_SERVICE = 1 << 6, /* its answers are translated to a service's address */
+	WEFT_CT_NAT = 1 << 5,      /* has keys in weft_nat4 or 6, which end with it */
+	WEFT_CT_SERVICE = 1 << 6,  /* its answers are translated to a service's address */
+	WEFT_CT_UPSTREAM = 1 << 7, /* from the proxy to the server: has passed all rulesets */
 };
 
 /*
@@ -200,8 +207,8 @@ struct weft_ct {
 	__u8 flags;    /* enum weft_ct_flag */
 	__u8 tcp[2];   /* TCP flags seen, by side */
 	__u8 action;   /* enum weft_action that let it pass */
-	__u16 ruleset;
-	__u16 icmp; /* type and code of the query that opened the flow */
+	__u16 ruleset; /* of which the proxy is asked; 0: the flow is not the proxy's */
+	__u16 icmp;    /* type and code of the query that opened the flow */
 	/* colder */
 	__u32 created;  /* jiffies, low half */
 	__u32 rule[2];  /* rule that allowed it: [0] egress, [1] ingress; 0: none */
@@ -210,10 +217,9 @@ struct weft_ct {
 	__u32 backend;  /* that was chosen for it */
 	__u32 wire;     /* VNI with which the other side's packets come; 0: none came yet */
 	__u16 node;     /* of the other side, if it is behind the tunnel; 0: it is not */
-#ifdef WEFT_CT_ALT
-	__u8 spare[2];
-#else
-	__u8 spare[10];
+	__u16 passed; /* ruleset that the proxy enforced before it opened the flow; 0: others opened it */
+#ifndef WEFT_CT_ALT
+	__u8 spare[8];
 #endif
 };
 
@@ -268,6 +274,14 @@ enum weft_flow_type {
 	WEFT_FLOW_AUDIT = 5, /* let pass, a deny in audit mode */
 };
 
+/* Which part of a proxied connection a flow is. */
+enum weft_leg {
+	WEFT_LEG_NONE = 0,
+	WEFT_LEG_DOWNSTREAM = 1, /* to the proxy */
+	WEFT_LEG_UPSTREAM = 2,   /* from it to the server */
+	WEFT_LEG_BETWEEN = 3,    /* from it to itself: another ruleset is to be passed */
+};
+
 /*
  * One flow event in the ring buffer. In each pair [0] is the initiator, [1] the
  * responder (for a drop: the sender and the receiver of the packet). IPv4
@@ -294,7 +308,9 @@ struct weft_flow {
 	__u32 age;     /* ms since the flow began */
 	__u32 service; /* that the initiator asked for: its number; 0: none, or not known */
 	__u32 backend; /* that was chosen for it */
-	__u32 pad;
+	__u16 ruleset; /* of a flow that the proxy has; 0: it has not */
+	__u8 leg;      /* enum weft_leg */
+	__u8 pad;
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The device of the tunnel between nodes: what comes out of it, and what goes in. */
 #include "lib/overlay.h"
+#include "lib/reject.h"
 
 SEC("tcx/ingress")
 int weft_from_vxlan(struct __sk_buff *ctx)
@@ -12,12 +13,19 @@ int weft_from_vxlan(struct __sk_buff *ctx)
 		return TC_ACT_SHOT;
 	weft_begin(ctx, &p, WEFT_INGRESS);
 	reason = weft_overlay_in(ctx, &p);
+	if (!reason && weft_unlikely(p.proxy)) {
+		weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+		ctx->mark = WEFT_MARK_PROXY;
+		return TC_ACT_OK;
+	}
 	if (!reason)
 		reason = weft_deliver_to(ctx, &p, p.own_slot);
 	if (reason > 0) {
+		int verdict = weft_refuse(ctx, &p, reason);
+
 		if (weft_unlikely(p.ported && p.strange))
 			weft_port_refused(&p);
-		return weft_refuse(ctx, &p, reason);
+		return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
 	}
 	if (reason != -TC_ACT_REDIRECT)
 		return TC_ACT_OK;
@@ -29,7 +37,7 @@ SEC("tcx/egress")
 int weft_to_vxlan(struct __sk_buff *ctx)
 {
 	struct weft_pkt p;
-	int reason;
+	int reason, verdict;
 
 	if (!weft_cfg.tunnel_port)
 		return TC_ACT_SHOT;
@@ -39,5 +47,8 @@ int weft_to_vxlan(struct __sk_buff *ctx)
 	}
 	weft_begin(ctx, &p, WEFT_EGRESS);
 	reason = weft_overlay_out(ctx, &p);
-	return reason ? weft_refuse(ctx, &p, reason) : TC_ACT_OK;
+	if (!reason)
+		return TC_ACT_OK;
+	verdict = weft_refuse(ctx, &p, reason);
+	return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
 }

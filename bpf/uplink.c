@@ -3,6 +3,7 @@
  * A device by which packets leave the cluster. What passes goes on to the
  * programs of others on the device.
  */
+#include "lib/reject.h"
 #include "lib/uplink.h"
 
 static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
@@ -12,7 +13,14 @@ static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
 
 	weft_begin(ctx, &p, way);
 	reason = weft_uplink_packet(ctx, &p, way);
-	return reason > 0 ? weft_refuse(ctx, &p, reason) : TC_ACT_UNSPEC;
+	if (reason > 0) {
+		int verdict = weft_refuse(ctx, &p, reason);
+
+		return weft_tells(reason) && way == WEFT_EGRESS ? weft_reject_back(ctx, &p)
+								: verdict;
+	}
+	return reason == -TC_ACT_REDIRECT || reason == WEFT_TUNNELED ? TC_ACT_REDIRECT
+								     : TC_ACT_UNSPEC;
 }
 
 SEC("tcx/ingress")

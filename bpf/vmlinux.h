@@ -34,6 +34,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_PERCPU_HASH = 10,
 	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
+	BPF_MAP_TYPE_SOCKHASH = 18,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
@@ -55,6 +56,7 @@ enum {
 #define BPF_F_TUNINFO_IPV6 (1ULL << 0)
 #define BPF_F_ZERO_CSUM_TX (1ULL << 1)
 #define BPF_F_DONT_FRAGMENT (1ULL << 2)
+#define BPF_F_INGRESS (1ULL << 0)
 #define PACKET_HOST 0
 #define BPF_SK_STORAGE_GET_F_CREATE (1ULL << 0)
 #define BPF_RB_NO_WAKEUP (1ULL << 0)
@@ -114,7 +116,24 @@ struct bpf_tunnel_key {
 	__u32 tunnel_label;
 };
 
-struct bpf_sock;
+/* As far as it is read. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port; /* native byte order */
+	__be16 dst_port;
+	__u16 : 16;
+	__u32 dst_ip4;
+	__u32 dst_ip6[4];
+	__u32 state;
+};
+
 struct sock_common;
 
 /* A socket as the kernel looks it up: seen from a packet that comes for it. */
@@ -147,6 +166,41 @@ struct bpf_sock_addr {
 	__u32 msg_src_ip6[4];
 	struct bpf_sock *sk __attribute__((aligned(8)));
 };
+
+/* As far as it is read. */
+struct bpf_sock_ops {
+	__u32 op;
+	__u32 args[4];
+	__u32 family;
+	__u32 remote_ip4;
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port; /* native byte order */
+};
+
+/* A connection that somebody is to be found for: remote is who calls. */
+struct bpf_sk_lookup {
+	__u64 sk;
+	__u32 family;
+	__u32 protocol;
+	__u32 remote_ip4;
+	__u32 remote_ip6[4];
+	__be16 remote_port;
+	__u16 : 16;
+	__u32 local_ip4;
+	__u32 local_ip6[4];
+	__u32 local_port; /* native byte order */
+};
+
+#define SK_DROP 0
+#define SK_PASS 1
+#define BPF_SOCK_OPS_TCP_LISTEN_CB 11
+#define BPF_TCP_TIME_WAIT 6
+#define BPF_TCP_LISTEN 10
+#define AF_INET 2
+#define AF_INET6 10
 
 struct bpf_map;
 

@@ -8,6 +8,7 @@
 #include "overlay.c"
 #include "ctmgr.c"
 #include "socket.c"
+#include "proxy.c"
 #include "sockiter.c"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -12,7 +12,7 @@ int weft_from_pod(struct __sk_buff *ctx)
 	weft_begin(ctx, &p, WEFT_EGRESS);
 	ctx->mark = 0; /* marks mean something on the host; a pod has no say in it */
 	reason = weft_examine(ctx, &p, WEFT_EGRESS);
-	if (reason == WEFT_PASSED || reason == WEFT_HAIRPIN)
+	if ((reason == WEFT_PASSED && weft_likely(!p.proxy)) || reason == WEFT_HAIRPIN)
 		reason = weft_deliver(ctx, &p);
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
@@ -20,9 +20,13 @@ int weft_from_pod(struct __sk_buff *ctx)
 		/* Not before the event about it, which names the service. */
 		if (weft_unlikely(p.called && p.strange))
 			weft_svc_refused(&p);
-		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
+		return weft_tells(reason) ? weft_reject(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
+	if (weft_unlikely(p.proxy)) {
+		ctx->mark = WEFT_MARK_PROXY;
+		return TC_ACT_OK;
+	}
 	if (reason == WEFT_TUNNELED)
 		return TC_ACT_REDIRECT;
 	if (weft_cfg.tunnel_port && reason == WEFT_TOO_BIG)
@@ -44,13 +48,15 @@ int weft_to_pod(struct __sk_buff *ctx)
 
 	weft_begin(ctx, &p, WEFT_INGRESS);
 	reason = weft_examine(ctx, &p, WEFT_INGRESS);
-	if (!reason && weft_unlikely(p.answers))
+	if (!reason && weft_unlikely(p.answers) && !p.proxy)
 		reason = weft_svc_answer(ctx, &p);
 	if (reason > 0) {
+		int verdict = weft_refuse(ctx, &p, reason);
+
 		if (weft_unlikely(p.ported && p.strange))
 			weft_port_refused(&p);
-		return weft_refuse(ctx, &p, reason);
+		return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
-	return TC_ACT_OK;
+	return weft_unlikely(p.proxy) ? weft_proxy_turn(ctx, WEFT_MARK_PROXY) : TC_ACT_OK;
 }

@@ -25,7 +25,7 @@ type CleanupConfig struct {
 // reports all of them; what is gone already is no error. Forwarding stays on, as
 // others may count on it.
 func Cleanup(c CleanupConfig) error {
-	errs := []error{removeDevices(), removeAllRoutes()}
+	errs := []error{removeDevices(), ProxyPath{StateDir: c.StateDir}.Set(false), removeAllRoutes()}
 	for _, f := range c.Files {
 		errs = append(errs, attachment.RemoveFile(f))
 	}

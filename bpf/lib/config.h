@@ -39,6 +39,7 @@ const volatile struct weft_types {
 	enum weft_svc_flag svc_flag;
 	enum weft_nat_kind nat_kind;
 	enum weft_nat_flag nat_flag;
+	enum weft_leg leg;
 	struct weft_pol_key pol_key[0];
 	struct weft_pol pol[0];
 	struct weft_pend_row pend[0];

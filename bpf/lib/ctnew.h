@@ -10,6 +10,7 @@
 #include "decide.h"
 #include "flow.h"
 #include "hostport.h"
+#include "proxy.h"
 
 /*
  * An entry and its key. Stack is short: where an IPv4 row has its padding, which
@@ -160,7 +161,8 @@ static __always_inline void weft_ct_refused(struct __sk_buff *ctx, const struct 
 {
 	bool host = ct->identity[0] == WEFT_ID_HOST || ct->identity[1] == WEFT_ID_HOST;
 
-	if (reason != WEFT_DROP_POLICY_DENY && reason != WEFT_DROP_POLICY_DEFAULT)
+	if (reason != WEFT_DROP_POLICY_DENY && reason != WEFT_DROP_POLICY_DEFAULT &&
+	    reason != WEFT_DROP_NEEDS_PROXY)
 		return;
 	if (host && p->hook == WEFT_INGRESS && ctx->ingress_ifindex)
 		return;
@@ -235,7 +237,14 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	} else {
 		weft_ct_again(p, &e->ct, ct);
 	}
+	if (p->proto == PROTO_TCP)
+		p->passed = fresh ? weft_proxy_passed(ctx) : ct->passed;
 	reason = weft_decide(ctx, p, own, &e->ct, reply);
+	if (p->proto != PROTO_TCP) /* the proxy has nothing else */
+		e->ct.ruleset = e->ct.passed = 0;
+	else if (!reason && weft_unlikely(e->ct.ruleset | e->ct.passed | p->passed |
+					  (known ? ct->ruleset : 0)))
+		reason = weft_proxy_settle(p, ct, &e->ct, reply, fresh);
 	if (weft_cfg.tunnel_port && !reason) {
 		p->node = e->ct.node;
 		if (weft_is_tunnel_talk(p))
@@ -259,26 +268,35 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
 	weft_ct_note(p, &e->ct, reply);
-	if (answered || (reply && !(p->tcp & TCP_RST)))
+	if (answered || (reply && !(p->tcp & TCP_RST)) || weft_proxy_acked(ctx, p, &e->ct))
 		reason = weft_ct_answer(p, e, answered, gen);
 	else
 		reason = weft_ct_wait(p, e, known, gen);
 	if (fresh && !reason)
 		weft_event_ct(&e->key, &e->ct, weft_new_type(p, &e->ct), ctx->ifindex);
+	if (weft_unlikely(e->ct.ruleset))
+		weft_proxy_see(ctx, p, &e->ct, reply);
 	return reason;
 }
 
 /* Counts a packet of a flow that stands; its first answer moves it to the answered. */
-static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct,
-					  struct weft_ct_elem *e, bool reply, bool answered)
+static __always_inline int weft_ct_stands(struct __sk_buff *ctx, struct weft_pkt *p,
+					  struct weft_ct *ct, struct weft_ct_elem *e, bool reply,
+					  bool answered)
 {
 	__u32 gen = weft_gen_get(); /* before the copy, so that no mark set meanwhile is lost */
 
+	if (weft_unlikely(ct->ruleset)) {
+		if (weft_proxy_opens(p) && !(ct->flags & WEFT_CT_UPSTREAM) &&
+		    !weft_proxy_ready(ct->ruleset, p->family))
+			return WEFT_DROP_PROXY_NOT_READY;
+		weft_proxy_see(ctx, p, ct, reply);
+	}
 	weft_ct_seen(p, ct, reply);
 	if (weft_cfg.tunnel_port)
 		p->node = weft_ct_node(p, ct, reply);
 	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
-	if (answered || !reply || (p->tcp & TCP_RST))
+	if (answered || (!reply && !weft_proxy_acked(ctx, p, ct)) || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;
 	return weft_ct_answer(p, e, false, gen);
@@ -341,7 +359,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
-			return weft_ct_stands(p, ct, &e, reply, answered);
+			return weft_ct_stands(ctx, p, ct, &e, reply, answered);
 	}
 	return weft_ct_judge(ctx, p, own, ct, &e, answered);
 }

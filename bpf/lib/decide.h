@@ -77,6 +77,7 @@ static __noinline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p,
 	ct->rule[0] = 0;
 	ct->rule[1] = 0;
 	ct->ruleset = 0;
+	ct->passed = 0;
 	ct->action = WEFT_ACTION_ALLOW;
 	p->ident[0] = p->hook == WEFT_EGRESS ? own_id : ip.identity;
 	p->ident[1] = p->hook == WEFT_EGRESS ? ip.identity : own_id;

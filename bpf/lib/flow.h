@@ -3,6 +3,7 @@
 #pragma once
 
 #include "named.h"
+#include "proxy.h"
 
 static __always_inline void weft_count(__u8 reason, __u8 dir, __u32 packets, __u32 bytes)
 {
@@ -88,6 +89,8 @@ static __noinline int weft_event_ct(const union weft_ct_key *key, const struct w
 	e->age = (__u64)((__u32)bpf_jiffies64() - ct->created) * 1000 / weft_cfg.hz;
 	e->service = ct->service;
 	e->backend = ct->backend;
+	e->ruleset = ct->ruleset;
+	e->leg = weft_leg_of(ct);
 	e->pad = 0;
 	weft_event_send(e);
 	return 0;

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "ctold.h"
+#include "proxy.h"
 
 struct weft_quoted {
 	union weft_addr src;
@@ -100,6 +101,7 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	/* An error goes against the packet it quotes. */
 	known = weft_ct_reply(p, ct);
 	p->answers = !known && (ct->flags & WEFT_CT_SERVICE);
+	p->proxy = ct->ruleset && (p->hook == WEFT_EGRESS || weft_proxy_sent(ct, known));
 	return weft_ct_holds(ctx, p, own, p->hook, ct, !known) ? WEFT_PASSED
 							       : WEFT_DROP_ICMP_NO_FLOW;
 }

@@ -76,20 +76,18 @@ static __always_inline __be16 weft_port_try(const struct weft_pkt *p, __u32 i)
 __noinline int weft_nat_try(struct __sk_buff *ctx, struct weft_pkt *p, struct weft_nat *n, __u32 i)
 {
 	union weft_nat_key key;
-	struct weft_nat v;
 
 	if (!p || !n)
 		return WEFT_NAT_NOROOM;
-	v = *n;
-	v.created = v.seen = p->now;
-	v.port = weft_port_try(p, i);
+	n->created = n->seen = p->now; /* in place: stack is short */
+	n->port = weft_port_try(p, i);
 	if ((p->proto == PROTO_TCP || p->proto == PROTO_UDP) &&
-	    (bpf_ntohs(v.port) < WEFT_PORT_PRIVILEGED || weft_port_taken(p, &v) ||
-	     weft_port_used(ctx, p, &v)))
+	    (bpf_ntohs(n->port) < WEFT_PORT_PRIVILEGED || weft_port_taken(p, n) ||
+	     weft_port_used(ctx, p, n)))
 		return WEFT_NAT_TAKEN;
 	weft_nat_fill(&key, p->family, WEFT_NAT_OUT, &p->src, &p->dst, p->sport, p->dport,
 		      p->proto);
-	return weft_nat_enter(&key, &v, p->family);
+	return weft_nat_enter(&key, n, p->family);
 }
 
 /*

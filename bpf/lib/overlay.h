@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "proxyway.h"
 #include "workload.h"
 
 #define WEFT_FOR_STACK (-5) /* for the host itself, or for it to answer */
@@ -148,7 +149,7 @@ __noinline int weft_overlay_answer(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	int reason;
 
-	if (!p || !ctx->ingress_ifindex || !weft_ports_any())
+	if (!p || (!ctx->ingress_ifindex && !p->own_slot) || !weft_ports_any())
 		return WEFT_AS_IS;
 	if (p->kind == WEFT_ICMP_ERROR) {
 		reason = weft_nat_error(ctx, p, WEFT_NAT_OUT);
@@ -183,6 +184,8 @@ static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft
 					weft_ct_holds(ctx, p, own, WEFT_INGRESS, ct, reply))) {
 				weft_ct_seen(p, ct, reply);
 				p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
+				if (weft_unlikely(ct->ruleset))
+					weft_proxy_see(ctx, p, ct, reply);
 				return WEFT_PASSED;
 			}
 		}
@@ -287,6 +290,7 @@ static __always_inline int weft_overlay_out(struct __sk_buff *ctx, struct weft_p
 {
 	__be16 proto = weft_overlay_frame(ctx, p);
 	struct weft_ip ip;
+	__u32 own;
 	int reason;
 
 	p->family = proto == bpf_htons(ETH_IP4) ? 4 : 6;
@@ -301,12 +305,19 @@ static __always_inline int weft_overlay_out(struct __sk_buff *ctx, struct weft_p
 					false); /* of the host's, no word about it */
 	if (reason)
 		return reason;
+	reason = weft_proxy_out(ctx, p, ctx->ingress_ifindex);
+	if (reason > 0)
+		return reason;
+	own = p->ident[0]; /* of the pod for which the proxy sends it */
 	reason = weft_overlay_answer(ctx, p);
 	if (reason > 0)
 		return reason;
 	weft_ip_get(p->family, &p->dst, &ip);
 	/* Whom the client called is the node. */
-	p->ident[0] = reason ? weft_overlay_vni(ctx, p) : WEFT_ID_REMOTE_NODE;
+	if (!reason)
+		p->ident[0] = WEFT_ID_REMOTE_NODE;
+	else
+		p->ident[0] = p->own_slot ? own : weft_overlay_vni(ctx, p);
 	p->ident[1] = p->peer = ip.identity;
 	if (!ip.node)
 		return WEFT_DROP_TUNNEL_TARGET;

@@ -157,7 +157,9 @@ struct weft_pkt {
 	__u8 strange : 1; /* conntrack did not know its flow */
 	__u8 ported : 1;  /* came in by a port of the host's that is the pod's */
 	__u8 inside : 1;  /* of a known flow to somewhere in the cluster, not translated */
+	__u8 proxy : 1;   /* to be delivered to a socket of the proxy */
 	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
+	__u16 passed;     /* ruleset that the proxy enforced before it sent this, or 0 */
 };
 
 /* Reads from wherever the bytes are; slower than direct access. */

@@ -26,8 +26,9 @@ static __always_inline struct weft_pol *weft_pol_get(void *set, __u8 dir, __u32 
 }
 
 /*
- * Asks the policy of ep about its peer. What it says is put into ct; a set that
- * is named but not there refuses everything.
+ * Asks the policy of ep about its peer. What it says is put into ct (the ruleset of
+ * egress in ruleset, that of ingress in passed, see weft_proxy_leg); a set that is
+ * named but not there refuses everything.
  */
 static __always_inline int weft_pol_ask(struct weft_pkt *p, const struct weft_ep_row *ep, __u8 dir,
 					__u32 peer, __be16 port, struct weft_ct *ct)
@@ -58,7 +59,9 @@ static __always_inline int weft_pol_ask(struct weft_pkt *p, const struct weft_ep
 		ct->rule[1] = pol->rule;
 	if (pol->action == WEFT_ACTION_AUDIT)
 		ct->action = WEFT_ACTION_AUDIT;
-	if (pol->ruleset)
+	if (dir == WEFT_EGRESS)
 		ct->ruleset = pol->ruleset;
+	else
+		ct->passed = pol->ruleset;
 	return WEFT_PASSED;
 }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "natwrite.h"
+#include "proxy.h"
 #include "tunnel.h"
 
 struct weft_tcphdr {
@@ -170,6 +171,48 @@ __noinline int weft_reject(struct __sk_buff *ctx, struct weft_pkt *p)
 		done = p->proto == PROTO_TCP ? weft_reset(ctx, p, own, 6)
 					     : weft_error(ctx, p, own, 6, 1, 4, 0);
 	return done ? bpf_redirect_peer(ctx->ifindex, 0) : TC_ACT_SHOT;
+}
+
+/* Whether the sender of a packet that was dropped for that reason is told so at once. */
+static __always_inline bool weft_tells(int reason)
+{
+	return reason == WEFT_DROP_NO_BACKEND || reason == WEFT_DROP_PROXY_NOT_READY ||
+	       reason == WEFT_DROP_NEEDS_PROXY || reason == WEFT_DROP_PROXY_CLASH;
+}
+
+/* Through the tunnel to the node that the refused packet came from. */
+static __always_inline int weft_reject_tunnel(struct __sk_buff *ctx, struct weft_pkt *p,
+					      const struct weft_ep_row *own)
+{
+	struct weft_tunnel_row *t = weft_tunnel_get();
+
+	if (!t || weft_tunnel_key(ctx, p->node, own->identity))
+		return TC_ACT_SHOT;
+	ctx->mark = WEFT_MARK_TUNNEL;
+	return bpf_redirect(t->ifindex, 0);
+}
+
+/*
+ * Resets a connection of somebody else than the pod at whose device the packet is: of
+ * another node, of the host's own sockets or of the proxy's, which hear it by the mark
+ * also where the address is not the host's. Gives the verdict.
+ */
+__noinline int weft_reject_back(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	struct weft_ep_row *own;
+	bool done;
+
+	if (!p || p->proto != PROTO_TCP || p->frag || (p->tcp & TCP_RST))
+		return TC_ACT_SHOT;
+	own = weft_ep_get(p->own_slot);
+	if (!own)
+		return TC_ACT_SHOT;
+	done = p->family == 4 ? weft_reset(ctx, p, own, 4) : weft_reset(ctx, p, own, 6);
+	if (!done)
+		return TC_ACT_SHOT;
+	if (weft_cfg.tunnel_port && p->wire)
+		return weft_reject_tunnel(ctx, p, own);
+	return weft_proxy_turn(ctx, ctx->ingress_ifindex ? 0 : WEFT_MARK_PROXY);
 }
 
 /*

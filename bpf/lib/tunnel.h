@@ -10,12 +10,19 @@
 /*
  * Bits of skb->mark (the only ones that mean something to these programs). On what
  * comes in by an uplink: a tunnel frame from a node's address. On what goes to the
- * tunnel's device: it has its key. On what a pod sends and the stack routes: it keeps its
- * source (WEFT_MARK_INSIDE), which an uplink need not find out again.
+ * tunnel's device: it has its key. On what is for a socket of the proxy (WEFT_MARK_PROXY):
+ * a rule of the host's routes has it delivered there. On what a pod sends and the stack
+ * routes: it keeps its source (WEFT_MARK_INSIDE), which an uplink need not find out again.
+ * On what the proxy sends to a server: it has passed the ruleset in the upper half.
  */
 #define WEFT_MARK_MASK 0xf00
 #define WEFT_MARK_TUNNEL 0x100
+#define WEFT_MARK_PROXY 0x200
 #define WEFT_MARK_INSIDE 0x400
+#define WEFT_MARK_PASSED 0x800
+#define WEFT_MARK_RULESET_SHIFT 16
+
+#define WEFT_LOOPBACK 1 /* index of the loopback device, in any network namespace */
 
 static __always_inline bool weft_tunnel_marked(const struct __sk_buff *ctx)
 {

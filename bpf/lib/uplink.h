@@ -13,6 +13,7 @@
 #include "naterr.h"
 #include "natport.h"
 #include "parse.h"
+#include "proxyway.h"
 
 /* Protocols whose sums cover addresses, at places that are not known here. */
 #define PROTO_DCCP 33
@@ -110,13 +111,13 @@ __noinline int weft_uplink_new(struct __sk_buff *ctx, struct weft_pkt *p, struct
 
 	if (!p || !to)
 		return WEFT_AS_IS;
-	if (!ctx->ingress_ifindex)
+	if (!ctx->ingress_ifindex && !p->own_slot)
 		return weft_make_way(p, to);
 	weft_ip_get(p->family, &p->src, &ip);
 	ep = ip.slot ? weft_ep_get(ip.slot) : NULL;
 	if (!ep)
 		return weft_make_way(p, to);
-	if (ep->ifindex != ctx->ingress_ifindex)
+	if (ep->ifindex != ctx->ingress_ifindex && !p->own_slot)
 		return WEFT_AS_IS; /* from elsewhere, with a pod's address */
 	p->own_slot = ip.slot;
 	p->ident[0] = ep->identity;
@@ -151,37 +152,49 @@ static __always_inline int weft_uplink_write(struct __sk_buff *ctx, struct weft_
 	return weft_nat_write(ctx, p, n, family) ? WEFT_PASSED : WEFT_DROP_NAT_FULL;
 }
 
-/* Gives a packet without a translation one, if it is to have one. */
-static __always_inline int weft_out_new(struct __sk_buff *ctx, struct weft_pkt *p,
-					const __u8 family)
+/*
+ * Enters a translation for a packet without one, if it is to have one: WEFT_PASSED: it
+ * has; WEFT_AS_IS: it goes on as it is. Global, so that what it has on its stack ends
+ * with it.
+ */
+__noinline int weft_out_new(struct __sk_buff *ctx, struct weft_pkt *p)
 {
 	struct weft_nat to = {};
-	struct weft_nat *n;
 	int reason;
 
+	if (!p)
+		return WEFT_AS_IS;
 	/* An open connection of the host's had its port since it began. */
 	if (!ctx->ingress_ifindex && p->proto == PROTO_TCP &&
 	    (p->tcp & (TCP_SYN | TCP_ACK)) != TCP_SYN)
-		return WEFT_PASSED;
+		return WEFT_AS_IS;
 	reason = weft_uplink_new(ctx, p, &to);
 	if (reason)
 		return reason;
 	reason = weft_nat_source(ctx, p, &to);
-	if (reason) /* the host's own goes on without its place */
-		return weft_is_placeholder(p, &to) ? WEFT_PASSED : reason;
-	n = weft_nat_of(p, family, WEFT_NAT_OUT);
-	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_DROP_NAT_FULL;
+	/* The host's own goes on without its place. */
+	return reason && weft_is_placeholder(p, &to) ? WEFT_AS_IS : reason;
 }
 
 static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pkt *p,
 					   const __u8 family)
 {
 	struct weft_nat *n = NULL;
+	__u32 from = ctx->ingress_ifindex;
+	int reason;
 
 	if (!weft_uplink_read(ctx, p, family))
 		return WEFT_PASSED;
+	reason = weft_proxy_out(ctx, p, from);
+	if (reason > 0)
+		return reason;
+	/* To another node itself: routes lead past the tunnel. */
+	if (weft_cfg.tunnel_port && !reason && p->node) {
+		reason = weft_tunnel_send(ctx, p);
+		return reason == WEFT_TOO_BIG ? WEFT_PASSED : reason;
+	}
 	/* The tunnel's own: its port towards a node is nobody's to translate. */
-	if (weft_cfg.tunnel_port && !ctx->ingress_ifindex && p->proto == PROTO_UDP &&
+	if (weft_cfg.tunnel_port && !from && p->proto == PROTO_UDP &&
 	    p->dport == bpf_htons(weft_cfg.tunnel_port))
 		return WEFT_PASSED;
 	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
@@ -194,7 +207,11 @@ static __always_inline int weft_out_packet(struct __sk_buff *ctx, struct weft_pk
 			weft_port_answered(p, n);
 		return weft_uplink_write(ctx, p, n, family);
 	}
-	return weft_out_new(ctx, p, family);
+	reason = weft_out_new(ctx, p);
+	if (reason)
+		return reason;
+	n = weft_nat_of(p, family, WEFT_NAT_OUT);
+	return n ? weft_uplink_write(ctx, p, n, family) : WEFT_DROP_NAT_FULL;
 }
 
 static __always_inline bool weft_is_outer(const union weft_addr *addr)
@@ -256,10 +273,12 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 	if (reason)
 		return reason;
 	if (n)
-		return weft_uplink_write(ctx, p, n, family);
-	if (p->frag == WEFT_FRAG_FIRST)
+		reason = weft_uplink_write(ctx, p, n, family);
+	else if (p->frag == WEFT_FRAG_FIRST)
 		weft_frag_forget(p);
-	return WEFT_PASSED;
+	if (!reason && p->proto == PROTO_TCP && !p->frag && weft_l7_active())
+		return weft_proxy_in(ctx, p);
+	return reason;
 }
 
 /*

@@ -87,6 +87,8 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 				p->inside = !(ct->flags & WEFT_CT_NAT) &&
 					    !weft_is_outside(ct->identity[!reply]);
 			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
+			if (weft_unlikely(ct->ruleset))
+				weft_proxy_see(ctx, p, ct, reply);
 			return WEFT_PASSED;
 		}
 	} else if (hook == WEFT_EGRESS) {

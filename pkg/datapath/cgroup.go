@@ -36,6 +36,8 @@ func socketHooks(p *weftbpf.BpfPrograms) []socketHook {
 		{"sendmsg6", ebpf.AttachCGroupUDP6Sendmsg, p.WeftSendmsg6},
 		{"connect4", ebpf.AttachCGroupInet4Connect, p.WeftConnect4},
 		{"connect6", ebpf.AttachCGroupInet6Connect, p.WeftConnect6},
+		{"bind4", ebpf.AttachCGroupInet4Bind, p.WeftBind4},
+		{"bind6", ebpf.AttachCGroupInet6Bind, p.WeftBind6},
 	}
 }
 
@@ -49,23 +51,32 @@ func attachSockets(p pins, dir string, progs *weftbpf.BpfPrograms, log *slog.Log
 		}
 		dir = found
 	}
-	var on unix.Statfs_t
-	if err := unix.Statfs(dir, &on); err != nil {
-		return fmt.Errorf("looking at the cgroup %s: %w (the setting cgroup names it; empty: the whole host)", dir, err)
-	}
-	if on.Type != unix.CGROUP2_SUPER_MAGIC {
-		return fmt.Errorf("%s is no folder of cgroup2: the setting cgroup needs one; empty: the whole host", dir)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
-		return fmt.Errorf("looking at the cgroup %s: %w", dir, err)
+	id, err := cgroupNumber(dir)
+	if err != nil {
+		return fmt.Errorf("%w (the setting cgroup names it; empty: the whole host)", err)
 	}
 	for _, h := range socketHooks(progs) {
-		if err := attachSocket(p, dir, st.Ino, h, log); err != nil {
+		if err := attachSocket(p, dir, id, h, log); err != nil {
 			return fmt.Errorf("attaching %s to the cgroup %s: %w", h.name, dir, err)
 		}
 	}
 	return nil
+}
+
+// cgroupNumber is the number by which the kernel knows a folder of cgroup2.
+func cgroupNumber(dir string) (uint64, error) {
+	var on unix.Statfs_t
+	if err := unix.Statfs(dir, &on); err != nil {
+		return 0, fmt.Errorf("looking at the cgroup %s: %w", dir, err)
+	}
+	if on.Type != unix.CGROUP2_SUPER_MAGIC {
+		return 0, fmt.Errorf("%s is no folder of cgroup2", dir)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, fmt.Errorf("looking at the cgroup %s: %w", dir, err)
+	}
+	return st.Ino, nil
 }
 
 func attachSocket(p pins, dir string, id uint64, h socketHook, log *slog.Logger) error {

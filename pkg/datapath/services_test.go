@@ -247,7 +247,7 @@ func socketLinks(t *testing.T) map[string]link.ID {
 		must(t, errors.Join(err, l.Close()))
 		out[filepath.Base(path)] = info.ID
 	}
-	if len(out) != 8 {
+	if len(out) != 10 {
 		t.Errorf("links: %v", out)
 	}
 	return out

@@ -52,6 +52,9 @@ func ReasonTexts() []ReasonText {
 		{"TUNNEL_TARGET", "a packet in the tunnel for an address that is not of the node it came to, or of no node"},
 		{"TUNNEL_PORT", "spoke to the port of the tunnel between nodes, which no pod or process may"},
 		{"BARE_POD", "a pod's source address on a packet from outside that did not come through the tunnel"},
+		{"PROXY_NOT_READY", "the proxy does not listen for the ruleset; who called was told so"},
+		{"NEEDS_PROXY", "the connection was open before a rule needed the proxy for it; who sent was told so"},
+		{"PROXY_CLASH", "the proxy and its client chose the same port for a connection to the server; who came second was told so"},
 	}
 }
 

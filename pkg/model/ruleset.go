@@ -100,3 +100,10 @@ type Rulesets struct {
 	Revision Revision
 	List     []Ruleset // sorted by number
 }
+
+// Proxy is what the kernel is to know of the node's proxy; zero: there is none.
+type Proxy struct {
+	Cgroup string // folder on cgroup2 of the group that all its processes are in
+	Prefer uint8  // block of the listeners that new connections go to
+	Active bool   // rulesets are in force, or connections have some
+}

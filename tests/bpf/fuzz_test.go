@@ -216,7 +216,8 @@ func TestMutatedFramesHaveAVerdictAndAReason(t *testing.T) {
 	// What a packet alone cannot bring about at a pod's device.
 	rare := []weftbpf.BpfWeftReason{weftbpf.BpfWeftReasonWEFT_DROP_NO_ENDPOINT, weftbpf.BpfWeftReasonWEFT_DROP_CT_FULL,
 		weftbpf.BpfWeftReasonWEFT_DROP_REDIRECT, snatPorts, natFull,
-		tunnelPeer, weftbpf.BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE, tunnelTarget, tunnelPort, barePod}
+		tunnelPeer, weftbpf.BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE, tunnelTarget, tunnelPort, barePod,
+		proxyNotReady, needsProxy, proxyClash}
 	for r := range int(weftbpf.BpfWeftReasonWEFT_REASON_MAX) {
 		if met[r] == 0 && !slices.Contains(rare, weftbpf.BpfWeftReason(r)) {
 			t.Errorf("reason %d was never met", r)

@@ -15,6 +15,10 @@ const (
 	tunnelPort   = weftbpf.BpfWeftReasonWEFT_DROP_TUNNEL_PORT
 	barePod      = weftbpf.BpfWeftReasonWEFT_DROP_BARE_POD
 
+	proxyNotReady = weftbpf.BpfWeftReasonWEFT_DROP_PROXY_NOT_READY
+	needsProxy    = weftbpf.BpfWeftReasonWEFT_DROP_NEEDS_PROXY
+	proxyClash    = weftbpf.BpfWeftReasonWEFT_DROP_PROXY_CLASH
+
 	vxlanPort  = 4789
 	markTunnel = 0x100
 )

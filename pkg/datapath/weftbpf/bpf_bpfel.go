@@ -112,7 +112,8 @@ type BpfWeftCt struct {
 	Backend  uint32
 	Wire     uint32
 	Node     uint16
-	Spare    [10]uint8
+	Passed   uint16
+	Spare    [8]uint8
 }
 
 type BpfWeftCt4Key struct {
@@ -145,13 +146,14 @@ type BpfWeftCt6Row struct {
 type BpfWeftCtFlag uint32
 
 const (
-	BpfWeftCtFlagWEFT_CT_FROM_B  BpfWeftCtFlag = 1
-	BpfWeftCtFlagWEFT_CT_STALE   BpfWeftCtFlag = 2
-	BpfWeftCtFlagWEFT_CT_REFUSED BpfWeftCtFlag = 4
-	BpfWeftCtFlagWEFT_CT_CLOSING BpfWeftCtFlag = 8
-	BpfWeftCtFlagWEFT_CT_ICMP    BpfWeftCtFlag = 16
-	BpfWeftCtFlagWEFT_CT_NAT     BpfWeftCtFlag = 32
-	BpfWeftCtFlagWEFT_CT_SERVICE BpfWeftCtFlag = 64
+	BpfWeftCtFlagWEFT_CT_FROM_B   BpfWeftCtFlag = 1
+	BpfWeftCtFlagWEFT_CT_STALE    BpfWeftCtFlag = 2
+	BpfWeftCtFlagWEFT_CT_REFUSED  BpfWeftCtFlag = 4
+	BpfWeftCtFlagWEFT_CT_CLOSING  BpfWeftCtFlag = 8
+	BpfWeftCtFlagWEFT_CT_ICMP     BpfWeftCtFlag = 16
+	BpfWeftCtFlagWEFT_CT_NAT      BpfWeftCtFlag = 32
+	BpfWeftCtFlagWEFT_CT_SERVICE  BpfWeftCtFlag = 64
+	BpfWeftCtFlagWEFT_CT_UPSTREAM BpfWeftCtFlag = 128
 )
 
 type BpfWeftDir uint32
@@ -239,7 +241,9 @@ type BpfWeftFlow struct {
 	Age      uint32
 	Service  uint32
 	Backend  uint32
-	Pad      uint32
+	Ruleset  uint16
+	Leg      uint8
+	Pad      uint8
 }
 
 type BpfWeftFlowType uint32
@@ -309,6 +313,22 @@ type BpfWeftIp6Key struct {
 	Prefixlen uint32
 	Addr      [16]uint8
 }
+
+type BpfWeftL7Row struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	Active uint32
+	Prefer uint32
+}
+
+type BpfWeftLeg uint32
+
+const (
+	BpfWeftLegWEFT_LEG_NONE       BpfWeftLeg = 0
+	BpfWeftLegWEFT_LEG_DOWNSTREAM BpfWeftLeg = 1
+	BpfWeftLegWEFT_LEG_UPSTREAM   BpfWeftLeg = 2
+	BpfWeftLegWEFT_LEG_BETWEEN    BpfWeftLeg = 3
+)
 
 type BpfWeftNat struct {
 	_       structs.HostLayout
@@ -437,36 +457,48 @@ type BpfWeftPortsRow struct {
 	Next   uint32
 }
 
+type BpfWeftProxyKey struct {
+	_       structs.HostLayout
+	Family  uint8
+	Block   uint8
+	Ruleset uint16
+	Place   uint16
+	Pad     uint16
+}
+
 type BpfWeftReason uint32
 
 const (
-	BpfWeftReasonWEFT_PASSED              BpfWeftReason = 0
-	BpfWeftReasonWEFT_DROP_NO_ENDPOINT    BpfWeftReason = 1
-	BpfWeftReasonWEFT_DROP_MALFORMED      BpfWeftReason = 2
-	BpfWeftReasonWEFT_DROP_UNSUPPORTED_L3 BpfWeftReason = 3
-	BpfWeftReasonWEFT_DROP_UNSUPPORTED_L4 BpfWeftReason = 4
-	BpfWeftReasonWEFT_DROP_SPOOFED_MAC    BpfWeftReason = 5
-	BpfWeftReasonWEFT_DROP_SPOOFED_IPV4   BpfWeftReason = 6
-	BpfWeftReasonWEFT_DROP_SPOOFED_IPV6   BpfWeftReason = 7
-	BpfWeftReasonWEFT_DROP_SPOOFED_ARP    BpfWeftReason = 8
-	BpfWeftReasonWEFT_DROP_SPOOFED_ND     BpfWeftReason = 9
-	BpfWeftReasonWEFT_DROP_EXT_HEADERS    BpfWeftReason = 10
-	BpfWeftReasonWEFT_DROP_FRAGMENT       BpfWeftReason = 11
-	BpfWeftReasonWEFT_DROP_ICMP_NO_FLOW   BpfWeftReason = 12
-	BpfWeftReasonWEFT_DROP_POLICY_DENY    BpfWeftReason = 13
-	BpfWeftReasonWEFT_DROP_POLICY_DEFAULT BpfWeftReason = 14
-	BpfWeftReasonWEFT_DROP_CT_FULL        BpfWeftReason = 15
-	BpfWeftReasonWEFT_DROP_MULTICAST      BpfWeftReason = 16
-	BpfWeftReasonWEFT_DROP_REDIRECT       BpfWeftReason = 17
-	BpfWeftReasonWEFT_DROP_SNAT_PORTS     BpfWeftReason = 18
-	BpfWeftReasonWEFT_DROP_NAT_FULL       BpfWeftReason = 19
-	BpfWeftReasonWEFT_DROP_NO_BACKEND     BpfWeftReason = 20
-	BpfWeftReasonWEFT_DROP_TUNNEL_PEER    BpfWeftReason = 21
-	BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE  BpfWeftReason = 22
-	BpfWeftReasonWEFT_DROP_TUNNEL_TARGET  BpfWeftReason = 23
-	BpfWeftReasonWEFT_DROP_TUNNEL_PORT    BpfWeftReason = 24
-	BpfWeftReasonWEFT_DROP_BARE_POD       BpfWeftReason = 25
-	BpfWeftReasonWEFT_REASON_MAX          BpfWeftReason = 26
+	BpfWeftReasonWEFT_PASSED               BpfWeftReason = 0
+	BpfWeftReasonWEFT_DROP_NO_ENDPOINT     BpfWeftReason = 1
+	BpfWeftReasonWEFT_DROP_MALFORMED       BpfWeftReason = 2
+	BpfWeftReasonWEFT_DROP_UNSUPPORTED_L3  BpfWeftReason = 3
+	BpfWeftReasonWEFT_DROP_UNSUPPORTED_L4  BpfWeftReason = 4
+	BpfWeftReasonWEFT_DROP_SPOOFED_MAC     BpfWeftReason = 5
+	BpfWeftReasonWEFT_DROP_SPOOFED_IPV4    BpfWeftReason = 6
+	BpfWeftReasonWEFT_DROP_SPOOFED_IPV6    BpfWeftReason = 7
+	BpfWeftReasonWEFT_DROP_SPOOFED_ARP     BpfWeftReason = 8
+	BpfWeftReasonWEFT_DROP_SPOOFED_ND      BpfWeftReason = 9
+	BpfWeftReasonWEFT_DROP_EXT_HEADERS     BpfWeftReason = 10
+	BpfWeftReasonWEFT_DROP_FRAGMENT        BpfWeftReason = 11
+	BpfWeftReasonWEFT_DROP_ICMP_NO_FLOW    BpfWeftReason = 12
+	BpfWeftReasonWEFT_DROP_POLICY_DENY     BpfWeftReason = 13
+	BpfWeftReasonWEFT_DROP_POLICY_DEFAULT  BpfWeftReason = 14
+	BpfWeftReasonWEFT_DROP_CT_FULL         BpfWeftReason = 15
+	BpfWeftReasonWEFT_DROP_MULTICAST       BpfWeftReason = 16
+	BpfWeftReasonWEFT_DROP_REDIRECT        BpfWeftReason = 17
+	BpfWeftReasonWEFT_DROP_SNAT_PORTS      BpfWeftReason = 18
+	BpfWeftReasonWEFT_DROP_NAT_FULL        BpfWeftReason = 19
+	BpfWeftReasonWEFT_DROP_NO_BACKEND      BpfWeftReason = 20
+	BpfWeftReasonWEFT_DROP_TUNNEL_PEER     BpfWeftReason = 21
+	BpfWeftReasonWEFT_DROP_TUNNEL_SOURCE   BpfWeftReason = 22
+	BpfWeftReasonWEFT_DROP_TUNNEL_TARGET   BpfWeftReason = 23
+	BpfWeftReasonWEFT_DROP_TUNNEL_PORT     BpfWeftReason = 24
+	BpfWeftReasonWEFT_DROP_BARE_POD        BpfWeftReason = 25
+	BpfWeftReasonWEFT_DROP_PROXY_NOT_READY BpfWeftReason = 26
+	BpfWeftReasonWEFT_DROP_NEEDS_PROXY     BpfWeftReason = 27
+	BpfWeftReasonWEFT_DROP_PROXY_CLASH     BpfWeftReason = 28
+	BpfWeftReasonWEFT_REASON_MAX           BpfWeftReason = 29
 )
 
 type BpfWeftReserved uint32
@@ -483,6 +515,12 @@ const (
 	BpfWeftReservedWEFT_ID_UNMANAGED      BpfWeftReserved = 8
 	BpfWeftReservedWEFT_ID_UNKNOWN        BpfWeftReserved = 9
 )
+
+type BpfWeftRulesetRow struct {
+	_   structs.HostLayout
+	As  uint16
+	Pad uint16
+}
 
 type BpfWeftSlotKey struct {
 	_       structs.HostLayout
@@ -578,6 +616,7 @@ type BpfWeftTypes struct {
 	SvcFlag      uint32
 	NatKind      uint32
 	NatFlag      uint32
+	Leg          uint32
 	PolKey       [0]struct {
 		_         structs.HostLayout
 		Prefixlen uint32
@@ -618,6 +657,7 @@ type BpfWeftTypes struct {
 			Pad    [6]uint8
 		}
 	}
+	_  [4]byte
 	Gc [0]struct {
 		_       structs.HostLayout
 		Live    uint64
@@ -671,6 +711,7 @@ const (
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
 	BpfMapWeftKnown      = "weft_known"
+	BpfMapWeftL7         = "weft_l7"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
 	BpfMapWeftNat4       = "weft_nat4"
@@ -680,6 +721,8 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
+	BpfMapWeftProxy      = "weft_proxy"
+	BpfMapWeftRuleset    = "weft_ruleset"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -691,6 +734,8 @@ const (
 	BpfMapWeftSwept      = "weft_swept"
 	BpfMapWeftTunnel     = "weft_tunnel"
 	BpfMapWeftUplink     = "weft_uplink"
+	BpfProgWeftBind4     = "weft_bind4"
+	BpfProgWeftBind6     = "weft_bind6"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
@@ -701,6 +746,8 @@ const (
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
 	BpfProgWeftFromVxlan = "weft_from_vxlan"
+	BpfProgWeftListen    = "weft_listen"
+	BpfProgWeftLookup    = "weft_lookup"
 	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -758,6 +805,8 @@ type BpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfProgramSpecs struct {
+	WeftBind4     *ebpf.ProgramSpec `ebpf:"weft_bind4"`
+	WeftBind6     *ebpf.ProgramSpec `ebpf:"weft_bind6"`
 	WeftConnect4  *ebpf.ProgramSpec `ebpf:"weft_connect4"`
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
@@ -768,6 +817,8 @@ type BpfProgramSpecs struct {
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
 	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
+	WeftListen    *ebpf.ProgramSpec `ebpf:"weft_listen"`
+	WeftLookup    *ebpf.ProgramSpec `ebpf:"weft_lookup"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -808,6 +859,7 @@ type BpfMapSpecs struct {
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
 	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
+	WeftL7        *ebpf.MapSpec `ebpf:"weft_l7"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
@@ -817,6 +869,8 @@ type BpfMapSpecs struct {
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
+	WeftProxy     *ebpf.MapSpec `ebpf:"weft_proxy"`
+	WeftRuleset   *ebpf.MapSpec `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -883,6 +937,7 @@ type BpfMaps struct {
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
 	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
+	WeftL7        *ebpf.Map `ebpf:"weft_l7"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
@@ -892,6 +947,8 @@ type BpfMaps struct {
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
+	WeftProxy     *ebpf.Map `ebpf:"weft_proxy"`
+	WeftRuleset   *ebpf.Map `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -931,6 +988,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftIp4,
 		m.WeftIp6,
 		m.WeftKnown,
+		m.WeftL7,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
@@ -940,6 +998,8 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
+		m.WeftProxy,
+		m.WeftRuleset,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,
@@ -967,6 +1027,8 @@ type BpfVariables struct {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfPrograms struct {
+	WeftBind4     *ebpf.Program `ebpf:"weft_bind4"`
+	WeftBind6     *ebpf.Program `ebpf:"weft_bind6"`
 	WeftConnect4  *ebpf.Program `ebpf:"weft_connect4"`
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
@@ -977,6 +1039,8 @@ type BpfPrograms struct {
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
 	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
+	WeftListen    *ebpf.Program `ebpf:"weft_listen"`
+	WeftLookup    *ebpf.Program `ebpf:"weft_lookup"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -991,6 +1055,8 @@ type BpfPrograms struct {
 
 func (p *BpfPrograms) Close() error {
 	return _BpfClose(
+		p.WeftBind4,
+		p.WeftBind6,
 		p.WeftConnect4,
 		p.WeftConnect6,
 		p.WeftCtGc,
@@ -1001,6 +1067,8 @@ func (p *BpfPrograms) Close() error {
 		p.WeftFromNet,
 		p.WeftFromPod,
 		p.WeftFromVxlan,
+		p.WeftListen,
+		p.WeftLookup,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,

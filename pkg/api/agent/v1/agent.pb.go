@@ -296,32 +296,35 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 type DropReason int32
 
 const (
-	DropReason_DROP_REASON_NONE           DropReason = 0
-	DropReason_DROP_REASON_NO_ENDPOINT    DropReason = 1
-	DropReason_DROP_REASON_MALFORMED      DropReason = 2
-	DropReason_DROP_REASON_UNSUPPORTED_L3 DropReason = 3
-	DropReason_DROP_REASON_UNSUPPORTED_L4 DropReason = 4
-	DropReason_DROP_REASON_SPOOFED_MAC    DropReason = 5
-	DropReason_DROP_REASON_SPOOFED_IPV4   DropReason = 6
-	DropReason_DROP_REASON_SPOOFED_IPV6   DropReason = 7
-	DropReason_DROP_REASON_SPOOFED_ARP    DropReason = 8
-	DropReason_DROP_REASON_SPOOFED_ND     DropReason = 9
-	DropReason_DROP_REASON_EXT_HEADERS    DropReason = 10
-	DropReason_DROP_REASON_FRAGMENT       DropReason = 11
-	DropReason_DROP_REASON_ICMP_NO_FLOW   DropReason = 12
-	DropReason_DROP_REASON_POLICY_DENY    DropReason = 13
-	DropReason_DROP_REASON_POLICY_DEFAULT DropReason = 14
-	DropReason_DROP_REASON_CT_FULL        DropReason = 15
-	DropReason_DROP_REASON_MULTICAST      DropReason = 16
-	DropReason_DROP_REASON_REDIRECT       DropReason = 17
-	DropReason_DROP_REASON_SNAT_PORTS     DropReason = 18
-	DropReason_DROP_REASON_NAT_FULL       DropReason = 19
-	DropReason_DROP_REASON_NO_BACKEND     DropReason = 20
-	DropReason_DROP_REASON_TUNNEL_PEER    DropReason = 21
-	DropReason_DROP_REASON_TUNNEL_SOURCE  DropReason = 22
-	DropReason_DROP_REASON_TUNNEL_TARGET  DropReason = 23
-	DropReason_DROP_REASON_TUNNEL_PORT    DropReason = 24
-	DropReason_DROP_REASON_BARE_POD       DropReason = 25
+	DropReason_DROP_REASON_NONE            DropReason = 0
+	DropReason_DROP_REASON_NO_ENDPOINT     DropReason = 1
+	DropReason_DROP_REASON_MALFORMED       DropReason = 2
+	DropReason_DROP_REASON_UNSUPPORTED_L3  DropReason = 3
+	DropReason_DROP_REASON_UNSUPPORTED_L4  DropReason = 4
+	DropReason_DROP_REASON_SPOOFED_MAC     DropReason = 5
+	DropReason_DROP_REASON_SPOOFED_IPV4    DropReason = 6
+	DropReason_DROP_REASON_SPOOFED_IPV6    DropReason = 7
+	DropReason_DROP_REASON_SPOOFED_ARP     DropReason = 8
+	DropReason_DROP_REASON_SPOOFED_ND      DropReason = 9
+	DropReason_DROP_REASON_EXT_HEADERS     DropReason = 10
+	DropReason_DROP_REASON_FRAGMENT        DropReason = 11
+	DropReason_DROP_REASON_ICMP_NO_FLOW    DropReason = 12
+	DropReason_DROP_REASON_POLICY_DENY     DropReason = 13
+	DropReason_DROP_REASON_POLICY_DEFAULT  DropReason = 14
+	DropReason_DROP_REASON_CT_FULL         DropReason = 15
+	DropReason_DROP_REASON_MULTICAST       DropReason = 16
+	DropReason_DROP_REASON_REDIRECT        DropReason = 17
+	DropReason_DROP_REASON_SNAT_PORTS      DropReason = 18
+	DropReason_DROP_REASON_NAT_FULL        DropReason = 19
+	DropReason_DROP_REASON_NO_BACKEND      DropReason = 20
+	DropReason_DROP_REASON_TUNNEL_PEER     DropReason = 21
+	DropReason_DROP_REASON_TUNNEL_SOURCE   DropReason = 22
+	DropReason_DROP_REASON_TUNNEL_TARGET   DropReason = 23
+	DropReason_DROP_REASON_TUNNEL_PORT     DropReason = 24
+	DropReason_DROP_REASON_BARE_POD        DropReason = 25
+	DropReason_DROP_REASON_PROXY_NOT_READY DropReason = 26
+	DropReason_DROP_REASON_NEEDS_PROXY     DropReason = 27
+	DropReason_DROP_REASON_PROXY_CLASH     DropReason = 28
 )
 
 // Enum value maps for DropReason.
@@ -353,34 +356,40 @@ var (
 		23: "DROP_REASON_TUNNEL_TARGET",
 		24: "DROP_REASON_TUNNEL_PORT",
 		25: "DROP_REASON_BARE_POD",
+		26: "DROP_REASON_PROXY_NOT_READY",
+		27: "DROP_REASON_NEEDS_PROXY",
+		28: "DROP_REASON_PROXY_CLASH",
 	}
 	DropReason_value = map[string]int32{
-		"DROP_REASON_NONE":           0,
-		"DROP_REASON_NO_ENDPOINT":    1,
-		"DROP_REASON_MALFORMED":      2,
-		"DROP_REASON_UNSUPPORTED_L3": 3,
-		"DROP_REASON_UNSUPPORTED_L4": 4,
-		"DROP_REASON_SPOOFED_MAC":    5,
-		"DROP_REASON_SPOOFED_IPV4":   6,
-		"DROP_REASON_SPOOFED_IPV6":   7,
-		"DROP_REASON_SPOOFED_ARP":    8,
-		"DROP_REASON_SPOOFED_ND":     9,
-		"DROP_REASON_EXT_HEADERS":    10,
-		"DROP_REASON_FRAGMENT":       11,
-		"DROP_REASON_ICMP_NO_FLOW":   12,
-		"DROP_REASON_POLICY_DENY":    13,
-		"DROP_REASON_POLICY_DEFAULT": 14,
-		"DROP_REASON_CT_FULL":        15,
-		"DROP_REASON_MULTICAST":      16,
-		"DROP_REASON_REDIRECT":       17,
-		"DROP_REASON_SNAT_PORTS":     18,
-		"DROP_REASON_NAT_FULL":       19,
-		"DROP_REASON_NO_BACKEND":     20,
-		"DROP_REASON_TUNNEL_PEER":    21,
-		"DROP_REASON_TUNNEL_SOURCE":  22,
-		"DROP_REASON_TUNNEL_TARGET":  23,
-		"DROP_REASON_TUNNEL_PORT":    24,
-		"DROP_REASON_BARE_POD":       25,
+		"DROP_REASON_NONE":            0,
+		"DROP_REASON_NO_ENDPOINT":     1,
+		"DROP_REASON_MALFORMED":       2,
+		"DROP_REASON_UNSUPPORTED_L3":  3,
+		"DROP_REASON_UNSUPPORTED_L4":  4,
+		"DROP_REASON_SPOOFED_MAC":     5,
+		"DROP_REASON_SPOOFED_IPV4":    6,
+		"DROP_REASON_SPOOFED_IPV6":    7,
+		"DROP_REASON_SPOOFED_ARP":     8,
+		"DROP_REASON_SPOOFED_ND":      9,
+		"DROP_REASON_EXT_HEADERS":     10,
+		"DROP_REASON_FRAGMENT":        11,
+		"DROP_REASON_ICMP_NO_FLOW":    12,
+		"DROP_REASON_POLICY_DENY":     13,
+		"DROP_REASON_POLICY_DEFAULT":  14,
+		"DROP_REASON_CT_FULL":         15,
+		"DROP_REASON_MULTICAST":       16,
+		"DROP_REASON_REDIRECT":        17,
+		"DROP_REASON_SNAT_PORTS":      18,
+		"DROP_REASON_NAT_FULL":        19,
+		"DROP_REASON_NO_BACKEND":      20,
+		"DROP_REASON_TUNNEL_PEER":     21,
+		"DROP_REASON_TUNNEL_SOURCE":   22,
+		"DROP_REASON_TUNNEL_TARGET":   23,
+		"DROP_REASON_TUNNEL_PORT":     24,
+		"DROP_REASON_BARE_POD":        25,
+		"DROP_REASON_PROXY_NOT_READY": 26,
+		"DROP_REASON_NEEDS_PROXY":     27,
+		"DROP_REASON_PROXY_CLASH":     28,
 	}
 )
 
@@ -4222,7 +4231,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
-	"\x11DIRECTION_INGRESS\x10\x02*\xf0\x05\n" +
+	"\x11DIRECTION_INGRESS\x10\x02*\xcb\x06\n" +
 	"\n" +
 	"DropReason\x12\x14\n" +
 	"\x10DROP_REASON_NONE\x10\x00\x12\x1b\n" +
@@ -4251,7 +4260,10 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x19DROP_REASON_TUNNEL_SOURCE\x10\x16\x12\x1d\n" +
 	"\x19DROP_REASON_TUNNEL_TARGET\x10\x17\x12\x1b\n" +
 	"\x17DROP_REASON_TUNNEL_PORT\x10\x18\x12\x18\n" +
-	"\x14DROP_REASON_BARE_POD\x10\x192\xe1\x05\n" +
+	"\x14DROP_REASON_BARE_POD\x10\x19\x12\x1f\n" +
+	"\x1bDROP_REASON_PROXY_NOT_READY\x10\x1a\x12\x1b\n" +
+	"\x17DROP_REASON_NEEDS_PROXY\x10\x1b\x12\x1b\n" +
+	"\x17DROP_REASON_PROXY_CLASH\x10\x1c2\xe1\x05\n" +
 	"\fAgentService\x12N\n" +
 	"\tGetStatus\x12\x1f.weft.agent.v1.GetStatusRequest\x1a .weft.agent.v1.GetStatusResponse\x12Z\n" +
 	"\rListEndpoints\x12#.weft.agent.v1.ListEndpointsRequest\x1a$.weft.agent.v1.ListEndpointsResponse\x12]\n" +

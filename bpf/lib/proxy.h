@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Flows that the proxy has: which leg of a connection they are, and which of their
+ * packets are for its sockets. Who may be reached was decided before (decide.h).
+ *
+ *   client ──downstream──► proxy ──upstream──► server
+ *
+ * Both legs bear the client's address and the server's, and differ in the client's
+ * port. A packet for the proxy bears no address of the host's: its mark has it
+ * delivered to the host's sockets.
+ */
+#pragma once
+
+#include "ct.h"
+
+#define WEFT_CGROUP_DEPTH 16 /* to which the proxy's group is looked for */
+
+static __always_inline struct weft_l7_row *weft_l7_get(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&weft_l7, &zero);
+}
+
+static __always_inline bool weft_l7_active(void)
+{
+	struct weft_l7_row *l7 = weft_l7_get();
+
+	return l7 && l7->active;
+}
+
+/*
+ * Which ruleset the proxy enforced before it opened the flow of this packet; 0: it is
+ * not the proxy's. CAP_NET_RAW is enough to set a mark, so that only those count that
+ * sockets of the proxy's own group set.
+ */
+__noinline int weft_proxy_passed(struct __sk_buff *ctx)
+{
+	struct weft_l7_row *l7 = weft_l7_get();
+	__u64 group;
+
+	if (!l7 || !l7->cgroup || ctx->ingress_ifindex ||
+	    (ctx->mark & WEFT_MARK_MASK) != WEFT_MARK_PASSED)
+		return 0;
+	for (int i = 1; i <= WEFT_CGROUP_DEPTH; i++) {
+		group = bpf_skb_ancestor_cgroup_id(ctx, i);
+		if (group == l7->cgroup)
+			return ctx->mark >> WEFT_MARK_RULESET_SHIFT;
+		if (!group)
+			break;
+	}
+	return 0;
+}
+
+/* Whether who has passed one ruleset has passed the other as well. */
+__noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
+{
+	struct weft_ruleset_row *row;
+
+	if (one == other)
+		return one != 0;
+	row = bpf_map_lookup_elem(&weft_ruleset, &one);
+	return one && other && row && row->as == other;
+}
+
+/* A socket that listens for the ruleset, to be released; the preferred block's first. */
+static __always_inline struct bpf_sock *weft_proxy_find(__u32 ruleset, __u32 family)
+{
+	struct weft_l7_row *l7 = weft_l7_get();
+	struct weft_proxy_key key = {.family = family, .ruleset = ruleset};
+	__u8 prefer = l7 ? l7->prefer & 1 : 0;
+	struct bpf_sock *sk;
+
+	for (int i = 0; i < WEFT_PROXY_BLOCKS * WEFT_PROXY_PLACES; i++) {
+		key.block = (i / WEFT_PROXY_PLACES) ^ prefer;
+		key.place = i % WEFT_PROXY_PLACES;
+		sk = bpf_map_lookup_elem(&weft_proxy, &key);
+		if (sk)
+			return sk;
+	}
+	return NULL;
+}
+
+/* Whether the proxy takes new connections of the ruleset. */
+__noinline int weft_proxy_ready(__u32 ruleset, __u32 family)
+{
+	struct bpf_sock *sk = weft_proxy_find(ruleset, family);
+
+	if (!sk)
+		return 0;
+	bpf_sk_release(sk);
+	return 1;
+}
+
+static __always_inline __u8 weft_leg_of(const struct weft_ct *ct)
+{
+	if (!ct->ruleset)
+		return WEFT_LEG_NONE;
+	if (ct->flags & WEFT_CT_UPSTREAM)
+		return WEFT_LEG_UPSTREAM;
+	return ct->passed ? WEFT_LEG_BETWEEN : WEFT_LEG_DOWNSTREAM;
+}
+
+/* Whether a packet of the flow in that direction is for somebody else than the proxy. */
+static __always_inline bool weft_proxy_leaves(const struct weft_ct *ct, bool reply)
+{
+	if (ct->flags & WEFT_CT_UPSTREAM)
+		return !reply;
+	return reply && !ct->passed;
+}
+
+/* Whether the proxy sends the packets of the flow in that direction. */
+static __always_inline bool weft_proxy_sent(const struct weft_ct *ct, bool reply)
+{
+	return ct->flags & WEFT_CT_UPSTREAM ? !reply : reply || ct->passed;
+}
+
+/*
+ * Notes whether the packet is to be delivered to the proxy. Into a pod goes only what
+ * the proxy's sockets send there: all else would pass it by. Apart, as stack is short.
+ */
+static __noinline void weft_proxy_see(struct __sk_buff *ctx, struct weft_pkt *p,
+				      const struct weft_ct *ct, bool reply)
+{
+	p->proxy =
+		!(p->hook == WEFT_INGRESS && !ctx->ingress_ifindex && weft_proxy_leaves(ct, reply));
+}
+
+/* Whether a packet asks for a connection. */
+static __always_inline bool weft_proxy_opens(const struct weft_pkt *p)
+{
+	return p->proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/*
+ * Makes the decided flow a leg. The policies asked for a ruleset each, that of egress
+ * (in ruleset) before that of ingress (in passed), and who has passed the latter came
+ * from the last stage.
+ */
+static __always_inline void weft_proxy_leg(const struct weft_pkt *p, struct weft_ct *ct)
+{
+	__u16 first = ct->ruleset, last = ct->passed, next = first ? first : last;
+
+	if (p->passed && weft_ruleset_satisfies(p->passed, last))
+		next = 0;
+	else if (p->passed && weft_ruleset_satisfies(p->passed, first))
+		next = last;
+	ct->flags &= ~WEFT_CT_UPSTREAM;
+	ct->passed = p->passed;
+	ct->ruleset = next;
+	if (p->passed && !next) {
+		ct->ruleset = p->passed;
+		ct->flags |= WEFT_CT_UPSTREAM;
+	}
+}
+
+/*
+ * An open flow that was decided again stays what it was, or ends: no open connection
+ * can move into the proxy, out of it, or to another of its listeners.
+ */
+static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct weft_ct *now)
+{
+	if (weft_likely(was->ruleset == now->ruleset &&
+			!((was->flags ^ now->flags) & WEFT_CT_UPSTREAM)))
+		return WEFT_PASSED;
+	if (!was->ruleset || (was->flags & WEFT_CT_UPSTREAM))
+		return WEFT_DROP_NEEDS_PROXY;
+	if (now->flags & WEFT_CT_UPSTREAM) /* nothing is left to be passed */
+		now->flags &= ~WEFT_CT_UPSTREAM;
+	else if (now->ruleset && !weft_ruleset_satisfies(was->ruleset, now->ruleset))
+		return WEFT_DROP_NEEDS_PROXY;
+	now->ruleset = was->ruleset;
+	return WEFT_PASSED;
+}
+
+/*
+ * Whether the decided flow may be, given what there was with its key (NULL: nothing).
+ * fresh: the packet opens another flow than that. Apart, as stack is short.
+ */
+static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct weft_ct *was,
+					struct weft_ct *now, bool reply, bool fresh)
+{
+	bool opens = !reply && weft_proxy_opens(p);
+
+	weft_proxy_leg(p, now);
+	if (was && fresh && !was->passed != !now->passed &&
+	    !(was->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)))
+		return WEFT_DROP_PROXY_CLASH;
+	if (was && !fresh && !opens)
+		return weft_proxy_keep(was, now);
+	if (opens && now->ruleset && !(now->flags & WEFT_CT_UPSTREAM) &&
+	    !weft_proxy_ready(now->ruleset, p->family))
+		return WEFT_DROP_PROXY_NOT_READY;
+	return WEFT_PASSED;
+}
+
+/*
+ * The host's own client is answered over the loopback device, where nobody looks: it
+ * shows by its acknowledgement that it was.
+ */
+static __always_inline bool weft_proxy_acked(struct __sk_buff *ctx, const struct weft_pkt *p,
+					     const struct weft_ct *ct)
+{
+	return ct->ruleset && !(ct->flags & WEFT_CT_UPSTREAM) && p->hook == WEFT_INGRESS &&
+	       !ctx->ingress_ifindex && ct->identity[0] == WEFT_ID_HOST &&
+	       (p->tcp & (TCP_ACK | TCP_RST)) == TCP_ACK;
+}
+
+/*
+ * Delivers a packet that leaves by a device to the host's sockets instead. The stack
+ * takes it for one that came in by the loopback device. Gives the verdict.
+ */
+static __always_inline int weft_proxy_turn(struct __sk_buff *ctx, __u32 mark)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct weft_eth *eth = data;
+
+	if ((void *)(eth + 1) > end)
+		return TC_ACT_SHOT;
+	weft_memset(eth->dst, 0, 6);
+	ctx->mark = mark;
+	return bpf_redirect(WEFT_LOOPBACK, BPF_F_INGRESS);
+}
