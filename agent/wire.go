@@ -62,6 +62,7 @@ type agent struct {
 	engine   *engine.Engine
 	flows    *flow.Pipeline
 	store    *flow.Store
+	proxy    *proxy // nil: there is none
 	l7       l7
 	requests *flow.Requests // that the proxy tells of
 	registry *prometheus.Registry
@@ -123,6 +124,9 @@ func (a *agent) build() error {
 	filter, err := a.cfg.IdentityLabels.Filter()
 	if err != nil {
 		return fmt.Errorf("reading identityLabels: %w", err)
+	}
+	if err := a.buildProxy(); err != nil {
+		return err
 	}
 	node := engine.Node{Name: a.cfg.NodeName, Cluster: a.cfg.ClusterName, Filter: filter, ClusterCIDRs: a.cfg.ClusterCIDRs,
 		PodCIDRs: a.ranges, Tunnel: a.tunnelPort() != 0, Proxy: a.l7.proxied != nil}
@@ -314,6 +318,7 @@ func (a *agent) serve(ctx context.Context, path string) error {
 		parts["tunnel"] = a.tunnel.Run
 	}
 	maps.Copy(parts, a.input.parts)
+	maps.Copy(parts, a.proxyParts())
 	for name, part := range parts {
 		g.Go(func() error {
 			if err := part(ctx); err != nil && !errors.Is(err, context.Canceled) {
@@ -336,6 +341,9 @@ func (a *agent) api() *api.Server {
 	}
 	if a.cniFiles != nil {
 		components = append(components, a.cniFilesStatus)
+	}
+	if a.proxy != nil {
+		components = append(components, a.proxy.status)
 	}
 	return api.New(api.Config{
 		Version: weft.Version(), Node: a.cfg.NodeName, Source: a.input.name,

@@ -102,6 +102,16 @@ func (s *Server) Acknowledged() model.Revision {
 	return s.acked
 }
 
+// Wanted is the revision that was given last; 0: none yet.
+func (s *Server) Wanted() model.Revision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.want == nil {
+		return 0
+	}
+	return s.want.revision
+}
+
 // Connected is how many proxies are.
 func (s *Server) Connected() int {
 	s.mu.Lock()

@@ -57,6 +57,8 @@ type Config struct {
 	Conntrack Conntrack `json:"conntrack"`
 	// What pods send to the outside, and the node's address that it leaves with.
 	Masquerade Masquerade `json:"masquerade"`
+	// The proxy for what policies ask of requests.
+	Envoy Envoy `json:"envoy"`
 	// Flow events.
 	Flows Flows `json:"flows"`
 	// The CNI plugin.
@@ -72,6 +74,13 @@ type Tunnel struct {
 	Protocol TunnelProtocol `json:"protocol"`
 	// UDP port of the tunnel at each node; firewalls between nodes must let it pass.
 	Port uint16 `json:"port"`
+}
+
+// Envoy configures the proxy of a plain host, which runs from when a policy first needs
+// it. In Kubernetes there is none yet.
+type Envoy struct {
+	// The stock Envoy, of version 1.40; empty: this host has no proxy. Without one the connections that rules about requests are for are refused.
+	Binary string `json:"binary"`
 }
 
 // Operator configures weft-operator.
@@ -186,6 +195,7 @@ func Default(hostname string) Config {
 		},
 		Tunnel:     Tunnel{Port: 4789},
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
+		Envoy:      Envoy{Binary: "/usr/local/bin/envoy"},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},
 		CNI:        CNI{BinDir: "/opt/cni/bin", ConfDir: "/etc/cni/net.d"},
 		Operator:   Operator{MetricsAddress: "127.0.0.1:9466", IdentityGrace: Duration(15 * time.Minute)},

@@ -44,6 +44,7 @@ metricsAddress: ""
 identityLabels: {include: [app], exclude: []}
 conntrack: {entriesIPv4: 2048, entriesIPv6: 4096, tcpTimeout: 1h, tcpClosingTimeout: 5s, otherTimeout: 2m, unansweredTimeout: 7s}
 masquerade: {ipv4: false, ipv6: true, devices: [eth9], firstPort: 2000, lastPort: 3000}
+envoy: {binary: /v}
 flows: {bufferSize: 100, aliveInterval: 9s}
 cni: {install: true, binDir: /o, confDir: /e}
 operator: {metricsAddress: "", healthSocket: /h, identityGrace: 1h}
@@ -61,6 +62,7 @@ operator: {metricsAddress: "", healthSocket: /h, identityGrace: 1h}
 			TCPClosingTimeout: Duration(5 * time.Second), OtherTimeout: Duration(2 * time.Minute),
 			UnansweredTimeout: Duration(7 * time.Second)},
 		Masquerade: Masquerade{IPv6: true, Devices: []string{"eth9"}, FirstPort: 2000, LastPort: 3000},
+		Envoy:      Envoy{Binary: "/v"},
 		Flows:      Flows{BufferSize: 100, AliveInterval: Duration(9 * time.Second)},
 		CNI:        CNI{Install: true, BinDir: "/o", ConfDir: "/e"},
 		Operator:   Operator{HealthSocket: "/h", IdentityGrace: Duration(time.Hour)},

@@ -82,6 +82,9 @@ func (c *Config) validate() []strictyaml.Error {
 	}
 	k.conntrack(c.Conntrack)
 	k.masquerade(c.Masquerade)
+	if c.Envoy.Binary != "" {
+		k.path("envoy.binary", c.Envoy.Binary)
+	}
 	k.between("flows.bufferSize", int64(c.Flows.BufferSize), minFlows, maxFlows)
 	k.duration("flows.aliveInterval", c.Flows.AliveInterval)
 	k.path("cni.binDir", c.CNI.BinDir)

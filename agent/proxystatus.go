@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/weftmesh/weft/agent/api"
+	"github.com/weftmesh/weft/envoy/accesslog"
+	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/flow"
+	"github.com/weftmesh/weft/pkg/model"
+)
+
+// l7 is what others read of the proxy.
+func (p *proxy) l7() l7 {
+	return l7{
+		proxy: p.server, proxied: p,
+		ready: func() (map[model.RulesetID]bool, error) {
+			list, err := p.dp.ReadyRulesets()
+			ready := make(map[model.RulesetID]bool, len(list))
+			for _, id := range list {
+				ready[id] = true
+			}
+			return ready, err
+		},
+		faults: func() (out []api.ProxyFault) {
+			for _, f := range p.server.FaultList() {
+				text := f.Text
+				if f.Rule != "" {
+					text = f.Rule + ": " + text
+				}
+				out = append(out, api.ProxyFault{Ruleset: f.Ruleset, Policy: f.Policy, Text: text})
+			}
+			return out
+		},
+		config: p.config,
+	}
+}
+
+func (p *proxy) config() *agentv1.ListProxyConfigResponse {
+	out := &agentv1.ListProxyConfigResponse{
+		Proxies:              uint32(p.server.Connected()),
+		WantedRevision:       uint64(p.server.Wanted()),
+		AcknowledgedRevision: uint64(p.server.Acknowledged()),
+	}
+	for _, r := range p.server.Status() {
+		out.Objects = append(out.Objects, &agentv1.ProxyObject{
+			Type: r.Type, Name: r.Name, Ruleset: uint32(r.Ruleset), Version: r.Version, Standing: string(r.Standing), Message: r.Text,
+		})
+	}
+	return out
+}
+
+// status is what `weft status` tells of the proxy.
+func (p *proxy) status() *agentv1.ComponentStatus {
+	p.mu.Lock()
+	active, fault := p.active, p.fault
+	p.mu.Unlock()
+	out := &agentv1.ComponentStatus{Name: "proxy", Health: agentv1.Health_HEALTH_OK, Message: "not needed"}
+	switch {
+	case !active:
+	case fault != nil:
+		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "Envoy cannot be started, connections that need it are refused: "+fault.Error()
+	case p.server.Connected() == 0:
+		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "Envoy is not connected"
+	default:
+		out.Message = fmt.Sprintf("Envoy has %d resources", len(p.server.Status()))
+	}
+	return out
+}
+
+// requestEvent is an event of Envoy's in the words of flows.
+func requestEvent(e accesslog.Event) flow.RequestEvent {
+	host := e.Host
+	if e.ServerName != "" {
+		host = e.ServerName
+	}
+	return flow.RequestEvent{
+		Request: model.Request{
+			Ruleset: e.Ruleset, Outcome: model.Outcome(e.Verdict.Outcome), Protocol: e.Protocol, Method: e.Method, Path: e.Path, Host: host,
+			Status: e.Status, GRPCStatus: int32(e.GRPCStatus), Mismatch: e.Verdict.Mismatch, Detail: e.Detail,
+		},
+		Time: e.Time, Took: e.Duration, Source: e.Source, Destination: e.Destination,
+		Sent: e.BytesReceived, Received: e.BytesSent,
+		Policy: e.Verdict.Policy, Rule: e.Verdict.Rule,
+	}
+}
