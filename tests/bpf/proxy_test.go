@@ -297,6 +297,57 @@ func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 	}
 }
 
+// sentOut is a packet of a socket of the host's own that leaves by the uplink.
+func (n *node) sentOut(mark uint32, frame []byte) (verdict uint32) {
+	n.Helper()
+	v, _, _ := n.run(n.objs.WeftToNet, skb{Ifindex: n.uplink, Mark: mark}, frame)
+	return v
+}
+
+func TestLegsToTheWorld(t *testing.T) {
+	for _, f := range families {
+		n := newNode(t)
+		n.listen(1)
+		n.asks(n.a, egress, 1)
+		n.asProxy()
+		v, mark := n.fromMarked(n.a, sent(f, n.a, n.far, protoTCP, tcp(4000, 80, syn)))
+		n.up("a SYN to the world", v, mark, actOK)
+		n.leg(f, n.a, n.far, 4000, 1, 0, 0)
+		if v := n.sentOut(markPassed|1<<16, sent(f, n.a, n.far, protoTCP, tcp(4001, 80, syn))); v != asIs {
+			t.Errorf("the proxy's SYN at the uplink: verdict %d", v)
+		}
+		n.leg(f, n.a, n.far, 4001, 1, 1, flagUpstream)
+		v, mark, _ = n.toMarked(n.a, n.uplink, 0, got(f, n.far, n.a, protoTCP, tcp(80, 4001, syn|ack)))
+		n.up("the world's answer to the proxy", v, mark, actRedirect)
+		if v, _, ctx := n.run(n.objs.WeftFromNet, skb{Ifindex: n.uplink, IngressIfindex: n.uplink},
+			got(f, n.far, n.a, protoTCP, tcp(80, 4001, ack))); v != actRedirect || ctx.Mark != 0 {
+			t.Errorf("an answer at the uplink: verdict %d", v)
+		}
+		n.sentOut(markPassed|9<<16, sent(f, n.a, n.far, protoTCP, tcp(4002, 80, syn)))
+		n.leg(f, n.a, n.far, 4002, 1, 9, 0)
+		n.asks(n.a, egress, 1)
+		n.policy(n.a)
+		n.dropped(policyDefault, egress, func() uint32 {
+			return n.sentOut(markPassed|1<<16, sent(f, n.a, n.far, protoTCP, tcp(4001, 80, ack)))
+		})
+
+		proto, _, _ := echo(f)
+		kind := errorsOf(f)["too big"]
+		n.asks(n.a, egress, 1)
+		n.fromMarked(n.a, sent(f, n.a, n.far, protoTCP, tcp(4003, 80, syn)))
+		n.sentOut(markPassed|1<<16, sent(f, n.a, n.far, protoTCP, tcp(4004, 80, syn)))
+		for port, up := range map[uint16]bool{4003: false, 4004: true} {
+			quoted := packet(f, n.a.ip[f], n.far.ip[f], protoTCP, tcp(port, 80, ack))
+			v, mark, _ := n.toMarked(n.a, n.uplink, 0, got(f, n.far, n.a, proto, icmp(kind[0], kind[1], 0, quoted...)))
+			if up {
+				n.up("an error about what the proxy sent", v, mark, actRedirect)
+			} else if v != actOK || mark != 0 {
+				t.Errorf("IPv%d, an error about what the client sent: verdict %d, mark %#x", f, v, mark)
+			}
+		}
+	}
+}
+
 // unifiedPath is where in the unified hierarchy /proc/self/cgroup says that one is.
 func unifiedPath(text string) string {
 	for line := range strings.Lines(text) {
