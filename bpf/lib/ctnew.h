@@ -223,7 +223,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 					 struct weft_ct_elem *e, bool answered)
 {
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
-	bool fresh = !known || weft_ct_fresh(p, ct, against);
+	bool fresh = !known || weft_ct_fresh(p, ct, against) || weft_proxy_crosses(ctx, p, ct);
 	__u32 gen = weft_gen_get();
 	int reason;
 
@@ -239,7 +239,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	}
 	if (p->proto == PROTO_TCP)
 		p->passed = fresh ? weft_proxy_passed(ctx) : ct->passed;
-	reason = weft_decide(ctx, p, own, &e->ct, reply);
+	reason = weft_decide(ctx, p, &e->ct, reply);
 	if (p->proto != PROTO_TCP) /* the proxy has nothing else */
 		e->ct.ruleset = e->ct.passed = 0;
 	else if (!reason && weft_unlikely(e->ct.ruleset | e->ct.passed | p->passed |
@@ -358,7 +358,8 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	/* An answered one was looked at before, unless it was fetched or translated since. */
 	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct)) {
 		reply = weft_ct_reply(p, ct);
-		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
+		if (!weft_ct_fresh(p, ct, reply) && !weft_proxy_crosses(ctx, p, ct) &&
+		    weft_ct_holds(ctx, p, own, p->hook, ct, reply))
 			return weft_ct_stands(ctx, p, ct, &e, reply, answered);
 	}
 	return weft_ct_judge(ctx, p, own, ct, &e, answered);

@@ -47,20 +47,27 @@ static __always_inline int weft_other(struct __sk_buff *ctx, struct weft_pkt *p,
 
 /*
  * Decides in the direction of the initiator, whichever way the packet goes, and
- * writes what was found into ct. Epochs are read before what they vouch for. Apart
- * from its caller, so that what it has on its stack ends with it.
+ * writes what was found into ct. Epochs are read before what they vouch for. Global, so
+ * that the verifier looks at it once, not for each way that leads here.
  */
-static __noinline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p,
-				  struct weft_ep_row *own, struct weft_ct *ct, bool reply)
+__noinline int weft_decide(struct __sk_buff *ctx, struct weft_pkt *p, struct weft_ct *ct,
+			   __u32 reply)
 {
-	bool own_first = (p->hook == WEFT_EGRESS) != reply;
-	__u32 own_epoch = *(volatile __u32 *)&own->epoch, epoch = 0;
-	__u32 own_id = own->identity;
-	struct weft_ep_row *other, *row;
+	struct weft_ep_row *own, *other, *row;
+	__u32 own_epoch, own_id, epoch = 0;
 	struct weft_ip ip;
 	__be16 port = 0;
+	bool own_first;
 	int reason;
 
+	if (!p || !ct)
+		return WEFT_DROP_MALFORMED;
+	own = weft_ep_get(p->own_slot);
+	if (!own)
+		return WEFT_DROP_NO_ENDPOINT;
+	own_first = (p->hook == WEFT_EGRESS) != !!reply;
+	own_epoch = *(volatile __u32 *)&own->epoch;
+	own_id = own->identity;
 	reason = weft_other(ctx, p, &ip, &epoch, &other);
 	if (reason)
 		return reason;

@@ -133,6 +133,16 @@ static __always_inline bool weft_proxy_opens(const struct weft_pkt *p)
 }
 
 /*
+ * Whether a SYN that looks like the flow's first one again is another's: of the proxy,
+ * where the flow is its client's, or the other way round.
+ */
+static __always_inline bool weft_proxy_crosses(struct __sk_buff *ctx, const struct weft_pkt *p,
+					       const struct weft_ct *ct)
+{
+	return weft_proxy_opens(p) && !weft_proxy_passed(ctx) != !ct->passed;
+}
+
+/*
  * Makes the decided flow a leg. The policies asked for a ruleset each, that of egress
  * (in ruleset) before that of ingress (in passed), and who has passed the latter came
  * from the last stage.

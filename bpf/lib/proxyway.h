@@ -93,6 +93,18 @@ static __always_inline bool weft_proxy_has(struct __sk_buff *ctx, const struct w
 }
 
 /*
+ * Whether a packet of the host's own, of no answered flow, is for a socket of the proxy:
+ * what that sends to the host itself passes no device, so that conntrack never saw it.
+ */
+__noinline int weft_proxy_called(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	if (!p || ctx->ingress_ifindex || p->proto != PROTO_TCP || !(p->tcp & TCP_ACK) || p->frag ||
+	    !weft_l7_active())
+		return 0;
+	return weft_proxy_has(ctx, p);
+}
+
+/*
  * What came in by an uplink for a socket of the proxy goes to the device of the pod that
  * it is addressed to, past the stack, and there is decided and handed over as any other.
  */

@@ -7,6 +7,7 @@
 #include "frag.h"
 #include "icmp.h"
 #include "parse.h"
+#include "proxyway.h"
 #include "spoof.h"
 #include "svcnat.h"
 
@@ -95,6 +96,10 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		reason = weft_svc_call(ctx, p);
 		if (reason)
 			return reason;
+	}
+	if (hook == WEFT_INGRESS && !ct && weft_unlikely(weft_proxy_called(ctx, p))) {
+		p->proxy = 1;
+		return WEFT_PASSED;
 	}
 	if (weft_cfg.tunnel_port && hook == WEFT_INGRESS) {
 		reason = weft_wire_recall(ctx, p);

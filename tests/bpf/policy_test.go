@@ -26,6 +26,7 @@ type entry struct {
 	action     uint8
 	precedence uint32
 	rule       uint32
+	ruleset    uint16
 }
 
 // policy gives the pod a set of its own, isolated in both directions.
@@ -41,7 +42,7 @@ func (n *node) policy(h *host, entries ...entry) {
 		if e.proto != 0 {
 			k.Prefixlen = 48 + uint32(e.bits)
 		}
-		n.put(set, k, weftbpf.BpfWeftPol{Precedence: e.precedence, Rule: e.rule, Action: e.action})
+		n.put(set, k, weftbpf.BpfWeftPol{Precedence: e.precedence, Rule: e.rule, Action: e.action, Ruleset: e.ruleset})
 	}
 	n.put(n.objs.WeftPolsets, uint32(h.slot), set)
 	h.row.Polset = uint32(h.slot)

@@ -3,6 +3,7 @@
 package l7
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -129,4 +130,25 @@ func TestEgressRulesetsHoldTowardsTheWorld(t *testing.T) {
 		}
 	}
 	c.quiet()
+}
+
+// Between the proxy and the host's own servers no device of ours is passed.
+func TestEgressRulesetsHoldTowardsTheHost(t *testing.T) {
+	n := newNode(t)
+	serve(t, n.ns, 80)
+	a := n.pod(alice)
+	a.row.EnforceEgress = true
+	a.policy(rule(model.Egress, model.IdentityHost, 3))
+	n.envoy(map[model.RulesetID]string{3: "/out"})
+	onBoth(t, func(t *testing.T, family int) {
+		from := client(t, a.ns)
+		at := "http://" + netip.AddrPortFrom(n.addrs[family], 80).String()
+		for range 3 {
+			answers(t, from, at+"/out", 200, a.addrs[family].String())
+			answers(t, from, at+"/b", 403, "refused by ruleset 3")
+		}
+	})
+	if got := n.drops(); len(got) != 0 {
+		t.Errorf("dropped were %v", got)
+	}
 }

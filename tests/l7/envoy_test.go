@@ -101,6 +101,7 @@ const listenerConfig = `  - name: ruleset-%[1]d
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: ruleset
+          delayed_close_timeout: 0s
           http_filters:
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}

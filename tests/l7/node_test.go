@@ -130,14 +130,7 @@ func (n *node) furnish() error {
 	if n.uplink, err = up("up0", n.addrs[0].String()+"/24", n.addrs[1].String()+"/64"); err != nil {
 		return err
 	}
-	cfg := datapath.Config{
-		BPFFS: n.bpffs(), Attach: datapath.AttachTCX, FlowEvents: true, CTEntries4: 4096, CTEntries6: 4096,
-		Log: slog.New(slog.NewTextHandler(n.Output(), nil)),
-	}
-	if n.cluster.tunnel {
-		cfg.TunnelPort = tunnelPort
-	}
-	if n.dp, err = datapath.Open(cfg); err != nil {
+	if err := n.open(); err != nil {
 		return err
 	}
 	path := nodenet.ProxyPath{StateDir: n.TempDir()}
@@ -157,6 +150,19 @@ func (n *node) furnish() error {
 		return err
 	}
 	return n.dp.SetProxy(model.Proxy{Cgroup: n.group, Active: true})
+}
+
+// open opens the datapath as an agent would that starts.
+func (n *node) open() (err error) {
+	cfg := datapath.Config{
+		BPFFS: n.bpffs(), Attach: datapath.AttachTCX, FlowEvents: true, CTEntries4: 4096, CTEntries6: 4096,
+		Log: slog.New(slog.NewTextHandler(n.Output(), nil)),
+	}
+	if n.cluster.tunnel {
+		cfg.TunnelPort = tunnelPort
+	}
+	n.dp, err = datapath.Open(cfg)
+	return err
 }
 
 func (n *node) mtu() int {

@@ -35,6 +35,7 @@ type Datapath struct {
 	ips      map[netip.Prefix]model.IPRow
 	services serviceRows
 	tunnel   tunnelRows
+	proxy    proxyRows
 	attached map[string]uint32
 	swept    []netip.Prefix
 	writes   int
