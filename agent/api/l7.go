@@ -26,8 +26,8 @@ type ProxyFault struct {
 
 // L7 is where the server reads what is asked above ports; each may be nil: not known.
 type L7 struct {
-	// Wait returns when the proxy has acknowledged the rulesets of all intent that
-	// the kernel has. It fails at once if no proxy is connected.
+	// Wait returns when every proxy that is connected has acknowledged the rulesets of
+	// all intent that the kernel has.
 	Wait   func(context.Context) error
 	Ready  func() (map[model.RulesetID]bool, error) // rulesets that the proxy listens for
 	InUse  func() (map[model.RulesetID]bool, error) // that connections have
@@ -52,15 +52,17 @@ func (s *Server) waitProxy(ctx context.Context) error {
 	look := time.NewTicker(proxyLookEvery)
 	defer look.Stop()
 	for {
+		connected := s.proxyConfig().GetProxies() > 0
 		err := s.cfg.L7.Wait(ctx)
 		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
+		case err != nil:
 			return status.Error(codes.DeadlineExceeded, "the kernel has all intent, and the proxy has not acknowledged all rulesets: "+err.Error())
+		case connected:
+			return nil
 		}
 		select {
-		case <-ctx.Done(): // told above
+		case <-ctx.Done():
+			return nil
 		case <-comes.C:
 			return nil
 		case <-look.C:

@@ -117,15 +117,16 @@ func TestTheProxysLine(t *testing.T) {
 
 // A wait is for the proxy, too: one that is to come, but not one that is not.
 func TestWaitingForTheProxy(t *testing.T) {
-	left := 3
-	s := l7Server(L7{Wait: func(context.Context) error {
-		if left--; left > 0 {
-			return errors.New("no proxy is connected")
-		}
-		return nil
-	}})
-	if err := s.waitProxy(t.Context()); err != nil || left != 0 {
-		t.Errorf("%v, %d left", err, left)
+	looked, waited := 0, 0
+	s := l7Server(L7{
+		Wait: func(context.Context) error { waited++; return nil },
+		Config: func() *agentv1.ListProxyConfigResponse {
+			looked++
+			return &agentv1.ListProxyConfigResponse{Proxies: uint32(looked / 3)}
+		},
+	})
+	if err := s.waitProxy(t.Context()); err != nil || looked != 3 || waited != 3 {
+		t.Errorf("%v, looked %d times, waited %d times", err, looked, waited)
 	}
 	s = l7Server(L7{Wait: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

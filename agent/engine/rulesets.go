@@ -24,7 +24,7 @@ const acknowledgeWithin = 2 * time.Second
 type Proxy interface {
 	// Update sets what is to be in force: all of it. It does not wait.
 	Update(model.Rulesets)
-	// WaitAcknowledged waits for a revision of them. It fails at once if there is no
+	// WaitAcknowledged waits for a revision of them. It does not wait if there is no
 	// proxy to wait for.
 	WaitAcknowledged(context.Context, model.Revision) error
 }
