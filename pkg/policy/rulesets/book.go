@@ -70,6 +70,24 @@ func (b Book) List() []model.Ruleset {
 	return out
 }
 
+// Interim is what the proxy has to enforce until no entry names what is retired: that
+// says what it said by the book that was in force before. New rules must not reach
+// connections for which entries still stand that mean others.
+func (b Book) Interim(before Book) []model.Ruleset {
+	out := b.List()
+	for i, r := range out {
+		row := b.rows[r.ID]
+		if !row.Retired {
+			continue
+		}
+		out[i] = row.Own
+		if _, ok := before.rows[r.ID]; ok {
+			out[i] = before.says(r.ID)
+		}
+	}
+	return out
+}
+
 // says follows a retired number to where its connections belong now.
 func (b Book) says(id model.RulesetID) model.Ruleset {
 	at := b.rows[id]
