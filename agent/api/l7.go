@@ -183,7 +183,10 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	view := s.cfg.View()
 	n := len(view.Rulesets.Rows())
 	var bad []string
-	if view.Refused > 0 {
+	switch {
+	case view.Refused > 0 && s.cfg.L7.Wait == nil:
+		bad = append(bad, "this agent has no proxy: connections of "+plural(view.Refused)+" are refused")
+	case view.Refused > 0:
 		bad = append(bad, fmt.Sprintf("connections of %s more than the %d that a node may have are refused", plural(view.Refused), model.MaxRulesets))
 	}
 	switch config := s.proxyConfig(); {

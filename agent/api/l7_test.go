@@ -109,6 +109,19 @@ func TestTheProxysLine(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
+	refusing := func(l L7) string {
+		view := &engine.View{Refused: 2}
+		return New(Config{View: func() *engine.View { return view }, L7: l}).proxyStatus().GetMessage()
+	}
+	wait := func(context.Context) error { return nil }
+	for want, got := range map[string]string{
+		"this agent has no proxy: connections of 2 rulesets are refused":                refusing(L7{}),
+		"connections of 2 rulesets more than the 1000 that a node may have are refused": refusing(L7{Wait: wait}),
+	} {
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 	s := New(Config{View: func() *engine.View { return &engine.View{} }})
 	if got := s.proxyStatus(); got.GetHealth() != ok || !strings.HasPrefix(got.GetMessage(), "not needed") {
 		t.Errorf("without rulesets: %s", got)
