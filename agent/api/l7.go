@@ -190,6 +190,7 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 		bad = append(bad, fmt.Sprintf("connections of %s more than the %d that a node may have are refused", plural(view.Refused), model.MaxRulesets))
 	}
 	switch config := s.proxyConfig(); {
+	case n == 0 && view.Refused > 0:
 	case n == 0:
 		out.Message = "not needed: no rule asks for more than ports"
 	case config == nil || config.GetProxies() == 0:

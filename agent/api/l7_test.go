@@ -118,7 +118,7 @@ func TestTheProxysLine(t *testing.T) {
 		"this agent has no proxy: connections of 2 rulesets are refused":                refusing(L7{}),
 		"connections of 2 rulesets more than the 1000 that a node may have are refused": refusing(L7{Wait: wait}),
 	} {
-		if !strings.HasPrefix(got, want) {
+		if got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
