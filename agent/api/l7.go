@@ -26,8 +26,8 @@ type ProxyFault struct {
 
 // L7 is where the server reads what is asked above ports; each may be nil: not known.
 type L7 struct {
-	// Wait returns when the proxy has acknowledged the rulesets of all intent that
-	// the kernel has. It fails at once if no proxy is connected.
+	// Wait returns when every proxy that is connected has acknowledged the rulesets of
+	// all intent that the kernel has.
 	Wait   func(context.Context) error
 	Ready  func() (map[model.RulesetID]bool, error) // rulesets that the proxy listens for
 	InUse  func() (map[model.RulesetID]bool, error) // that connections have
@@ -52,15 +52,17 @@ func (s *Server) waitProxy(ctx context.Context) error {
 	look := time.NewTicker(proxyLookEvery)
 	defer look.Stop()
 	for {
+		connected := s.proxyConfig().GetProxies() > 0
 		err := s.cfg.L7.Wait(ctx)
 		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
+		case err != nil:
 			return status.Error(codes.DeadlineExceeded, "the kernel has all intent, and the proxy has not acknowledged all rulesets: "+err.Error())
+		case connected:
+			return nil
 		}
 		select {
-		case <-ctx.Done(): // told above
+		case <-ctx.Done():
+			return nil
 		case <-comes.C:
 			return nil
 		case <-look.C:
@@ -181,10 +183,14 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	view := s.cfg.View()
 	n := len(view.Rulesets.Rows())
 	var bad []string
-	if view.Refused > 0 {
+	switch {
+	case view.Refused > 0 && s.cfg.L7.Wait == nil:
+		bad = append(bad, "this agent has no proxy: connections of "+plural(view.Refused)+" are refused")
+	case view.Refused > 0:
 		bad = append(bad, fmt.Sprintf("connections of %s more than the %d that a node may have are refused", plural(view.Refused), model.MaxRulesets))
 	}
 	switch config := s.proxyConfig(); {
+	case n == 0 && view.Refused > 0:
 	case n == 0:
 		out.Message = "not needed: no rule asks for more than ports"
 	case config == nil || config.GetProxies() == 0:

@@ -109,6 +109,19 @@ func TestTheProxysLine(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
+	refusing := func(l L7) string {
+		view := &engine.View{Refused: 2}
+		return New(Config{View: func() *engine.View { return view }, L7: l}).proxyStatus().GetMessage()
+	}
+	wait := func(context.Context) error { return nil }
+	for want, got := range map[string]string{
+		"this agent has no proxy: connections of 2 rulesets are refused":                refusing(L7{}),
+		"connections of 2 rulesets more than the 1000 that a node may have are refused": refusing(L7{Wait: wait}),
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
 	s := New(Config{View: func() *engine.View { return &engine.View{} }})
 	if got := s.proxyStatus(); got.GetHealth() != ok || !strings.HasPrefix(got.GetMessage(), "not needed") {
 		t.Errorf("without rulesets: %s", got)
@@ -117,15 +130,16 @@ func TestTheProxysLine(t *testing.T) {
 
 // A wait is for the proxy, too: one that is to come, but not one that is not.
 func TestWaitingForTheProxy(t *testing.T) {
-	left := 3
-	s := l7Server(L7{Wait: func(context.Context) error {
-		if left--; left > 0 {
-			return errors.New("no proxy is connected")
-		}
-		return nil
-	}})
-	if err := s.waitProxy(t.Context()); err != nil || left != 0 {
-		t.Errorf("%v, %d left", err, left)
+	looked, waited := 0, 0
+	s := l7Server(L7{
+		Wait: func(context.Context) error { waited++; return nil },
+		Config: func() *agentv1.ListProxyConfigResponse {
+			looked++
+			return &agentv1.ListProxyConfigResponse{Proxies: uint32(looked / 3)}
+		},
+	})
+	if err := s.waitProxy(t.Context()); err != nil || looked != 3 || waited != 3 {
+		t.Errorf("%v, looked %d times, waited %d times", err, looked, waited)
 	}
 	s = l7Server(L7{Wait: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

@@ -19,6 +19,8 @@ import (
 // key, and no front end that counts on slots which are not there.
 func FuzzManifestsBecomeRows(f *testing.F) {
 	f.Add([]byte(`{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: n, labels: {app: a}}, spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}}`))
+	f.Add([]byte("{apiVersion: weftmesh.io/v1alpha1, kind: WeftNetworkPolicy, metadata: {name: p, namespace: n}, spec: {endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: http, protocol: TCP}], rules: {http: [{path: /a}]}}]}]}}\n" +
+		"---\n{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: n}, spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}}"))
 	for _, pattern := range []string{"../../pkg/manifest/testdata/*/*.yaml", "../../tests/demo/manifests/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
@@ -76,12 +78,19 @@ func snapshotOf(objects []manifest.Object) (s state.Snapshot, services lb.Change
 func checkRows(t *testing.T, d state.Desired) {
 	t.Helper()
 	sets := map[model.SetHash]bool{{}: true}
+	rulesets := map[model.RulesetID]bool{0: true}
+	for i, r := range d.Rulesets {
+		rulesets[r.ID] = true
+		if r.ID > model.MaxRulesets || len(r.Rules) == 0 || i > 0 && r.ID <= d.Rulesets[i-1].ID {
+			t.Errorf("ruleset %+v", r)
+		}
+	}
 	for _, set := range d.Sets {
 		sets[set.Hash] = true
 		keys := map[model.PolicyEntry]bool{}
 		for _, e := range set.Entries {
 			k := model.PolicyEntry{Direction: e.Direction, Peer: e.Peer, Protocol: e.Protocol, Port: e.Port, PortBits: e.PortBits}
-			if keys[k] || e.Action != model.ActionAllow && e.Action != model.ActionDeny || e.Rule == 0 || e.PortBits > 16 {
+			if keys[k] || e.Action != model.ActionAllow && e.Action != model.ActionDeny || e.Rule == 0 || e.PortBits > 16 || !rulesets[e.Ruleset] || e.Ruleset != 0 && e.Protocol != model.ProtoTCP {
 				t.Errorf("entry %+v, twice %v", e, keys[k])
 			}
 			keys[k] = true

@@ -24,7 +24,7 @@ const acknowledgeWithin = 2 * time.Second
 type Proxy interface {
 	// Update sets what is to be in force: all of it. It does not wait.
 	Update(model.Rulesets)
-	// WaitAcknowledged waits for a revision of them. It fails at once if there is no
+	// WaitAcknowledged waits for a revision of them. It does not wait if there is no
 	// proxy to wait for.
 	WaitAcknowledged(context.Context, model.Revision) error
 }
@@ -66,6 +66,7 @@ func (e *Engine) adoptRulesets() {
 		e.cfg.Log.Error("the numbers of rulesets cannot be read, giving them anew", "error", err)
 	}
 	e.book, e.offered.rows = rulesets.NewBook(rows), rows
+	e.settled = e.book
 }
 
 // holders tells what the kernel holds for endpoints; nil as long as nobody asks for
@@ -84,12 +85,26 @@ func (e *Engine) holders() map[uint32]rulesets.Holder {
 }
 
 // offerRulesets writes a book down before anyone uses its numbers, and has the proxy
-// take it before the kernel names them.
+// take what is new in it before the kernel names that. What is retired changes with
+// settleRulesets.
 func (e *Engine) offerRulesets(ctx context.Context, b rulesets.Book) {
 	e.book = b
 	e.writeDown(b.Rows())
 	e.tellKernel(b)
-	list := b.List()
+	e.tellProxy(ctx, b.Interim(e.settled))
+}
+
+// settleRulesets has the proxy take the book in full, once the kernel has the policy
+// sets of it.
+func (e *Engine) settleRulesets(ctx context.Context) {
+	if e.last == nil {
+		return
+	}
+	e.settled = e.book
+	e.tellProxy(ctx, e.book.List())
+}
+
+func (e *Engine) tellProxy(ctx context.Context, list []model.Ruleset) {
 	if e.cfg.Proxy == nil || e.offered.revision > 0 && reflect.DeepEqual(list, e.offered.list) {
 		return
 	}
@@ -155,6 +170,7 @@ func (e *Engine) tendRulesets(ctx context.Context) {
 		return
 	}
 	e.offerRulesets(ctx, e.book)
+	e.settleRulesets(ctx)
 	e.freeRulesets(ctx)
 }
 
@@ -178,6 +194,7 @@ func (e *Engine) freeRulesets(ctx context.Context) {
 		return
 	}
 	e.offerRulesets(ctx, e.book.Without(free))
+	e.settleRulesets(ctx)
 	e.last = nil // what had no number may have one now
 }
 

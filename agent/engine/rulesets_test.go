@@ -82,8 +82,11 @@ func (p *l7) now() map[model.RulesetID]string {
 	out := map[model.RulesetID]string{}
 	for _, r := range p.told[len(p.told)-1].List {
 		var names []string
-		for _, o := range r.Rules {
+		for _, o := range r.Rules { // of one that is open, too
 			names = append(names, o.Policy.Name+o.L7.HTTP[0].Path)
+		}
+		if len(names) == 0 {
+			p.t.Errorf("%+v has no rules", r)
 		}
 		if out[r.ID] = strings.Join(names, " "); r.Open {
 			out[r.ID] = "open"

@@ -60,6 +60,7 @@ type Engine struct {
 	last *outcome
 	// book are the numbers of rulesets, and offered what others know of it.
 	book            rulesets.Book
+	settled         rulesets.Book // that the kernel has the policy sets of
 	offered         offer
 	rulesetRevision atomic.Uint64 // that the proxy was told last
 }
@@ -172,8 +173,9 @@ func (e *Engine) realize(ctx context.Context, snap state.Snapshot) {
 		if e.pass(ctx, &again, e.last.want); ctx.Err() != nil {
 			return
 		}
-		e.publish(snap, again)
 		e.keep(snap, again, e.last.want)
+		e.settleRulesets(ctx)
+		e.publish(snap, again)
 		return
 	}
 	e.last = nil
@@ -228,10 +230,11 @@ func (e *Engine) realizePolicies(ctx context.Context, snap state.Snapshot) {
 		e.before = memory{policies: st.policies, prefixes: st.universe, identities: st.identities}
 		done++
 	}
-	e.publish(snap, last)
 	if done == len(steps) {
 		e.keep(snap, last, want)
+		e.settleRulesets(ctx)
 	}
+	e.publish(snap, last)
 }
 
 // pass shows a compilation, with the services there are, and brings the kernel

@@ -27,7 +27,9 @@ so have no network of it), and the operator. It exits with 1 when an agent is
 failing; a degraded agent still does its work and exits with 0.
 
 With --wait it first waits until the agent can be reached and all intent that it
-knows is in the kernel, for as long as --timeout. Of a cluster it waits until the
+knows is in the kernel, for as long as --timeout. Where rules ask for more than ports
+it also waits until the proxy has taken them; for one that is not there it waits 5
+seconds, and the line proxy says so. Of a cluster it waits until the
 DaemonSet and the operator are rolled out, an operator leads, every WeftNode is
 Ready, and every agent has all intent in the kernel, for 5 minutes if --timeout is
 not given; standard error tells what it waits for. When it gives up it shows how

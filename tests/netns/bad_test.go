@@ -70,8 +70,8 @@ func TestBadManifestChangesNothingAndIsNamed(t *testing.T) {
 	for _, bad := range []struct{ text, place, message string }{
 		{strings.Replace(good, "fromEndpoints", "fromEndpoint", 1), "policy.yaml:7: spec.ingress[0].fromEndpoint", "fromEndpoints"},
 		{good + "    toPorts: [{ports: [{port: \"80000\"}]}]\n", "policy.yaml:8: spec.ingress[0].toPorts[0].ports[0]", "80000"},
-		{good + "    toPorts: [{ports: [{port: \"8080\", protocol: TCP}], rules: {http: [{method: GET}]}}]\n",
-			"policy.yaml:8: spec.ingress[0].toPorts[0].rules.http", "not supported yet"},
+		{good + "    toPorts: [{ports: [{port: \"8080\", protocol: TCP}], rules: {http: [{method: \"GET)|(\"}]}}]\n",
+			"policy.yaml:8: spec.ingress[0].toPorts[0].rules.http[0].method", "is not a regular expression"},
 		{good + "  egress:\n  - toFQDNs: [{matchName: example.com}]\n", "policy.yaml:9: spec.egress[0].toFQDNs", "not supported yet"},
 		{good + "  ingress: []\n", "policy.yaml:8: spec.ingress", "duplicate"},
 		{"", "policy.yaml: ", "empty"},

@@ -8,7 +8,7 @@ package v1alpha1
 // +kubebuilder:validation:XValidation:rule="!has(self.dns)",message="dns: not supported yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.l7proto)",message="l7proto: not supported yet; remove it"
 // +kubebuilder:validation:XValidation:rule="!has(self.l7)",message="l7: not supported yet; remove it"
-// +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.grpc)",message="http, grpc: rules are of one of the kinds"
+// +kubebuilder:validation:XValidation:rule="has(self.http) != has(self.grpc) || has(self.kafka) || has(self.dns) || has(self.l7proto) || has(self.l7)",message="http, grpc: rules are of one of the kinds"
 type L7Rules struct {
 	// HTTP lists rules about HTTP requests, of which one must match; {} matches
 	// every request.

@@ -70,6 +70,24 @@ func (b Book) List() []model.Ruleset {
 	return out
 }
 
+// Interim is what the proxy has to enforce until no entry names what is retired: that
+// says what it said by the book that was in force before. New rules must not reach
+// connections for which entries still stand that mean others.
+func (b Book) Interim(before Book) []model.Ruleset {
+	out := b.List()
+	for i, r := range out {
+		row := b.rows[r.ID]
+		if !row.Retired {
+			continue
+		}
+		out[i] = row.Own
+		if _, ok := before.rows[r.ID]; ok {
+			out[i] = before.says(r.ID)
+		}
+	}
+	return out
+}
+
 // says follows a retired number to where its connections belong now.
 func (b Book) says(id model.RulesetID) model.Ruleset {
 	at := b.rows[id]
@@ -80,11 +98,8 @@ func (b Book) says(id model.RulesetID) model.Ruleset {
 		}
 		at = next
 	}
-	if at.Open {
-		return model.Ruleset{ID: id, Open: true}
-	}
-	out := at.Own
-	out.ID = id
+	out := at.Own // also where it is open: the kinds of its rules tell what connections speak
+	out.ID, out.Open = id, at.Open
 	return out
 }
 
@@ -128,11 +143,10 @@ func (b Book) Without(ids []model.RulesetID) Book {
 	}
 	for id, r := range next.rows {
 		if _, ok := next.rows[r.As]; !ok && r.As != 0 {
-			// What it said in that one's place stays what it says.
-			said := b.says(id)
-			r.As, r.Open = 0, r.Open || r.Retired && said.Open
-			if r.Retired && !said.Open {
-				r.Own = said
+			r.As = 0
+			if r.Retired { // what it said in that one's place stays what it says
+				r.Own = b.says(id)
+				r.Open, r.Own.Open = r.Own.Open, false
 			}
 			next.rows[id] = r
 		}

@@ -151,6 +151,18 @@ func TestConnectionsOfALiveNumberMayGoOnUnderMoreRules(t *testing.T) {
 	}
 }
 
+// Until the kernel has the new entries, the old ones must not let pass what they did not.
+func TestWhatIsRetiredChangesLast(t *testing.T) {
+	book, one, two, _ := start(t)
+	b := book.step(holds(entry(300, 80, 16, one)), holds(entry(300, 80, 16, two)), of("b"), of("a", "b"))
+	at := func(list []model.Ruleset) string {
+		return names(list[slices.IndexFunc(list, func(r model.Ruleset) bool { return r.ID == one })])
+	}
+	if at(b.Interim(book)) != "[a]" || at(b.Interim(Book{})) != "[a]" || at(b.List()) != "[b]" || at(b.Interim(b)) != "[b]" {
+		t.Errorf("it says %s, then %s", at(b.Interim(book)), at(b.List()))
+	}
+}
+
 func TestAllNumbersAreTaken(t *testing.T) {
 	var want []model.Ruleset
 	for i := range model.MaxRulesets + 2 {

@@ -41,8 +41,10 @@ func value(field string) any {
 		"nodeSelector": map[string]any{}, "fromRequires": []any{map[string]any{}}, "toRequires": []any{map[string]any{}},
 		"cidrGroupRef": "group", "cidrGroupSelector": map[string]any{}, "fromNodes": []any{map[string]any{}}, "toNodes": []any{map[string]any{}},
 		"fromGroups": []any{map[string]any{}}, "toGroups": []any{map[string]any{}}, "toServices": []any{map[string]any{}},
-		"terminatingTLS": map[string]any{"secret": map[string]any{"name": "x"}}, "originatingTLS": map[string]any{"secret": map[string]any{"name": "x"}}, "serverNames": []any{"a.example"},
-		"listener": map[string]any{"name": "x", "envoyConfig": map[string]any{"name": "x"}}, "rules": map[string]any{"http": []any{map[string]any{}}}, "authentication": map[string]any{"mode": "required"},
+		"terminatingTLS": map[string]any{"secret": map[string]any{"name": "x"}}, "originatingTLS": map[string]any{"secret": map[string]any{"name": "x"}},
+		"kafka": []any{map[string]any{"topic": "x"}}, "dns": []any{map[string]any{"matchName": "a.example"}}, "l7proto": "x", "l7": []any{map[string]any{"a": "b"}},
+		"secret":   map[string]any{"name": "x"},
+		"listener": map[string]any{"name": "x", "envoyConfig": map[string]any{"name": "x"}}, "authentication": map[string]any{"mode": "required"},
 		"toFQDNs": []any{map[string]any{"matchName": "a.example"}}, "log": map[string]any{"value": "x"},
 	}
 	return values[field]
@@ -55,6 +57,8 @@ func object(path string, v any) map[string]any {
 	if deeper {
 		v = object(rest, v)
 		switch under := v.(map[string]any); {
+		case name == "headerMatches":
+			under["name"] = "x"
 		case name == "toPorts":
 			under["ports"] = []any{map[string]any{"port": "80", "protocol": "TCP"}}
 		case strings.HasSuffix(name, "CIDRSet") && under["cidr"] == nil && under["cidrGroupSelector"] == nil && under["cidrGroupRef"] == nil:
@@ -110,7 +114,11 @@ func TestTheAPIServerRefusesEveryFieldThatIsNotSupported(t *testing.T) {
 			if len(parts) > 1 {
 				where += "." + strings.ReplaceAll(strings.TrimSuffix(strings.Join(parts[:len(parts)-1], "."), "[]"), "[]", "[0]")
 			}
-			if err := wants(err.Error(), where, last, "; "+strings.Fields(r.remedy)[0]+" "); err != nil {
+			said := []string{where, last, "; " + strings.Fields(r.remedy)[0] + " "}
+			if last == "secret" { // too deep for a rule: it has no room for anything
+				said = []string{where + "[0].secret", "at most 0"}
+			}
+			if err := wants(err.Error(), said...); err != nil {
 				t.Errorf("%s: %s: %v", kind, r.field, err)
 			}
 		}
@@ -127,6 +135,9 @@ func TestTheAPIServerRefusesWhatCannotBeMeant(t *testing.T) {
 		{`{"egress":[{"toPorts":[{"ports":[{"port":"80","protocol":"HTTP"}]}]}]}`, "spec.egress[0].toPorts[0].ports[0].protocol", "supported values"},
 		{`{"ingress":[{"toPorts":[{"ports":[{"port":"70000"}]}]}]}`, "spec.ingress[0].toPorts[0].ports[0].port", "70000"},
 		{`{"ingress":[{"toPorts":[{"ports":[{"port":"90","endPort":80}]}]}]}`, "ingress[].toPorts[].ports[].endPort", "must not be below port"},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"80","protocol":"TCP"}],"rules":{}}]}]}`, "spec.ingress[0].toPorts[0].rules", "rules are of one of the kinds"},
+		{`{"ingress":[{"toPorts":[{"ports":[{"port":"80","protocol":"TCP"}],"rules":{"http":[{}]},"serverNames":["a"]}]}]}`, "spec.ingress[0].toPorts[0]", "write an item of toPorts for each"},
+		{`{"ingressDeny":[{"toPorts":[{"ports":[{"port":"80","protocol":"TCP"}],"rules":{"http":[{}]}}]}]}`, "spec.ingressDeny[0].toPorts[0].rules", "unknown field"},
 		{`{"ingress":[{"fromCIDR":["300.0.0.0/8"]}]}`, "spec.ingress[0].fromCIDR[0]", "300.0.0.0/8"},
 		{`{"egress":[{"toEndpoint":[{}]}]}`, "spec.egress[0].toEndpoint", "unknown field"},
 		{`{}`, "spec", "one of ingress, ingressDeny, egress and egressDeny is needed"},
