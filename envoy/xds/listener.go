@@ -33,10 +33,12 @@ func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
 		Name:                          RulesetName(rs.ID),
 		StatPrefix:                    statPrefix,
 		Address:                       socketAddress(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)),
-		AdditionalAddresses:           []*listenerv3.AdditionalAddress{{Address: socketAddress(netip.AddrPortFrom(netip.IPv6Loopback(), port))}},
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(buffer),
 		TcpBacklogSize:                wrapperspb.UInt32(backlog),
 		EnableReusePort:               wrapperspb.Bool(true),
+	}
+	if !o.NoIPv6 {
+		l.AdditionalAddresses = []*listenerv3.AdditionalAddress{{Address: socketAddress(netip.AddrPortFrom(netip.IPv6Loopback(), port))}}
 	}
 	if !o.direct() {
 		l.Transparent = wrapperspb.Bool(true)

@@ -37,6 +37,8 @@ const (
 // Options are what is the same for all rulesets.
 type Options struct {
 	Block uint8 // of ports, 0 or 1
+	// NoIPv6 is for kernels without it, on which nothing can listen on ::1.
+	NoIPv6 bool
 	// Backend is where requests go that pass, instead of where the client wanted
 	// to; for a proxy that is reached directly, as tests do.
 	Backend netip.AddrPort

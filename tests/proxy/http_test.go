@@ -86,6 +86,11 @@ func TestEveryMatch(t *testing.T) {
 			t.Errorf("ruleset %d: %s: %d, want %d: %s", c.id, c.text, got, c.want, body)
 		}
 	}
+	six, err := http.NewRequest("GET", fmt.Sprintf("http://[::1]:%d/public/six", model.ProxyPort(0, 1)), nil)
+	ok(t, err)
+	if got, body := call(t, six); got != 200 {
+		t.Errorf("by IPv6: %d: %s", got, body)
+	}
 	_, body := call(t, request(t, 1, "GET /private"))
 	if want := "denied by policy: WeftNetworkPolicy shop/api"; body != want {
 		t.Errorf("a refusal says %q, want %q", body, want)
