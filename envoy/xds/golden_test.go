@@ -120,7 +120,7 @@ func TestEnvoyAcceptsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := cases(t)
-	for name, o := range map[string]Options{"transparent": {}, "without IPv6": {NoIPv6: true}, "direct": {Block: 1, Backend: netip.MustParseAddrPort("127.0.0.1:80")}} {
+	for name, o := range map[string]Options{"transparent": {}, "without IPv6": {NoIPv6: true}, "few records": {LogEvery: 100}, "direct": {Block: 1, Backend: netip.MustParseAddrPort("127.0.0.1:80")}} {
 		var in model.Rulesets
 		for _, c := range all {
 			for _, rs := range c.List {

@@ -47,12 +47,12 @@ func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
 			listenerFilter("original_src", &osv3.OriginalSrc{Mark: model.ProxyMark(rs.ID)}))
 	}
 	if !wantsTLS(rs) {
-		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs)}
+		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs, o)}
 		return l
 	}
 	// Only here the client must speak first, as it does in TLS.
 	l.ListenerFilters = append(l.ListenerFilters, listenerFilter("tls_inspector", &tlsv3.TlsInspector{}))
-	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, broken)
+	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, broken, o)
 	return l
 }
 
