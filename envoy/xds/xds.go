@@ -29,9 +29,8 @@ const (
 
 // Clusters of the bootstrap, which the resources refer to.
 const (
-	ADSCluster     = "weft-xds"     // the agent's configuration
-	StandInCluster = "weft-standin" // the same, of who stands in for an agent that is away
-	ALSCluster     = "weft-als"     // the agent's sink of access logs
+	ADSCluster = "weft-xds" // the agent's configuration
+	ALSCluster = "weft-als" // the agent's sink of access logs
 )
 
 // Options are what is the same for all rulesets.

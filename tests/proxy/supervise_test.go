@@ -170,16 +170,23 @@ func TestReplacingEnvoyRefusesNothing(t *testing.T) {
 
 	ok(t, syscall.Kill(one(t, processes(t, cfg, "weft-envoy")), syscall.SIGKILL))
 	within(t, "the supervisor is gone", func() bool { return len(processes(t, cfg, "weft-envoy")) == 0 })
-	one(t, processes(t, cfg, "envoy"))
 	launch(t, cfg)
-	replaced("after a supervisor that crashed", envoy)
+	within(t, "the next supervisor finds Envoy", func() bool {
+		text, err := os.ReadFile(filepath.Join(r.dir, "envoy.log"))
+		return err == nil && strings.Count(string(text), "an Envoy runs, and stays") == 2
+	})
+	supervisor = one(t, processes(t, cfg, "weft-envoy"))
+	ok(t, syscall.Kill(supervisor, syscall.SIGHUP))
+	envoy = replaced("asked to", envoy)
 	close(stop)
 	for range 2 {
 		if bad := <-done; len(bad) > 0 {
 			t.Errorf("%d requests failed: %v", len(bad), bad)
 		}
 	}
-	supervisor = one(t, processes(t, cfg, "weft-envoy"))
+	if now := one(t, processes(t, cfg, "envoy")); now != envoy {
+		t.Error("Envoy was replaced for nothing")
+	}
 	ok(t, syscall.Kill(supervisor, syscall.SIGTERM))
 	within(t, "all ends", func() bool { return len(inGroup(t, cfg)) == 0 })
 	if c, err := net.Dial("tcp", addr(1)); err == nil {
