@@ -31,10 +31,9 @@ import (
 
 // Names of the sockets in the folder of the node's sockets.
 const (
-	ADSSocket     = "xds.sock"
-	StandInSocket = "envoy-xds.sock"
-	ALSSocket     = "als.sock"
-	AdminSocket   = "envoy-admin.sock"
+	ADSSocket   = "xds.sock"
+	ALSSocket   = "als.sock"
+	AdminSocket = "envoy-admin.sock"
 )
 
 // Config is what differs between nodes.
@@ -66,15 +65,14 @@ func Build(c Config) ([]byte, error) {
 			AdsConfig: &corev3.ApiConfigSource{
 				ApiType:             corev3.ApiConfigSource_DELTA_GRPC,
 				TransportApiVersion: corev3.ApiVersion_V3,
-				// The second is asked when the first does not answer.
-				GrpcServices: []*corev3.GrpcService{service(xds.ADSCluster), service(xds.StandInCluster)},
+				GrpcServices: []*corev3.GrpcService{{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
+					EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: xds.ADSCluster}}}},
 			},
 			CdsConfig: fromADS(),
 			LdsConfig: fromADS(),
 		},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Clusters: []*clusterv3.Cluster{
 			local(xds.ADSCluster, filepath.Join(c.RunDir, ADSSocket)),
-			local(xds.StandInCluster, filepath.Join(c.RunDir, StandInSocket)),
 			local(xds.ALSCluster, filepath.Join(c.RunDir, ALSSocket)),
 		}},
 		OverloadManager: overload,
@@ -104,11 +102,6 @@ func encode(m proto.Message) ([]byte, error) {
 
 func pipe(path string, mode uint32) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path, Mode: mode}}}
-}
-
-func service(cluster string) *corev3.GrpcService {
-	return &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-		EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: cluster}}}
 }
 
 func fromADS() *corev3.ConfigSource {

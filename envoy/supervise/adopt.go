@@ -33,7 +33,7 @@ func born(pid int) (ticks uint64) {
 }
 
 func (s *Supervisor) remember(c *child) error {
-	text := fmt.Sprintf("%d %d %d\n", c.pid, born(c.pid), c.epoch)
+	text := fmt.Sprintf("%d %d %d %s\n", c.pid, born(c.pid), c.epoch, s.runs)
 	return writeFile(s.cfg.file(pidFile), []byte(text))
 }
 
@@ -50,7 +50,8 @@ func (s *Supervisor) adopt(ctx context.Context) error {
 	}
 	var pid, epoch int
 	var since uint64
-	if n, err := fmt.Sscan(string(text), &pid, &since, &epoch); n < 3 || born(pid) != since || since == 0 {
+	var runs string
+	if n, err := fmt.Sscan(string(text), &pid, &since, &epoch, &runs); n < 4 || born(pid) != since || since == 0 {
 		s.log.Info("no Envoy is left of an earlier time", "pid", pid, "error", err)
 		return nil
 	}
@@ -62,8 +63,8 @@ func (s *Supervisor) adopt(ctx context.Context) error {
 	go func() { s.exits <- c.end() }() // until the process ends, or this one does
 	for deadline := time.Now().Add(ending); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(look / 20) {
 		if now, is := s.admin.epoch(ctx); is && now == epoch {
-			s.log.Info("taking over from an Envoy that runs", "epoch", epoch, "pid", pid)
-			s.children[epoch], s.newest, s.live = c, epoch, true
+			s.log.Info("an Envoy runs, and stays", "epoch", epoch, "pid", pid)
+			s.children[epoch], s.newest, s.live, s.runs = c, epoch, true, runs
 			return nil
 		}
 		if born(pid) != since {

@@ -49,15 +49,19 @@ func startChild(cfg Config, epoch int, output *os.File) (*child, error) {
 	return &child{process: p, epoch: epoch, started: time.Now()}, nil
 }
 
-// arguments of the process of an epoch. The sockets of hot restarts are files that
+// plainArguments are those of every epoch. The sockets of hot restarts are files that
 // only root may use, not abstract ones, which any process on the host could take.
-func arguments(cfg Config, epoch int) ([]string, error) {
-	seconds := strconv.Itoa(int(cfg.Drain.Seconds()))
-	args := []string{"-c", cfg.file(bootstrapFile), "-l", "warn", "--skip-deprecated-logs",
+func plainArguments(cfg Config) []string {
+	drain := int(cfg.Drain.Seconds())
+	return []string{"-c", cfg.file(bootstrapFile), "-l", "warn", "--skip-deprecated-logs",
 		"--concurrency", strconv.Itoa(cfg.Concurrency),
-		"--restart-epoch", strconv.Itoa(epoch), "--skip-hot-restart-on-no-parent",
 		"--socket-path", cfg.file(restartSocket), "--socket-mode", "600",
-		"--drain-time-s", seconds, "--parent-shutdown-time-s", strconv.Itoa(int(cfg.Drain.Seconds()) + 1)}
+		"--drain-time-s", strconv.Itoa(drain), "--parent-shutdown-time-s", strconv.Itoa(drain + 1)}
+}
+
+// arguments of the process of an epoch.
+func arguments(cfg Config, epoch int) ([]string, error) {
+	args := append(plainArguments(cfg), "--restart-epoch", strconv.Itoa(epoch), "--skip-hot-restart-on-no-parent")
 	if epoch == 0 {
 		return append(args, "--use-dynamic-base-id", "--base-id-path", cfg.file(baseFile)), nil
 	}

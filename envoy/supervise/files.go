@@ -4,23 +4,29 @@ package supervise
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
-	"time"
+
+	"github.com/weftmesh/weft/envoy/bootstrap"
 )
 
-// stamp tells one content of a file from another without reading it.
-type stamp struct {
-	size     int64
-	modified time.Time
-}
-
-func stampOf(path string) (stamp, error) {
-	st, err := os.Stat(path)
+// describe tells one way of running Envoy from another: the binary (by size and time,
+// without reading it), its arguments and its bootstrap.
+func describe(cfg Config) (string, error) {
+	st, err := os.Stat(cfg.Binary)
 	if err != nil {
-		return stamp{}, err
+		return "", fmt.Errorf("looking for Envoy: %w", err)
 	}
-	return stamp{st.Size(), st.ModTime()}, nil
+	text, err := bootstrap.Build(cfg.Bootstrap)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	fmt.Fprintln(sum, st.Size(), st.ModTime().UnixNano(), plainArguments(cfg))
+	sum.Write(text)
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
 // writeFile replaces a file's content, if it is another, in one step.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/envoy/bootstrap"
@@ -17,25 +18,30 @@ import (
 	"github.com/weftmesh/weft/envoy/xds"
 )
 
-// standIn serves what was in force last while the agent is away, so that an Envoy
-// that starts then has its rulesets. As soon as the agent is back it is silent, and
-// Envoy goes to the agent.
+// standIn serves what was in force last at the agent's socket while the agent is
+// away, so that an Envoy that starts then has its rulesets. An agent that starts
+// puts its own socket there; the stand-in is silent then, and Envoy comes to the agent.
 type standIn struct {
 	cfg Config
 	log *slog.Logger
 	srv *grpc.Server // nil while the agent is there
+	own uint64       // number of the socket's file
 }
 
 // look serves or stops, as the agent is there or not.
 func (s *standIn) look(ctx context.Context) error {
-	away := !answers(ctx, s.cfg.file(bootstrap.ADSSocket))
-	switch {
-	case away && s.srv == nil:
-		return s.serve()
-	case !away:
-		s.stop()
+	path := s.cfg.file(bootstrap.ADSSocket)
+	there := inode(path)
+	if s.srv != nil {
+		if there != s.own {
+			s.stop()
+		}
+		return nil
 	}
-	return nil
+	if answers(ctx, path) {
+		return nil
+	}
+	return s.serve(path, there)
 }
 
 func answers(ctx context.Context, path string) bool {
@@ -49,25 +55,41 @@ func answers(ctx context.Context, path string) bool {
 	return true
 }
 
-func (s *standIn) serve() error {
+// inode is the number of a file, 0 if it is not there.
+func inode(path string) uint64 {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// serve takes the place of a socket at which nobody listens.
+func (s *standIn) serve(path string, dead uint64) error {
 	last := server.New(xds.Options{}, s.cfg.file(server.SnapshotFile), s.log)
 	if err := last.Restore(); errors.Is(err, os.ErrNotExist) {
 		return nil // nothing was ever in force
 	} else if err != nil {
 		return err
 	}
-	path := s.cfg.file(bootstrap.StandInSocket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the old socket: %w", err)
+	if dead != 0 && inode(path) == dead { // else an agent has just come
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing the socket of an agent that is away: %w", err)
+		}
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("standing in for the agent: %w", err)
 	}
+	l.SetUnlinkOnClose(false) // what is there then is the agent's
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return fmt.Errorf("guarding %s: %w", path, err)
 	}
+	s.own = inode(path)
 	s.srv = grpc.NewServer()
 	last.Register(s.srv)
 	srv := s.srv
@@ -82,5 +104,5 @@ func (s *standIn) stop() {
 	}
 	s.srv.Stop()
 	s.srv = nil
-	s.log.Info("the agent is back")
+	s.log.Info("standing in for the agent has ended")
 }

@@ -9,7 +9,6 @@ package supervise
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,7 +58,7 @@ type Supervisor struct {
 	children map[int]*child // by epoch: the one that serves, and the one before that ends
 	newest   int            // epoch of the process that was started last, or -1
 	live     bool           // the newest serves
-	wanted   stamp          // what runs, or is about to
+	runs     string         // describes what runs, or is about to
 	backoff  time.Duration
 	exits    chan exit
 	standIn  standIn
@@ -91,8 +90,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}
-	if err := s.start(); err != nil {
-		return err
+	if s.newest < 0 || s.outdated() {
+		if err := s.start(); err != nil {
+			return err
+		}
 	}
 	err = s.watch(ctx)
 	if errors.Is(context.Cause(ctx), ErrLeave) {
@@ -198,10 +199,10 @@ func (s *Supervisor) nextBackoff(lived time.Duration) time.Duration {
 	return s.backoff
 }
 
-// outdated tells whether the binary is another than that which runs.
+// outdated tells whether Envoy would run in another way if it were started now.
 func (s *Supervisor) outdated() bool {
-	now, err := stampOf(s.cfg.Binary)
-	return err == nil && now != s.wanted
+	now, err := describe(s.cfg)
+	return err == nil && now != s.runs
 }
 
 // end lets connections end, then the processes.
@@ -229,8 +230,8 @@ func (s *Supervisor) end() {
 
 func (s *Supervisor) start() error {
 	var err error
-	if s.wanted, err = stampOf(s.cfg.Binary); err != nil {
-		return fmt.Errorf("looking for Envoy: %w", err)
+	if s.runs, err = describe(s.cfg); err != nil {
+		return err
 	}
 	text, err := bootstrap.Build(s.cfg.Bootstrap)
 	if err != nil {

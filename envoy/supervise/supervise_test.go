@@ -63,6 +63,34 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// TestWhatRunsIsDescribed: anything that would run differently is told apart.
+func TestWhatRunsIsDescribed(t *testing.T) {
+	cfg := config(t)
+	cfg.Binary = cfg.file("binary")
+	if _, err := describe(cfg); err == nil {
+		t.Error("a binary that is not there")
+	}
+	if err := os.WriteFile(cfg.Binary, []byte("a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]string)
+	for name, change := range map[string]func(*Config){
+		"as it is": func(*Config) {}, "threads": func(c *Config) { c.Concurrency++ }, "memory": func(c *Config) { c.Bootstrap.MaxHeapBytes++ },
+		"drain": func(c *Config) { c.Drain *= 2 }, "binary": func(c *Config) { c.Binary = "/proc/self/exe" },
+	} {
+		other := cfg
+		change(&other)
+		d, err := describe(other)
+		if err != nil || seen[d] != "" {
+			t.Errorf("%s is as %s, %v", name, seen[d], err)
+		}
+		seen[d] = name
+	}
+	if again, err := describe(cfg); err != nil || seen[again] != "as it is" {
+		t.Errorf("again: %s, %v", seen[again], err)
+	}
+}
+
 func TestBackoffGrowsAndEnds(t *testing.T) {
 	s := New(config(t), nil, nil)
 	var got []time.Duration
@@ -141,7 +169,7 @@ func TestProcessesAreToldApart(t *testing.T) {
 		t.Errorf("one that is not there: %d", got)
 	}
 	s := supervisor(t)
-	for name, text := range map[string]string{"none": "", "no number": "x", "another of that number": "1 1 0"} {
+	for name, text := range map[string]string{"none": "", "no number": "x", "another of that number": "1 1 0 x"} {
 		if text != "" {
 			if err := os.WriteFile(filepath.Join(s.cfg.Bootstrap.RunDir, pidFile), []byte(text), 0o600); err != nil {
 				t.Fatal(err)

@@ -6,13 +6,10 @@ import (
 	"net/netip"
 	"time"
 
-	alogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
-	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
 	upstreamsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -82,35 +79,4 @@ func assignment(name string, to netip.AddrPort) *endpointv3.ClusterLoadAssignmen
 	return &endpointv3.ClusterLoadAssignment{ClusterName: name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 		LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{
 			Endpoint: &endpointv3.Endpoint{Address: socketAddress(to)}}}}}}}
-}
-
-// Bounds of what waits for the agent to take it.
-const (
-	logBytes = 64 << 10
-	logEvery = time.Second
-)
-
-// accessLog sends records to the agent. It is the same for all rulesets, so that
-// each of Envoy's threads has one stream of each kind.
-func accessLog(kind string) []*alogv3.AccessLog {
-	common := &alsv3.CommonGrpcAccessLogConfig{
-		LogName: statPrefix,
-		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
-			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ALSCluster}}},
-		TransportApiVersion:     corev3.ApiVersion_V3,
-		BufferFlushInterval:     durationpb.New(logEvery),
-		BufferSizeBytes:         wrapperspb.UInt32(logBytes),
-		FilterStateObjectsToLog: []string{StateRuleset, StateVerdict},
-	}
-	var config proto.Message = &alsv3.HttpGrpcAccessLogConfig{
-		CommonConfig:                    common,
-		AdditionalRequestHeadersToLog:   []string{"content-type"},
-		AdditionalResponseHeadersToLog:  []string{"grpc-status"}, // of an answer without a body
-		AdditionalResponseTrailersToLog: []string{"grpc-status"},
-	}
-	if kind == "tcp_grpc" {
-		config = &alsv3.TcpGrpcAccessLogConfig{CommonConfig: common}
-	}
-	return []*alogv3.AccessLog{{Name: "envoy.access_loggers." + kind,
-		ConfigType: &alogv3.AccessLog_TypedConfig{TypedConfig: toAny(config)}}}
 }

@@ -120,7 +120,7 @@ func TestEnvoyAcceptsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := cases(t)
-	for name, o := range map[string]Options{"transparent": {}, "direct": {Block: 1, Backend: netip.MustParseAddrPort("127.0.0.1:80")}} {
+	for name, o := range map[string]Options{"transparent": {}, "without IPv6": {NoIPv6: true}, "few records": {LogEvery: 100}, "direct": {Block: 1, Backend: netip.MustParseAddrPort("127.0.0.1:80")}} {
 		var in model.Rulesets
 		for _, c := range all {
 			for _, rs := range c.List {
@@ -202,6 +202,16 @@ func TestTheSameComesOutAgain(t *testing.T) {
 			if fmt.Sprint(versions(first)) != fmt.Sprint(versions(again)) {
 				t.Errorf("%s: versions differ", name)
 			}
+		}
+	}
+}
+
+func TestWithoutIPv6NothingListensOnIt(t *testing.T) {
+	for _, no := range []bool{false, true} {
+		resources, _ := Translate(model.Rulesets{List: []model.Ruleset{{ID: 1}}}, Options{NoIPv6: no})
+		l := unpack(t, resources[TypeListener][0], &listenerv3.Listener{})
+		if got := len(l.AdditionalAddresses); got != 1 && !no || got != 0 && no {
+			t.Errorf("without IPv6 %v: %d further addresses", no, got)
 		}
 	}
 }

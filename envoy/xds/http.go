@@ -34,17 +34,17 @@ const httpChainName = "http"
 
 // httpChain reads requests. Nothing in it depends on the rules but the name of the
 // routes, so that a rule that changes closes no connection.
-func httpChain(rs model.Ruleset) *listenerv3.FilterChain {
+func httpChain(rs model.Ruleset, o Options) *listenerv3.FilterChain {
 	return &listenerv3.FilterChain{Name: httpChainName, Filters: []*listenerv3.Filter{
 		note(rs, ""),
-		filter("envoy.filters.network.http_connection_manager", connectionManager(rs)),
+		filter("envoy.filters.network.http_connection_manager", connectionManager(rs, o)),
 	}}
 }
 
 // connectionManager is as much out of the way as Envoy can be: the server gets
 // requests, and the client answers, as they were sent, but for paths, which are
 // normalised before they are matched and go on so.
-func connectionManager(rs model.Ruleset) *hcmv3.HttpConnectionManager {
+func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
 		CodecType:  hcmv3.HttpConnectionManager_AUTO,
 		StatPrefix: statPrefix,
@@ -52,7 +52,7 @@ func connectionManager(rs model.Ruleset) *hcmv3.HttpConnectionManager {
 			ConfigSource: adsSource(), RouteConfigName: RulesetName(rs.ID)}},
 		HttpFilters: []*hcmv3.HttpFilter{{Name: "envoy.filters.http.router",
 			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{SuppressEnvoyHeaders: true})}}},
-		AccessLog: accessLog("http_grpc"),
+		AccessLog: accessLog("http_grpc", logged(o)),
 
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,

@@ -33,10 +33,12 @@ func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
 		Name:                          RulesetName(rs.ID),
 		StatPrefix:                    statPrefix,
 		Address:                       socketAddress(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)),
-		AdditionalAddresses:           []*listenerv3.AdditionalAddress{{Address: socketAddress(netip.AddrPortFrom(netip.IPv6Loopback(), port))}},
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(buffer),
 		TcpBacklogSize:                wrapperspb.UInt32(backlog),
 		EnableReusePort:               wrapperspb.Bool(true),
+	}
+	if !o.NoIPv6 {
+		l.AdditionalAddresses = []*listenerv3.AdditionalAddress{{Address: socketAddress(netip.AddrPortFrom(netip.IPv6Loopback(), port))}}
 	}
 	if !o.direct() {
 		l.Transparent = wrapperspb.Bool(true)
@@ -45,12 +47,12 @@ func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
 			listenerFilter("original_src", &osv3.OriginalSrc{Mark: model.ProxyMark(rs.ID)}))
 	}
 	if !wantsTLS(rs) {
-		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs)}
+		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs, o)}
 		return l
 	}
 	// Only here the client must speak first, as it does in TLS.
 	l.ListenerFilters = append(l.ListenerFilters, listenerFilter("tls_inspector", &tlsv3.TlsInspector{}))
-	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, broken)
+	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, broken, o)
 	return l
 }
 

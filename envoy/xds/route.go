@@ -12,6 +12,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -46,7 +47,7 @@ func routes(rs model.Ruleset, broken bool) []*routev3.Route {
 	case broken:
 		return everything(Verdict{Outcome: Faulty}, refuse(refusal("the L7 rules have a fault, so nothing passes", rs)))
 	}
-	all := []*routev3.Route{odd()}
+	all := odd()
 	for _, r := range rs.Rules {
 		all = append(all, ruleRoutes(r)...)
 	}
@@ -70,13 +71,20 @@ func everything(v Verdict, act func(*routev3.Route)) []*routev3.Route {
 }
 
 // odd refuses segments such as ..; which some servers take for .. and others, and
-// Envoy, for a name.
-func odd() *routev3.Route {
-	r := &routev3.Route{Name: Verdict{Outcome: Odd}.String(),
-		Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{
-			SafeRegex: regex(`(?i).*/(?:\.|%2e){1,2}(?:;|%3b).*`)}}}
-	refuse("denied: the path has a segment that servers read in different ways")(r)
-	return r
+// Envoy, for a name. The expression is looked at only where a path has what it
+// cannot match without, which costs far less to find.
+func odd() (out []*routev3.Route) {
+	for _, needle := range []string{";", "%3"} {
+		has := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: needle}}
+		r := &routev3.Route{Name: Verdict{Outcome: Odd}.String(), Match: &routev3.RouteMatch{
+			PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: regex(`(?i).*/(?:\.|%2e){1,2}(?:;|%3b).*`)},
+			Headers: []*routev3.HeaderMatcher{{Name: ":path",
+				HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: has}}},
+		}}
+		refuse("denied: the path has a segment that servers read in different ways")(r)
+		out = append(out, r)
+	}
+	return out
 }
 
 func ruleRoutes(rule model.RulesetRule) (out []*routev3.Route) {

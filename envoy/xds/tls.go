@@ -27,7 +27,7 @@ const (
 
 // tlsChains are a chain for each name that rules allow, so that a name that is taken
 // away ends its own connections only, and one for what no rule allows.
-func tlsChains(rs model.Ruleset, broken bool) ([]*listenerv3.FilterChain, *xmatcherv3.Matcher) {
+func tlsChains(rs model.Ruleset, broken bool, o Options) ([]*listenerv3.FilterChain, *xmatcherv3.Matcher) {
 	last, to := Verdict{Outcome: Denied}, nowhereName
 	switch {
 	case rs.Open:
@@ -53,7 +53,7 @@ func tlsChains(rs model.Ruleset, broken bool) ([]*listenerv3.FilterChain, *xmatc
 	chains = append(chains, streamChain(rs, last.String(), last.String(), to))
 	rest := goTo(last.String())
 	if wantsHTTP(rs) {
-		chains = append(chains, httpChain(rs))
+		chains = append(chains, httpChain(rs, o))
 		rest = byTransport(map[string]*xmatcherv3.Matcher_OnMatch{"tls": rest}, goTo(httpChainName))
 	}
 	m := &xmatcherv3.Matcher{OnNoMatch: rest}
@@ -94,7 +94,7 @@ func streamChain(rs model.Ruleset, chain, verdict, to string) *listenerv3.Filter
 			ClusterSpecifier:   &tcpv3.TcpProxy_Cluster{Cluster: to},
 			IdleTimeout:        durationpb.New(streamIdle),
 			MaxConnectAttempts: wrapperspb.UInt32(tcpAttempts),
-			AccessLog:          accessLog("tcp_grpc"),
+			AccessLog:          accessLog("tcp_grpc", nil),
 		}),
 	}}
 }

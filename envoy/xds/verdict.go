@@ -30,31 +30,40 @@ type Verdict struct {
 	Mismatch []string        // headers that had not the value that was wanted
 }
 
-const verdictSeparator = "|"
+const (
+	verdictSeparator = "|"
+	// withMismatch follows the outcome where there is one, so that the beginning tells.
+	withMismatch = "+"
+)
 
 // String is the name that ParseVerdict understands.
 func (v Verdict) String() string {
 	if v.Policy == (model.PolicyKey{}) {
 		return string(v.Outcome)
 	}
-	parts := []string{string(v.Outcome), v.Policy.String(), v.Rule}
+	outcome := string(v.Outcome)
+	if len(v.Mismatch) > 0 {
+		outcome += withMismatch
+	}
+	parts := []string{outcome, v.Policy.String(), v.Rule}
 	return strings.Join(append(parts, v.Mismatch...), verdictSeparator)
 }
 
 // ParseVerdict reads a name; false if none of ours.
 func ParseVerdict(name string) (Verdict, bool) {
 	parts := strings.Split(name, verdictSeparator)
-	v := Verdict{Outcome: Outcome(parts[0])}
+	outcome, mismatch := strings.CutSuffix(parts[0], withMismatch)
+	v := Verdict{Outcome: Outcome(outcome)}
 	switch v.Outcome {
 	case Allowed, Denied, Audited, Open, Odd, Faulty:
 	default:
 		return Verdict{}, false
 	}
 	if len(parts) == 1 {
-		return v, true
+		return v, !mismatch
 	}
 	kind, name, ok := strings.Cut(parts[1], " ")
-	if !ok || len(parts) < 3 {
+	if !ok || len(parts) < 3 || mismatch != (len(parts) > 3) {
 		return Verdict{}, false
 	}
 	v.Policy = model.PolicyKey{Kind: kind, Name: name}

@@ -29,14 +29,19 @@ const (
 
 // Clusters of the bootstrap, which the resources refer to.
 const (
-	ADSCluster     = "weft-xds"     // the agent's configuration
-	StandInCluster = "weft-standin" // the same, of who stands in for an agent that is away
-	ALSCluster     = "weft-als"     // the agent's sink of access logs
+	ADSCluster = "weft-xds" // the agent's configuration
+	ALSCluster = "weft-als" // the agent's sink of access logs
 )
 
 // Options are what is the same for all rulesets.
 type Options struct {
 	Block uint8 // of ports, 0 or 1
+	// NoIPv6 is for kernels without it, on which nothing can listen on ::1.
+	NoIPv6 bool
+	// LogEvery has one in so many of the requests that rules allow in the access log;
+	// 0 and 1: each. All others are always in it. A record costs Envoy about a fifth
+	// of what a small request does.
+	LogEvery uint32
 	// Backend is where requests go that pass, instead of where the client wanted
 	// to; for a proxy that is reached directly, as tests do.
 	Backend netip.AddrPort

@@ -78,13 +78,18 @@ func TestEveryMatch(t *testing.T) {
 		{1, "GET /head h x-role=admin x-team=", 200}, {1, "GET /head h x-role=admin", 403}, {1, "GET /head h x-role=user x-team=a", 403},
 		{1, "GET /head h x-role=admin x-role=user x-team=a", 403}, {1, "GET /head h x-role=admin x-team=a X_Role=user", 403},
 		{1, "GET /public/../private", 403}, {1, "GET /public/%2e%2e/private", 403}, {1, "GET /public/..%2fprivate", 400},
-		{1, "GET /public/a%5cb", 400}, {1, "GET /public/..;/private", 403}, {1, "GET /public/%2E.;x=1/private", 403},
+		{1, "GET /public/a%5cb", 400}, {1, "GET /public/..;/private", 403}, {1, "GET /public/%2E.;x=1/private", 403}, {1, "GET /public/..%3Bx/private", 403}, {1, "GET /public/a;b/c..;?q=/..;", 200},
 		{1, "GET /private/../public/a", 200}, {1, "GET //public//a", 200}, {1, "GET /./public/a", 200},
 		{2, "POST /anything", 200}, {2, "GET /anything", 403}, {3, "OPTIONS /x", 200}, {4, "GET /", 403},
 	} {
 		if got, body := call(t, request(t, c.id, c.text)); got != c.want {
 			t.Errorf("ruleset %d: %s: %d, want %d: %s", c.id, c.text, got, c.want, body)
 		}
+	}
+	six, err := http.NewRequest("GET", fmt.Sprintf("http://[::1]:%d/public/six", model.ProxyPort(0, 1)), nil)
+	ok(t, err)
+	if got, body := call(t, six); got != 200 {
+		t.Errorf("by IPv6: %d: %s", got, body)
 	}
 	_, body := call(t, request(t, 1, "GET /private"))
 	if want := "denied by policy: WeftNetworkPolicy shop/api"; body != want {

@@ -72,10 +72,12 @@ func TestSlowClients(t *testing.T) {
 	newRig(t, backend(t, http.HandlerFunc(echo)), httpRules(1, model.HTTPRule{Path: "/slow"}))
 	c := keepOpen(t, 1)
 	const text = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789"
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for i := range len(text) {
 		_, err := c.Write([]byte{text[i]})
 		ok(t, err)
-		time.Sleep(20 * time.Millisecond)
+		<-tick.C
 	}
 	resp, err := http.ReadResponse(c.in, nil)
 	ok(t, err)

@@ -69,7 +69,11 @@ type rig struct {
 
 // newRig starts both, with a backend to which all goes that passes.
 func newRig(t testing.TB, backend netip.AddrPort, rulesets ...model.Ruleset) *rig {
-	r := &rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend}, events: &events{}}
+	return newRigWith(t, xds.Options{Backend: backend}, rulesets...)
+}
+
+func newRigWith(t testing.TB, o xds.Options, rulesets ...model.Ruleset) *rig {
+	r := &rig{t: t, dir: t.TempDir(), options: o, events: &events{}}
 	r.startAgent()
 	r.startEnvoy()
 	r.update(rulesets...)

@@ -138,21 +138,10 @@ func TestEnvoyComesBack(t *testing.T) {
 // TestReplacingEnvoyRefusesNothing, by another binary and by another supervisor.
 func TestReplacingEnvoyRefusesNothing(t *testing.T) {
 	r, cfg := newSupervised(t, backend(t, http.HandlerFunc(echo)), httpRules(1, model.HTTPRule{Path: "/a"}))
-	stop, done := make(chan struct{}), make(chan []int)
-	go func() { // until stop
-		var bad []int
-		for {
-			select {
-			case <-stop:
-				done <- bad
-				return
-			default:
-				if got := get(1, "/a"); got != 200 {
-					bad = append(bad, got)
-				}
-			}
-		}
-	}()
+	stop, done := make(chan struct{}), make(chan []string, 2)
+	for _, keep := range []bool{false, true} {
+		go func() { done <- askOn(1, keep, stop) }() // until stop
+	}
 	replaced := func(what string, old int) int {
 		t.Helper()
 		within(t, what, func() bool {
@@ -181,19 +170,50 @@ func TestReplacingEnvoyRefusesNothing(t *testing.T) {
 
 	ok(t, syscall.Kill(one(t, processes(t, cfg, "weft-envoy")), syscall.SIGKILL))
 	within(t, "the supervisor is gone", func() bool { return len(processes(t, cfg, "weft-envoy")) == 0 })
-	one(t, processes(t, cfg, "envoy"))
 	launch(t, cfg)
-	replaced("after a supervisor that crashed", envoy)
-	close(stop)
-	if bad := <-done; len(bad) > 0 {
-		t.Errorf("%d requests failed: %v", len(bad), bad)
-	}
+	within(t, "the next supervisor finds Envoy", func() bool {
+		text, err := os.ReadFile(filepath.Join(r.dir, "envoy.log"))
+		return err == nil && strings.Count(string(text), "an Envoy runs, and stays") == 2
+	})
 	supervisor = one(t, processes(t, cfg, "weft-envoy"))
+	ok(t, syscall.Kill(supervisor, syscall.SIGHUP))
+	envoy = replaced("asked to", envoy)
+	close(stop)
+	for range 2 {
+		if bad := <-done; len(bad) > 0 {
+			t.Errorf("%d requests failed: %v", len(bad), bad)
+		}
+	}
+	if now := one(t, processes(t, cfg, "envoy")); now != envoy {
+		t.Error("Envoy was replaced for nothing")
+	}
 	ok(t, syscall.Kill(supervisor, syscall.SIGTERM))
 	within(t, "all ends", func() bool { return len(inGroup(t, cfg)) == 0 })
 	if c, err := net.Dial("tcp", addr(1)); err == nil {
 		_ = c.Close()
 		t.Error("somebody still listens")
+	}
+}
+
+// askOn asks one request after another until stop, on connections that are kept or
+// not, and gives what went wrong.
+func askOn(id model.RulesetID, keep bool, stop <-chan struct{}) (bad []string) {
+	client := &http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: !keep}}
+	for {
+		select {
+		case <-stop:
+			return bad
+		default:
+		}
+		resp, err := client.Post("http://"+addr(id)+"/a", "text/plain", strings.NewReader("body"))
+		if err != nil {
+			bad = append(bad, err.Error())
+			continue
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+			bad = append(bad, fmt.Sprint(resp.Status, err))
+		}
+		_ = resp.Body.Close()
 	}
 }
 
