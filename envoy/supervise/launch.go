@@ -41,7 +41,8 @@ func (c Config) Arguments() []string {
 // Launch has the binary weft-envoy run for a configuration, apart from the caller: it
 // and Envoy stay when the caller ends, also by its service manager, for they are in
 // Envoy's control group. One that runs so already is left alone; one that runs
-// otherwise is replaced, while its Envoy serves until the new one has taken over.
+// otherwise is replaced, while its Envoy serves until the new one has taken over. Who
+// wants it to go on running calls Launch again and again.
 func Launch(ctx context.Context, weftEnvoy string, cfg Config) error {
 	pid, is, err := holder(cfg)
 	if err != nil {

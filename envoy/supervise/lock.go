@@ -35,7 +35,8 @@ func acquire(cfg Config) (*os.File, error) {
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	text := strconv.Itoa(os.Getpid()) + "\n" + strings.Join(identity(os.Args[1:]), "\n") + "\n"
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt([]byte(text), 0)
 	}
 	if err != nil {

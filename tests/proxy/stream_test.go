@@ -5,7 +5,6 @@ package proxy
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
@@ -20,8 +19,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/weftmesh/weft/envoy/accesslog"
 	"github.com/weftmesh/weft/envoy/xds"
@@ -163,10 +160,9 @@ func talk(w http.ResponseWriter, _ *http.Request) {
 }
 
 func h2() *http.Client {
-	return &http.Client{Transport: &http2.Transport{AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, to string, _ *tls.Config) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, to)
-		}}}
+	only := new(http.Protocols)
+	only.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: only}}
 }
 
 // TestServerNames: TLS goes through untouched if its name is allowed.

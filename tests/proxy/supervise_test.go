@@ -170,11 +170,12 @@ func TestReplacingEnvoyRefusesNothing(t *testing.T) {
 
 	ok(t, syscall.Kill(one(t, processes(t, cfg, "weft-envoy")), syscall.SIGKILL))
 	within(t, "the supervisor is gone", func() bool { return len(processes(t, cfg, "weft-envoy")) == 0 })
-	launch(t, cfg)
 	within(t, "the next supervisor finds Envoy", func() bool {
+		launch(t, cfg)
 		text, err := os.ReadFile(filepath.Join(r.dir, "envoy.log"))
 		return err == nil && strings.Count(string(text), "an Envoy runs, and stays") == 2
 	})
+	within(t, "one supervisor is left", func() bool { return len(processes(t, cfg, "weft-envoy")) == 1 })
 	supervisor = one(t, processes(t, cfg, "weft-envoy"))
 	ok(t, syscall.Kill(supervisor, syscall.SIGHUP))
 	envoy = replaced("asked to", envoy)
