@@ -25,7 +25,7 @@ int weft_from_vxlan(struct __sk_buff *ctx)
 
 		if (weft_unlikely(p.ported && p.strange))
 			weft_port_refused(&p);
-		return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
+		return weft_tells(&p, reason) ? weft_reject_back(ctx, &p) : verdict;
 	}
 	if (reason != -TC_ACT_REDIRECT)
 		return TC_ACT_OK;
@@ -50,5 +50,5 @@ int weft_to_vxlan(struct __sk_buff *ctx)
 	if (!reason)
 		return TC_ACT_OK;
 	verdict = weft_refuse(ctx, &p, reason);
-	return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
+	return weft_tells(&p, reason) ? weft_reject_back(ctx, &p) : verdict;
 }

@@ -16,8 +16,8 @@ static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
 
-		return weft_tells(reason) && way == WEFT_EGRESS ? weft_reject_back(ctx, &p)
-								: verdict;
+		return weft_tells(&p, reason) && way == WEFT_EGRESS ? weft_reject_back(ctx, &p)
+								    : verdict;
 	}
 	return reason == -TC_ACT_REDIRECT || reason == WEFT_TUNNELED ? TC_ACT_REDIRECT
 								     : TC_ACT_UNSPEC;

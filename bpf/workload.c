@@ -20,7 +20,7 @@ int weft_from_pod(struct __sk_buff *ctx)
 		/* Not before the event about it, which names the service. */
 		if (weft_unlikely(p.called && p.strange))
 			weft_svc_refused(&p);
-		return weft_tells(reason) ? weft_reject(ctx, &p) : verdict;
+		return weft_tells(&p, reason) ? weft_reject(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
 	if (weft_unlikely(p.proxy)) {
@@ -55,7 +55,7 @@ int weft_to_pod(struct __sk_buff *ctx)
 
 		if (weft_unlikely(p.ported && p.strange))
 			weft_port_refused(&p);
-		return weft_tells(reason) ? weft_reject_back(ctx, &p) : verdict;
+		return weft_tells(&p, reason) ? weft_reject_back(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
 	return weft_unlikely(p.proxy) ? weft_proxy_turn(ctx, WEFT_MARK_PROXY) : TC_ACT_OK;

@@ -68,9 +68,13 @@ static __always_inline struct bpf_sock *weft_proxy_find(__u32 ruleset, __u32 fam
 {
 	struct weft_l7_row *l7 = weft_l7_get();
 	struct weft_proxy_key key = {.family = family, .ruleset = ruleset};
-	__u8 prefer = l7 ? l7->prefer & 1 : 0;
 	struct bpf_sock *sk;
+	__u8 prefer;
 
+	/* Without these nobody would lead the connection to the socket. */
+	if (!l7 || !l7->cgroup || !l7->active)
+		return NULL;
+	prefer = l7->prefer & 1;
 	for (int i = 0; i < WEFT_PROXY_BLOCKS * WEFT_PROXY_PLACES; i++) {
 		key.block = (i / WEFT_PROXY_PLACES) ^ prefer;
 		key.place = i % WEFT_PROXY_PLACES;

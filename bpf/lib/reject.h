@@ -173,10 +173,13 @@ __noinline int weft_reject(struct __sk_buff *ctx, struct weft_pkt *p)
 	return done ? bpf_redirect_peer(ctx->ifindex, 0) : TC_ACT_SHOT;
 }
 
-/* Whether the sender of a packet that was dropped for that reason is told so at once. */
-static __always_inline bool weft_tells(int reason)
+/*
+ * Whether the sender of a packet that was dropped for that reason is told so at once.
+ * The proxy always is: its own client waits for it.
+ */
+static __always_inline bool weft_tells(const struct weft_pkt *p, int reason)
 {
-	return reason == WEFT_DROP_NO_BACKEND || reason == WEFT_DROP_PROXY_NOT_READY ||
+	return p->passed || reason == WEFT_DROP_NO_BACKEND || reason == WEFT_DROP_PROXY_NOT_READY ||
 	       reason == WEFT_DROP_NEEDS_PROXY || reason == WEFT_DROP_PROXY_CLASH;
 }
 

@@ -46,6 +46,8 @@ func (n *node) asks(h *host, dir uint8, ruleset uint16) {
 // listen makes a socket for each family that listens for the ruleset.
 func (n *node) listen(ruleset uint16) {
 	n.Helper()
+	// A group that is nobody's: the root has no level.
+	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: 1, Active: 1})
 	for family, addr := range map[uint8]string{4: "0.0.0.0:0", 6: "[::]:0"} {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
@@ -247,6 +249,15 @@ func TestNobodyListensForTheRuleset(t *testing.T) {
 			t.Errorf("a refused call is in conntrack: %+v", ct)
 		}
 		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 80))) })
+		// A socket alone is not enough: without a proxy in force nothing leads to it.
+		n.listen(2)
+		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: 1}, {Active: 1}} {
+			n.put(n.objs.WeftL7, uint32(0), row)
+			n.told(f, proxyNotReady, func() (uint32, []byte) {
+				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
+				return v, frame
+			})
+		}
 	}
 }
 
@@ -325,10 +336,11 @@ func TestLegsToTheWorld(t *testing.T) {
 		}
 		n.sentOut(markPassed|9<<16, sent(f, n.a, n.far, protoTCP, tcp(4002, 80, syn)))
 		n.leg(f, n.a, n.far, 4002, 1, 9, 0)
-		n.asks(n.a, egress, 1)
 		n.policy(n.a)
-		n.dropped(policyDefault, egress, func() uint32 {
-			return n.sentOut(markPassed|1<<16, sent(f, n.a, n.far, protoTCP, tcp(4001, 80, ack)))
+		n.told(f, policyDefault, func() (uint32, []byte) {
+			v, frame, _ := n.run(n.objs.WeftToNet, skb{Ifindex: n.uplink, Mark: markPassed | 1<<16},
+				sent(f, n.a, n.far, protoTCP, tcp(4001, 80, ack)))
+			return v, frame
 		})
 
 		proto, _, _ := echo(f)

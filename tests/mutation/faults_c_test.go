@@ -55,7 +55,7 @@ func kernelFaults() []fault {
 		{"an answered flow is pushed out by unanswered ones", "bpf/lib/ctnew.h",
 			"if (!answered)\n\t\tweft_ctn_del(&e->key, p->family);", "", kernelTests, "TestFlowIsAnsweredByItsFirstReply"},
 		{"a reset answers", "bpf/lib/ctnew.h",
-			"if (answered || (reply && !(p->tcp & TCP_RST)))", "if (answered || reply)", kernelTests, "TestResetDoesNotAnswerWhatIsDecidedAgain"},
+			"if (answered || (reply && !(p->tcp & TCP_RST)) ||", "if (answered || reply ||", kernelTests, "TestResetDoesNotAnswerWhatIsDecidedAgain"},
 
 		{"no mark in a sweep", "bpf/lib/sweep.h",
 			"__sync_fetch_and_or((__u32 *)(void *)&ct->flags, WEFT_CT_STALE);\n\ts->matched++;", "s->matched++;", kernelTests, "TestSweepMatchesPrefixes|TestASweepMarksFlowsAndMovesTheGeneration"},
