@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
@@ -68,6 +70,10 @@ func (c config) prevResult() (*current.Result, error) {
 	if c.PrevResult == nil {
 		return nil, nil
 	}
+	// What converts results takes it that there are none.
+	if at := firstNull("prevResult", c.PrevResult); at != "" {
+		return nil, badConfig("%s is null; leave the element out", at)
+	}
 	data, err := json.Marshal(c.PrevResult)
 	if err != nil {
 		return nil, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("prevResult: %v", err), "")
@@ -81,6 +87,29 @@ func (c config) prevResult() (*current.Result, error) {
 		return nil, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("prevResult cannot be converted: %v", err), "")
 	}
 	return result, nil
+}
+
+// firstNull is the place of an element of a list that is null, or empty.
+func firstNull(path string, value any) string {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if at := firstNull(path+"."+key, v[key]); at != "" {
+				return at
+			}
+		}
+	case []any:
+		for i, element := range v {
+			at := fmt.Sprintf("%s[%d]", path, i)
+			if element == nil {
+				return at
+			}
+			if at = firstNull(at, element); at != "" {
+				return at
+			}
+		}
+	}
+	return ""
 }
 
 // validAttachments is the list that GC needs. Absent is not empty: taking it so

@@ -38,6 +38,23 @@ func TestBadConfigurations(t *testing.T) {
 	}
 }
 
+func TestPrevResultWithHolesIsRefused(t *testing.T) {
+	for prev, want := range map[string]string{
+		`{"cniVersion":"0.3.1","ips":[null]}`:                                        "prevResult.ips[0] is null",
+		`{"cniVersion":"0.2.0","ip4":{"routes":[{"dst":"::/0"},null]}}`:              "prevResult.ip4.routes[1] is null",
+		`{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/32"}],"interfaces":null}`: "",
+	} {
+		version := strings.Split(prev, `"`)[3]
+		c, err := loadConfig([]byte(`{"cniVersion":"` + version + `","name":"a","prevResult":` + prev + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.prevResult(); want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", prev, err, want)
+		}
+	}
+}
+
 func TestAbsentValidAttachmentsAreNotAnEmptyList(t *testing.T) {
 	for conf, want := range map[string]int{
 		`{"name":"a"}`: -1, `{"name":"a","cni.dev/valid-attachments":7}`: -1,
@@ -63,7 +80,7 @@ func FuzzInput(f *testing.F) {
 	f.Add([]byte(`{"cniVersion":"1.1.0","name":"weft","type":"weft-cni"}`), "c1", "eth0", "/run/netns/a", "IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME=b;K8S_POD_UID=c")
 	f.Add([]byte(`{"cniVersion":"1.0.0","name":"w","socket":"/s","stateDir":"/d","prevResult":{"cniVersion":"1.0.0","interfaces":[{"name":"eth0"}],"ips":[{"address":"10.0.0.2/32","interface":0}]}}`), "c-1.x", "net-1", "", "K8S_POD_NAME=b")
 	f.Add([]byte(`{"cniVersion":"1.1.0","name":"w","cni.dev/valid-attachments":[{"containerID":"x","ifname":"eth0"},null]}`), "..", "a/b", "x", ";")
-	f.Add([]byte(`{"cniVersion":"0.3.1","name":"w","prevResult":{"cniVersion":"0.3.1","ips":[null]}}`), "", "", "", "=;=")
+	f.Add([]byte(`{"cniVersion":"0.3.1","name":"w","prevResult":{"cniVersion":"0.3.1","ips":[null]}}`), "M", "-", "", "=;=")
 	f.Add([]byte(`{"name":"w","prevResult":null,"cni.dev/valid-attachments":null}`), "c", "eth0", "/\x00", "K8S_POD_NAMESPACE=../..;K8S_POD_NAME=a")
 	f.Fuzz(func(t *testing.T, stdin []byte, containerID, ifName, netns, args string) {
 		req, err := loadRequest(&skel.CmdArgs{ContainerID: containerID, IfName: ifName, Netns: netns, StdinData: stdin})
