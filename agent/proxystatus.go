@@ -3,8 +3,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/weftmesh/weft/agent/api"
 	"github.com/weftmesh/weft/envoy/accesslog"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -52,20 +50,17 @@ func (p *proxy) config() *agentv1.ListProxyConfigResponse {
 	return out
 }
 
-// status is what `weft status` tells of the proxy.
+// status is the line of Envoy's process in weft status; what Envoy has of rulesets is in
+// the proxy's.
 func (p *proxy) status() *agentv1.ComponentStatus {
 	p.mu.Lock()
-	active, fault := p.active, p.fault
-	p.mu.Unlock()
-	out := &agentv1.ComponentStatus{Name: "proxy", Health: agentv1.Health_HEALTH_OK, Message: "not needed"}
+	defer p.mu.Unlock()
+	out := &agentv1.ComponentStatus{Name: "envoy", Health: agentv1.Health_HEALTH_OK, Message: "not started: no rule has asked for more than ports yet"}
 	switch {
-	case !active:
-	case fault != nil:
-		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "Envoy cannot be started, connections that need it are refused: "+fault.Error()
-	case p.server.Connected() == 0:
-		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "Envoy is not connected"
-	default:
-		out.Message = fmt.Sprintf("Envoy has %d resources", len(p.server.Status()))
+	case p.fault != nil:
+		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "cannot be started: "+p.fault.Error()
+	case p.active:
+		out.Message = p.run.Binary
 	}
 	return out
 }
