@@ -12,7 +12,15 @@ static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
 
 	weft_begin(ctx, &p, way);
 	reason = weft_uplink_packet(ctx, &p, way);
-	return reason > 0 ? weft_refuse(ctx, &p, reason) : TC_ACT_UNSPEC;
+	if (reason > 0) {
+		if (weft_unlikely(p.ported && p.strange))
+			weft_port_refused(&p);
+		return weft_refuse(ctx, &p, reason);
+	}
+	if (way != WEFT_INGRESS || reason != -TC_ACT_REDIRECT)
+		return TC_ACT_UNSPEC;
+	weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+	return TC_ACT_REDIRECT;
 }
 
 SEC("tcx/ingress")

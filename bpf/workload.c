@@ -14,6 +14,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 	reason = weft_examine(ctx, &p, WEFT_EGRESS);
 	if (reason == WEFT_PASSED || reason == WEFT_HAIRPIN)
 		reason = weft_deliver(ctx, &p);
+	if (reason == WEFT_PASSED && p.direct && weft_in_direct(p.family, &p.src))
+		reason = weft_past_send(ctx, &p);
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
 
@@ -23,7 +25,7 @@ int weft_from_pod(struct __sk_buff *ctx)
 		return reason == WEFT_DROP_NO_BACKEND ? weft_reject(ctx, &p) : verdict;
 	}
 	weft_count(WEFT_PASSED, WEFT_EGRESS, p.segs, p.len);
-	if (reason == WEFT_TUNNELED)
+	if (reason == WEFT_SENT_ON)
 		return TC_ACT_REDIRECT;
 	if (weft_cfg.tunnel_port && reason == WEFT_TOO_BIG)
 		return weft_too_big(ctx, &p);

@@ -8,6 +8,7 @@
 
 #include "ctold.h"
 #include "decide.h"
+#include "direct.h"
 #include "flow.h"
 #include "hostport.h"
 
@@ -256,6 +257,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->rule = 0;
 	fresh |= known && (ct->flags & WEFT_CT_REFUSED);
 	p->answers = reply && (e->ct.flags & WEFT_CT_SERVICE);
+	weft_ct_way(p, &e->ct, p->hook, reply);
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
 	weft_ct_note(p, &e->ct, reply);
@@ -278,6 +280,7 @@ static __always_inline int weft_ct_stands(struct weft_pkt *p, struct weft_ct *ct
 	if (weft_cfg.tunnel_port)
 		p->node = weft_ct_node(p, ct, reply);
 	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
+	weft_ct_way(p, ct, p->hook, reply);
 	if (answered || !reply || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;

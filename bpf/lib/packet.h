@@ -42,7 +42,7 @@
 #define WEFT_AS_IS (-1)   /* let pass without a further look */
 #define WEFT_HAIRPIN (-2) /* from a pod to itself */
 #define WEFT_SERVICE_NEW (-3)
-#define WEFT_TUNNELED (-4) /* on its way into the tunnel */
+#define WEFT_SENT_ON (-4) /* on its way to another node, past the host's stack */
 #define WEFT_TOO_BIG (-6)  /* for the tunnel, and the stack would not tell */
 
 struct weft_eth {
@@ -156,7 +156,8 @@ struct weft_pkt {
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
 	__u8 strange : 1; /* conntrack did not know its flow */
 	__u8 ported : 1;  /* came in by a port of the host's that is the pod's */
-	__u8 inside : 1;  /* of a known flow to somewhere in the cluster, not translated */
+	__u8 inside : 1;  /* of a flow to somewhere in the cluster, not translated */
+	__u8 direct : 1;  /* of a flow with a pod of another node that passes the stack by */
 	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
 };
 

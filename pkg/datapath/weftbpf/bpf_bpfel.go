@@ -84,6 +84,10 @@ type BpfWeftConfig struct {
 	AskedMax     uint32
 	TunnelPort   uint32
 	HostNetns    uint64
+	Direct4      uint32
+	Direct4Mask  uint32
+	Direct6      [2]uint64
+	Direct6Mask  [2]uint64
 }
 
 type BpfWeftCounter struct {
