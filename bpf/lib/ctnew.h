@@ -8,6 +8,7 @@
 
 #include "ctold.h"
 #include "decide.h"
+#include "ctrenew.h"
 #include "direct.h"
 #include "flow.h"
 #include "hostport.h"
@@ -260,6 +261,12 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	weft_ct_way(p, &e->ct, p->hook, reply);
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
+	if (fresh && answered && !against && weft_ct_alike(p, &e->ct, ct)) {
+		weft_ct_renew(p, ct);
+		weft_ct_recheck(&e->key, p->family, gen, true);
+		weft_event_ct(&e->key, ct, weft_new_type(p, ct), ctx->ifindex);
+		return WEFT_PASSED;
+	}
 	weft_ct_note(p, &e->ct, reply);
 	if (answered || (reply && !(p->tcp & TCP_RST)))
 		reason = weft_ct_answer(p, e, answered, gen);
