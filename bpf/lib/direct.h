@@ -13,10 +13,6 @@
 #define AF_INET 2
 #define AF_INET6 10
 
-/* Answers of bpf_fib_lookup that tell a route. */
-#define FIB_SUCCESS 0
-#define FIB_NO_NEIGH 7
-
 static __always_inline bool weft_in_direct(__u8 family, const union weft_addr *addr)
 {
 	if (family == 4)
@@ -59,71 +55,4 @@ static __always_inline bool weft_is_plain(struct __sk_buff *ctx, const struct we
 	return ctx->pkt_type == PACKET_HOST && p->ttl > 1 && !p->frag &&
 	       p->l4_off == ETH_LEN + (p->family == 4 ? IP4_LEN : IP6_LEN) &&
 	       p->kind <= WEFT_ICMP_REPLY;
-}
-
-/* What a route's MTU must carry: the packet, or each segment of it. */
-static __always_inline __u16 weft_wire_size(struct __sk_buff *ctx, const struct weft_pkt *p)
-{
-	__u32 gso = ctx->gso_size;
-
-	return gso ? gso + p->hdrs : p->len - ETH_LEN;
-}
-
-/* The route that the stack would take for the packet from that device. */
-static __always_inline long weft_route(struct __sk_buff *ctx, const struct weft_pkt *p,
-				       struct bpf_fib_lookup *fib)
-{
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	struct weft_iphdr *ip4 = data + ETH_LEN;
-	struct weft_ip6hdr *ip6 = data + ETH_LEN;
-
-	fib->l4_protocol = p->proto;
-	fib->sport = p->sport;
-	fib->dport = p->dport;
-	fib->tot_len = weft_wire_size(ctx, p);
-	fib->ifindex = ctx->ifindex;
-	if (p->family == 4) {
-		if ((void *)(ip4 + 1) > end)
-			return -1;
-		fib->family = AF_INET;
-		fib->tos = ip4->tos;
-		fib->ipv4_src = p->src.v4;
-		fib->ipv4_dst = p->dst.v4;
-	} else {
-		if ((void *)(ip6 + 1) > end)
-			return -1;
-		fib->family = AF_INET6;
-		fib->flowinfo = ip6->vtcfl & bpf_htonl(0x0fffffff);
-		weft_memcpy(fib->ipv6_src, &p->src, 16);
-		weft_memcpy(fib->ipv6_dst, &p->dst, 16);
-	}
-	return bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
-}
-
-/*
- * Whether the way back to the sender leads out of the device that the packet came by: as
- * a strict rp_filter, whatever that of the device is set to. All else the stack decides.
- */
-static __noinline bool weft_came_right(struct __sk_buff *ctx, struct weft_pkt *p, __u32 pod)
-{
-	struct bpf_fib_lookup fib = {
-		.l4_protocol = p->proto,
-		.sport = p->dport,
-		.dport = p->sport,
-		.ifindex = pod,
-	};
-	long found;
-
-	if (p->family == 4) {
-		fib.family = AF_INET;
-		fib.ipv4_src = p->dst.v4;
-		fib.ipv4_dst = p->src.v4;
-	} else {
-		fib.family = AF_INET6;
-		weft_memcpy(fib.ipv6_src, &p->dst, 16);
-		weft_memcpy(fib.ipv6_dst, &p->src, 16);
-	}
-	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	return (found == FIB_SUCCESS || found == FIB_NO_NEIGH) && fib.ifindex == ctx->ifindex;
 }

@@ -4,6 +4,7 @@
 
 #include "ctnew.h"
 #include "deliver.h"
+#include "route.h"
 
 #define WEFT_UNDECIDED (-8) /* no decision about the flow stands */
 
@@ -15,17 +16,18 @@
  */
 static __noinline int weft_past_send(struct __sk_buff *ctx, struct weft_pkt *p)
 {
-	struct bpf_fib_lookup fib = {};
-	struct bpf_redir_neigh hop = {};
+	struct bpf_redir_neigh hop;
+	struct weft_route_row *row;
 	__u32 ifindex;
 
-	if (!weft_is_plain(ctx, p) || weft_route(ctx, p, &fib) != FIB_SUCCESS)
+	if (!weft_is_plain(ctx, p))
 		return WEFT_PASSED;
-	ifindex = fib.ifindex;
-	if (!bpf_map_lookup_elem(&weft_uplink, &ifindex))
+	row = weft_route(ctx, p, ctx->ifindex, true);
+	if (!row || weft_wire_size(ctx, p) > row->mtu)
 		return WEFT_PASSED;
-	hop.nh_family = fib.family;
-	weft_memcpy(hop.ipv6_nh, fib.ipv6_dst, 16);
+	ifindex = row->ifindex;
+	hop.nh_family = row->family;
+	weft_memcpy(hop.ipv6_nh, row->hop, 16);
 	if (!weft_hop(ctx, p, NULL))
 		return WEFT_DROP_REDIRECT;
 	ctx->mark = WEFT_MARK_INSIDE;
@@ -34,11 +36,19 @@ static __noinline int weft_past_send(struct __sk_buff *ctx, struct weft_pkt *p)
 		       : WEFT_DROP_REDIRECT;
 }
 
-/* Whether a packet can go into the pod without the stack, and came where the pod answers. */
+/*
+ * Whether a packet can go into the pod without the stack, and came by the device to which
+ * the way back leads: as a strict rp_filter, whatever that of the device is set to.
+ */
 static __always_inline bool weft_past_may(struct __sk_buff *ctx, struct weft_pkt *p,
 					  const struct weft_ep_row *own)
 {
-	return weft_fits(ctx, p, own->mtu) && weft_came_right(ctx, p, own->ifindex);
+	struct weft_route_row *row;
+
+	if (!weft_fits(ctx, p, own->mtu))
+		return false;
+	row = weft_route(ctx, p, own->ifindex, false);
+	return row && row->ifindex == ctx->ifindex;
 }
 
 /*

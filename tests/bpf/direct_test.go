@@ -86,17 +86,72 @@ func (r *routed) up(index uint32, addr mac) {
 // lead has the way to the other node's pods go by a device.
 func (r *routed) lead(f int, dev uint32) {
 	r.Helper()
-	route := netlink.Route{Dst: ipNet(netip.PrefixFrom(r.away.ip[f], r.away.ip[f].BitLen()-8).Masked()), LinkIndex: int(dev)}
+	route := netlink.Route{Dst: r.dst(f), LinkIndex: int(dev)}
 	if dev == r.uplink {
 		route.Gw = r.gate[f].AsSlice()
 	}
 	r.must(netlink.RouteReplace(&route))
+	r.tick()
 }
 
 func (r *routed) neighbour(f, state int) {
 	r.Helper()
 	r.must(netlink.NeighSet(&netlink.Neigh{LinkIndex: int(r.uplink), Family: map[int]int{4: netlink.FAMILY_V4, 6: netlink.FAMILY_V6}[f],
 		State: state, IP: r.gate[f].AsSlice(), HardwareAddr: r.far.mac[:]}))
+	r.tick()
+}
+
+// tick has the programs ask for routes again, as they do when the kernel's clock ticks.
+func (r *routed) tick() {
+	r.Helper()
+	r.must(emptyMap(r.objs.WeftRoutes))
+}
+
+// A route is asked for once a tick and flow, and each flow has its own.
+func TestRoutesAreAskedForOnceATick(t *testing.T) {
+	for _, f := range families {
+		r := newRouted(t)
+		frame := func(port uint16) []byte { return sent(f, r.a, r.away, protoUDP, udp(port, 80)) }
+		remembered := false
+		for i := 0; i < 100 && !remembered; i++ { // a tick may end in between, or the test move to another CPU
+			r.tick()
+			v, _, _ := r.goes(frame(4000))
+			routes := r.routes()
+			if v != actRedirect || len(routes) != 1 || routes[0].Ifindex != r.uplink || routes[0].Mtu != 1500 {
+				t.Fatalf("IPv%d: verdict %d, routes %+v", f, v, routes)
+			}
+			r.must(netlink.RouteDel(&netlink.Route{Dst: r.dst(f)}))
+			v, _, _ = r.goes(frame(4000))
+			if w, _, _ := r.goes(frame(4001)); w != actOK {
+				t.Errorf("IPv%d: another flow without a route: verdict %d", f, w)
+			}
+			r.lead(f, r.uplink)
+			remembered = v == actRedirect
+		}
+		if !remembered {
+			t.Errorf("IPv%d: each packet asked for its route", f)
+		}
+	}
+}
+
+// routes are what the programs remember of routes.
+func (r *routed) routes() (out []weftbpf.BpfWeftRouteRow) {
+	r.Helper()
+	for i := range r.objs.WeftRoutes.MaxEntries() {
+		var per []weftbpf.BpfWeftRouteRow
+		r.must(r.objs.WeftRoutes.Lookup(i, &per))
+		for _, row := range per {
+			if row.Ifindex != 0 {
+				out = append(out, row)
+			}
+		}
+	}
+	return out
+}
+
+// dst is the range of the other node's pods.
+func (r *routed) dst(f int) *net.IPNet {
+	return ipNet(netip.PrefixFrom(r.away.ip[f], r.away.ip[f].BitLen()-8).Masked())
 }
 
 // goes sends a pod's frame.

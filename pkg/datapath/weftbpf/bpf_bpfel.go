@@ -488,6 +488,20 @@ const (
 	BpfWeftReservedWEFT_ID_UNKNOWN        BpfWeftReserved = 9
 )
 
+type BpfWeftRouteRow struct {
+	_       structs.HostLayout
+	Pod     [2]uint64
+	Far     [2]uint64
+	Hop     [16]uint8
+	Ifindex uint32
+	At      uint32
+	PodPort uint16
+	FarPort uint16
+	Mtu     uint16
+	Family  uint8
+	Pad     uint8
+}
+
 type BpfWeftSlotKey struct {
 	_       structs.HostLayout
 	Service uint32
@@ -684,6 +698,7 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
+	BpfMapWeftRoutes     = "weft_routes"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -821,6 +836,7 @@ type BpfMapSpecs struct {
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
+	WeftRoutes    *ebpf.MapSpec `ebpf:"weft_routes"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -896,6 +912,7 @@ type BpfMaps struct {
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
+	WeftRoutes    *ebpf.Map `ebpf:"weft_routes"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -944,6 +961,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
+		m.WeftRoutes,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,

@@ -49,6 +49,7 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
+	BpfMapWeftRoutes     = "weft_routes"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -186,6 +187,7 @@ type BpfMapSpecs struct {
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
+	WeftRoutes    *ebpf.MapSpec `ebpf:"weft_routes"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -261,6 +263,7 @@ type BpfMaps struct {
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
+	WeftRoutes    *ebpf.Map `ebpf:"weft_routes"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -309,6 +312,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
+		m.WeftRoutes,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,
