@@ -38,6 +38,9 @@ func newRouted(t testing.TB) *routed {
 	for _, file := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 		r.must(os.WriteFile("/proc/sys/net/"+file, []byte("1"), 0))
 	}
+	lo, err := netlink.LinkByName("lo")
+	r.must(err)
+	r.must(netlink.LinkSetUp(lo)) // or Go takes a host with addresses for one that has no IPv6
 	r.away = r.elsewhere()
 	for _, h := range []*host{r.a, r.b, r.c} {
 		r.up(h.ifindex, h.gw)
