@@ -302,34 +302,6 @@ struct {
 	__type(value, struct weft_uplink_row);
 } weft_uplink SEC(".maps");
 
-/*
- * Routes from pods to those of other nodes, as the kernel gave them this tick (see
- * lib/route.h). Scratch: not pinned.
- */
-#define WEFT_ROUTES 256
-
-struct weft_route_row {
-	__u64 pod[2];
-	__u64 far[2];
-	__u8 hop[16];
-	__u32 ifindex; /* that it leaves by; 0: the place is free */
-	__u32 at;      /* jiffies, low half */
-	__be16 pod_port;
-	__be16 far_port;
-	__u16 mtu;
-	__u8 family; /* of hop, as the kernel calls it */
-	__u8 pad;
-};
-
-_Static_assert(sizeof(struct weft_route_row) == 64, "weft_route_row");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WEFT_ROUTES);
-	__type(key, __u32);
-	__type(value, struct weft_route_row);
-} weft_routes SEC(".maps");
-
 /* The host's addresses: flows that left with one that it has no more are over. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

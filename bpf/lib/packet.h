@@ -43,7 +43,7 @@
 #define WEFT_HAIRPIN (-2) /* from a pod to itself */
 #define WEFT_SERVICE_NEW (-3)
 #define WEFT_SENT_ON (-4) /* on its way to another node, past the host's stack */
-#define WEFT_TOO_BIG (-6)  /* for the tunnel, and the stack would not tell */
+#define WEFT_TOO_BIG (-6) /* for the tunnel, and the stack would not tell */
 
 struct weft_eth {
 	__u8 dst[6];

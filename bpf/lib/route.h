@@ -10,6 +10,32 @@
 
 #define FIB_SUCCESS 0 /* of bpf_fib_lookup: a route, and a neighbour that is known */
 
+#define WEFT_ROUTES 256
+
+/* A route as the kernel gave it. */
+struct weft_route_row {
+	__u64 pod[2];
+	__u64 far[2];
+	__u8 hop[16];
+	__u32 ifindex; /* that it leaves by; 0: the place is free */
+	__u32 at;      /* jiffies, low half */
+	__be16 pod_port;
+	__be16 far_port;
+	__u16 mtu;
+	__u8 family; /* of hop, as the kernel calls it */
+	__u8 pad;
+};
+
+_Static_assert(sizeof(struct weft_route_row) == 64, "weft_route_row");
+
+/* Scratch: not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_ROUTES);
+	__type(key, __u32);
+	__type(value, struct weft_route_row);
+} weft_routes SEC(".maps");
+
 /* A packet's own length after Ethernet, or that of each segment of it. */
 static __always_inline __u16 weft_wire_size(struct __sk_buff *ctx, const struct weft_pkt *p)
 {
