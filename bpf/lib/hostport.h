@@ -58,8 +58,12 @@ __noinline int weft_port_taken(struct weft_pkt *p, struct weft_nat *n)
 	return weft_port_find(&addr, n->port, p->proto, p->family) != NULL;
 }
 
-/* The flow that was noted in a place ends, if nobody has answered it. */
-static __always_inline void weft_port_evict(const struct weft_asked_row *row)
+/*
+ * The flow that was noted in a place ends, if nobody has answered it; not the one that
+ * takes the place: a client may use the port of a flow that is over again.
+ */
+static __always_inline void weft_port_evict(const struct weft_asked_row *row,
+					    const union weft_nat_key *taker)
 {
 	union weft_nat_key old;
 	struct weft_nat *n;
@@ -67,6 +71,8 @@ static __always_inline void weft_port_evict(const struct weft_asked_row *row)
 	if (!row->family)
 		return;
 	weft_memcpy(&old, &row->key, sizeof(old));
+	if (weft_nat_same(&old, taker))
+		return;
 	n = weft_nat_find(&old, row->family);
 	if (n && (n->flags & WEFT_NAT_ASKED))
 		weft_nat_leave(&old, row->family);
@@ -90,13 +96,13 @@ __noinline int weft_port_note(struct weft_pkt *p)
 	row = bpf_map_lookup_elem(&weft_asked, &place);
 	if (!row)
 		return 0;
-	weft_port_evict(row);
 	weft_nat_fill(&key, p->family, WEFT_NAT_IN, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	n = weft_nat_find(&key, p->family);
 	if (!n)
 		return 0;
 	weft_memset(&out, 0, sizeof(out));
 	weft_nat_twin(&out, &key, n, p->family);
+	weft_port_evict(row, &out);
 	weft_memcpy(&row->key, &out, sizeof(row->key));
 	row->family = p->family;
 	return 0;

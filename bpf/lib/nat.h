@@ -14,6 +14,14 @@ union weft_nat_key {
 	struct weft_nat6_key v6;
 } __attribute__((aligned(8))); /* copied by words */
 
+/* Whether two keys are the same; where IPv4's end, both must be zero. */
+static __always_inline bool weft_nat_same(const union weft_nat_key *a, const union weft_nat_key *b)
+{
+	const __u64 *x = (const void *)a, *y = (const void *)b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]));
+}
+
 /* What came of entering a flow. */
 enum weft_nat_entered {
 	WEFT_NAT_ENTERED,

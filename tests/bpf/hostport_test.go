@@ -220,7 +220,9 @@ func TestPortPassesToAnotherPod(t *testing.T) {
 		p.keys("of a pod that is gone", p.f, 0)
 
 		p.hostPort(p.f, p.proto, p.host, p.pod, svcPort)
-		p.asks(p.client)
+		if _, dst, _ := p.asks(p.client); dst != p.pod {
+			t.Errorf("when the pod is back, the first packet comes to %s", dst)
+		}
 		next, number := p.b.at(p.f, p.pod.Port()), uint32(9000+p.f)
 		if err := p.objs.WeftBackend.Delete(uint32(1000*p.f) + uint32(p.proto)); err != nil {
 			t.Fatal(err)

@@ -242,6 +242,7 @@ func TestTheStackSendsIntoTheTunnel(t *testing.T) {
 // The tunnel's own frames keep their port, also where a pod has it.
 func TestFramesOfTheTunnelAreNotTranslated(t *testing.T) {
 	w := newTunneled(t)
+	w.hostPort(4, protoUDP, w.self.at(4, 50000), w.b.at(4, 80), svcPort)
 	frame := w.wire(4, packet(4, w.self.ip[4], w.other.ip[4], protoUDP, udp(50000, vxlanPort)))
 	if v, out := w.leaves(0, frame); v != asIs || string(out[:len(frame)]) != string(frame) {
 		t.Errorf("verdict %d", v)

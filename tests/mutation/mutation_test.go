@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ type fault struct {
 	run      string // names of tests, parted by |
 }
 
-func faults() []fault { return append(agentFaults(), kernelFaults()...) }
+func faults() []fault { return slices.Concat(agentFaults(), kernelFaults(), betweenFaults()) }
 
 // inKernel tells whether the kernel object must be made anew.
 func (f fault) inKernel() bool { return strings.HasPrefix(f.file, "bpf/") }

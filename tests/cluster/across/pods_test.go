@@ -20,6 +20,7 @@ const (
 	firstPort = 7000
 	tellPort  = 7100
 	tallyPort = 7101
+	hostPort  = 17000 // of a node, that is a pod's
 )
 
 // pod is one of a test; it runs probe, under its own name.

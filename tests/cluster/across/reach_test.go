@@ -35,41 +35,48 @@ type want struct {
 	saw string
 }
 
-// reached has a pod and a host call everybody in every way.
+// reached has pods and hosts call everybody in every way, and somebody outside the
+// pods that have ports of nodes.
 func reached(c *town) {
 	c.t.Helper()
 	for _, from := range []*pod{c.pods["stranger1"], c.pods["host1"], c.pods["guest2"], c.pods["host3"]} {
-		wants := c.wants(from)
-		var attempts []attempt
-		for _, w := range wants {
-			attempts = append(attempts, w.attempt)
+		c.reaches(c.pod(from), c.wants(from))
+	}
+	c.reaches(c.machine("outside", c.Outside), append(c.byHostPort(false, outsideIP(false)), c.byHostPort(true, outsideIP(true))...))
+}
+
+// reaches waits until a caller gets the answers that it is to get.
+func (c *town) reaches(from caller, wants []want) {
+	c.t.Helper()
+	var attempts []attempt
+	for _, w := range wants {
+		attempts = append(attempts, w.attempt)
+	}
+	begun, first := time.Now(), error(nil)
+	c.eventually(settle, from.name+" reaches everybody", func() (err error) {
+		defer func() {
+			if first == nil {
+				first = err
+			}
+		}()
+		answers, err := c.try(from, attempts)
+		if err != nil {
+			return err
 		}
-		begun, first := time.Now(), error(nil)
-		c.eventually(settle, from.name+" reaches everybody", func() (err error) {
-			defer func() {
-				if first == nil {
-					first = err
-				}
-			}()
-			answers, err := c.try(c.pod(from), attempts)
-			if err != nil {
-				return err
+		var wrong []string
+		for i, a := range answers {
+			if w := wants[i]; a.Error != "" || len(w.who) > 0 && !slices.Contains(w.who, a.Who) || w.saw != "" && a.Saw != w.saw {
+				wrong = append(wrong, fmt.Sprintf("%s %s: want %v seen as %q, got %+v", w.Proto, w.To, w.who, w.saw, a))
 			}
-			var wrong []string
-			for i, a := range answers {
-				if w := wants[i]; a.Error != "" || len(w.who) > 0 && !slices.Contains(w.who, a.Who) || w.saw != "" && a.Saw != w.saw {
-					wrong = append(wrong, fmt.Sprintf("%s %s: want %v seen as %q, got %+v", w.Proto, w.To, w.who, w.saw, a))
-				}
-			}
-			if wrong != nil {
-				return fmt.Errorf("%d of %d:\n%s", len(wrong), len(wants), strings.Join(wrong, "\n"))
-			}
-			return nil
-		})
-		c.t.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
-		if first != nil {
-			c.t.Logf("at first not: %v", first)
 		}
+		if wrong != nil {
+			return fmt.Errorf("%d of %d:\n%s", len(wrong), len(wants), strings.Join(wrong, "\n"))
+		}
+		return nil
+	})
+	c.t.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
+	if first != nil {
+		c.t.Logf("at first not: %v", first)
 	}
 }
 
@@ -80,6 +87,7 @@ func (c *town) wants(from *pod) []want {
 			all = append(all, c.direct(p, from, six)...)
 		}
 		all = append(all, c.byService(from, six)...)
+		all = append(all, c.byHostPort(six, "")...)
 		saw := nodeIP(c.Node(from.node), six)
 		all = append(all, want{attempt: attempt{Proto: "http", To: "http://" + at(outsideIP(six), 8080) + "/clientip"}, who: []string{"200 OK"}, saw: saw},
 			want{attempt: attempt{Proto: "udp", To: at(outsideIP(six), firstPort)}, who: []string{"outside"}, saw: saw},
@@ -100,6 +108,15 @@ func (c *town) direct(p, from *pod, six bool) []want {
 		{attempt: attempt{Proto: "tcp", To: at(p.ip(six), firstPort)}, who: []string{p.name}, saw: saw},
 		{attempt: attempt{Proto: "udp", To: at(p.ip(six), firstPort), Size: 100}, who: []string{p.name}, saw: saw},
 		{attempt: attempt{Proto: "ping", To: p.ip(six), Size: 84}},
+	}
+}
+
+// byHostPort is a pod by a port of its node's, where it sees the caller's own address.
+func (c *town) byHostPort(six bool, saw string) []want {
+	to := at(nodeIP(c.Node(2), six), hostPort)
+	return []want{
+		{attempt: attempt{Proto: "tcp", To: to}, who: []string{"friend2"}, saw: saw},
+		{attempt: attempt{Proto: "udp", To: to, Size: 100}, who: []string{"friend2"}, saw: saw},
 	}
 }
 

@@ -50,6 +50,9 @@ func newTown(t *testing.T, m mode) *town {
 		add(abroad, "guest", n, false)
 		add(home, "stranger", n, false)
 	}
+	// An address of node 2 leads to friend2.
+	c.pods["friend2"].ports += fmt.Sprintf(", {name: tcp, containerPort: %d, hostPort: %d}, {name: udp, containerPort: %d, hostPort: %d, protocol: UDP}",
+		firstPort, hostPort, firstPort, hostPort)
 	add(home, "caller", 1, false)
 	add(home, "server", 2, false)
 	for n := 1; n <= 3; n++ {
