@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -50,6 +51,7 @@ func newRouted(t testing.TB) *routed {
 	for _, f := range families {
 		bits := r.gate[f].BitLen()
 		r.must(netlink.AddrReplace(r.link(r.uplink), &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(r.self.ip[f], bits-8)), Flags: ifaNoDAD}))
+		r.must(netlink.RouteReplace(&netlink.Route{Dst: ipNet(netip.PrefixFrom(r.far.ip[f], bits)), Gw: r.gate[f].AsSlice(), LinkIndex: int(r.uplink)}))
 		r.lead(f, r.uplink)
 		r.neighbour(f, netlink.NUD_PERMANENT)
 	}
@@ -134,6 +136,25 @@ func TestRoutesAreAskedForOnceATick(t *testing.T) {
 		if !remembered {
 			t.Errorf("IPv%d: each packet asked for its route", f)
 		}
+	}
+}
+
+// A route of an earlier tick is asked for again, wherever it leads now.
+func TestRoutesAreForgottenWithTheirTick(t *testing.T) {
+	for _, f := range families {
+		r := newRouted(t)
+		frame := sent(f, r.a, r.away, protoUDP, udp(4000, 80))
+		r.goes(frame)
+		r.must(netlink.RouteDel(&netlink.Route{Dst: r.dst(f)}))
+		end := time.Now().Add(5 * time.Second)
+		v, _, _ := r.goes(frame)
+		for v != actOK && time.Now().Before(end) {
+			v, _, _ = r.goes(frame)
+		}
+		if v != actOK {
+			t.Errorf("IPv%d: verdict %d seconds after the route went", f, v)
+		}
+		r.lead(f, r.uplink)
 	}
 }
 
