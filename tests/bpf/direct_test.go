@@ -333,6 +333,9 @@ func TestWhatComesForPodsOtherwiseGoesToTheStack(t *testing.T) {
 			r.lead(f, r.uplink)
 			for what, src := range map[string]*host{"a local pod": r.b, "the host": r.self, "the world": r.far} {
 				toStack("as "+what, r.uplink, r.wired(f, between(f, src.at(f, 80), r.a.at(f, 4000), protoTCP, tcp(80, 4000, ack))))
+				if ct, _ := r.flow(f, src, r.a, 80, 4000, protoTCP); ct != nil {
+					t.Errorf("IPv%d, known %v: as %s: conntrack has heard of it", f, known, what)
+				}
 			}
 			toStack("for nobody", r.uplink, r.wired(f, between(f, r.away.at(f, 80), (&host{ip: addrs("10.0.0.99", "fd00::99")}).at(f, 4000), protoTCP, tcp(80, 4000, syn))))
 			r.a.row.Mtu = 50
