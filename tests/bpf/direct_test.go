@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
@@ -141,6 +143,12 @@ func TestRoutesAreAskedForOnceATick(t *testing.T) {
 
 // A route of an earlier tick is asked for again, wherever it leads now.
 func TestRoutesAreForgottenWithTheirTick(t *testing.T) {
+	runtime.LockOSThread() // for good, as each CPU has its own: the thread ends with the test
+	var one unix.CPUSet
+	one.Set(0)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range families {
 		r := newRouted(t)
 		frame := sent(f, r.a, r.away, protoUDP, udp(4000, 80))
