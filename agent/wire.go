@@ -232,7 +232,7 @@ func (a *agent) datapathConfig() datapath.Config {
 			Alive: time.Duration(a.cfg.Flows.AliveInterval),
 		},
 		SNATFirst: a.cfg.Masquerade.FirstPort, SNATLast: a.cfg.Masquerade.LastPort,
-		TunnelPort: a.tunnelPort(),
+		TunnelPort: a.tunnelPort(), Direct: a.direct(),
 		FlowEvents: true, Cgroup: a.cfg.Cgroup, Log: a.log.With("part", "datapath"),
 	}
 }
@@ -243,6 +243,14 @@ func (a *agent) tunnelPort() uint16 {
 		return 0
 	}
 	return a.cfg.Tunnel.Port
+}
+
+// direct are the ranges whose pods pass the host's stack by on the way to other nodes.
+func (a *agent) direct() []netip.Prefix {
+	if !a.cfg.Shortcut {
+		return nil
+	}
+	return a.ranges
 }
 
 // pinDir is where maps and links are pinned.

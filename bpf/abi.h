@@ -353,6 +353,14 @@ struct weft_config {
 	__u32 asked_max;   /* places for unanswered flows to pods' ports, at most as in maps.h */
 	__u32 tunnel_port; /* UDP port of the tunnel between nodes; 0: there is none */
 	__u64 host_netns;  /* cookie of the host's network namespace; 0: not known */
+	/*
+	 * Ranges of this node's pods that speak with pods of other nodes past the host's
+	 * stack; a mask of 0: none of that family.
+	 */
+	__be32 direct4;
+	__be32 direct4_mask;
+	__u64 direct6[2];
+	__u64 direct6_mask[2];
 };
 
 _Static_assert(sizeof(struct weft_ep_row) == 128, "weft_ep_row");

@@ -14,13 +14,18 @@ static __always_inline int weft_at_uplink(struct __sk_buff *ctx, const __u8 way)
 	weft_begin(ctx, &p, way);
 	reason = weft_uplink_packet(ctx, &p, way);
 	if (reason > 0) {
-		int verdict = weft_refuse(ctx, &p, reason);
+		int verdict;
 
+		if (weft_unlikely(p.ported && p.strange))
+			weft_port_refused(&p);
+		verdict = weft_refuse(ctx, &p, reason);
 		return weft_tells(&p, reason) && way == WEFT_EGRESS ? weft_reject_back(ctx, &p)
 								    : verdict;
 	}
-	return reason == -TC_ACT_REDIRECT || reason == WEFT_TUNNELED ? TC_ACT_REDIRECT
-								     : TC_ACT_UNSPEC;
+	if (way == WEFT_INGRESS && reason == -TC_ACT_REDIRECT)
+		weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+	return reason == -TC_ACT_REDIRECT || reason == WEFT_SENT_ON ? TC_ACT_REDIRECT
+								    : TC_ACT_UNSPEC;
 }
 
 SEC("tcx/ingress")

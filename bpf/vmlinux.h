@@ -134,6 +134,40 @@ struct bpf_sock {
 	__u32 state;
 };
 
+/* A question about a route, and its answer. */
+struct bpf_fib_lookup {
+	__u8 family; /* of the next hop, in the answer */
+	__u8 l4_protocol;
+	__be16 sport;
+	__be16 dport;
+	__u16 tot_len; /* 0: no matter; the answer: the MTU */
+	__u32 ifindex; /* that the packet came by; the answer: that it leaves by */
+	union {
+		__u8 tos;
+		__be32 flowinfo;
+	};
+	union {
+		__be32 ipv4_src;
+		__u32 ipv6_src[4];
+	};
+	union {
+		__be32 ipv4_dst; /* the answer: the next hop */
+		__u32 ipv6_dst[4];
+	};
+	__be16 h_vlan_proto;
+	__be16 h_vlan_TCI;
+	__u8 smac[6];
+	__u8 dmac[6];
+};
+
+struct bpf_redir_neigh {
+	__u32 nh_family;
+	union {
+		__be32 ipv4_nh;
+		__u32 ipv6_nh[4];
+	};
+};
+
 struct sock_common;
 
 /* A socket as the kernel looks it up: seen from a packet that comes for it. */

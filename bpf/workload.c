@@ -14,6 +14,8 @@ int weft_from_pod(struct __sk_buff *ctx)
 	reason = weft_examine(ctx, &p, WEFT_EGRESS);
 	if ((reason == WEFT_PASSED && weft_likely(!p.proxy)) || reason == WEFT_HAIRPIN)
 		reason = weft_deliver(ctx, &p);
+	if (reason == WEFT_PASSED && p.direct && !p.proxy && weft_in_direct(p.family, &p.src))
+		reason = weft_past_send(ctx, &p);
 	if (reason > 0) {
 		int verdict = weft_refuse(ctx, &p, reason);
 
@@ -27,7 +29,7 @@ int weft_from_pod(struct __sk_buff *ctx)
 		ctx->mark = WEFT_MARK_PROXY;
 		return TC_ACT_OK;
 	}
-	if (reason == WEFT_TUNNELED)
+	if (reason == WEFT_SENT_ON)
 		return TC_ACT_REDIRECT;
 	if (weft_cfg.tunnel_port && reason == WEFT_TOO_BIG)
 		return weft_too_big(ctx, &p);

@@ -8,6 +8,8 @@
 
 #include "ctold.h"
 #include "decide.h"
+#include "ctrenew.h"
+#include "direct.h"
 #include "flow.h"
 #include "hostport.h"
 #include "proxy.h"
@@ -265,8 +267,15 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	p->rule = 0;
 	fresh |= known && (ct->flags & WEFT_CT_REFUSED);
 	p->answers = reply && (e->ct.flags & WEFT_CT_SERVICE);
+	weft_ct_way(p, &e->ct, p->hook, reply);
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
+	if (fresh && answered && !against && weft_ct_alike(p, &e->ct, ct)) {
+		weft_ct_renew(p, ct);
+		weft_ct_recheck(&e->key, p->family, gen, true);
+		weft_event_ct(&e->key, ct, weft_new_type(p, ct), ctx->ifindex);
+		return WEFT_PASSED;
+	}
 	weft_ct_note(p, &e->ct, reply);
 	if (answered || (reply && !(p->tcp & TCP_RST)) || weft_proxy_acked(ctx, p, &e->ct))
 		reason = weft_ct_answer(p, e, answered, gen);
@@ -296,6 +305,7 @@ static __always_inline int weft_ct_stands(struct __sk_buff *ctx, struct weft_pkt
 	if (weft_cfg.tunnel_port)
 		p->node = weft_ct_node(p, ct, reply);
 	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
+	weft_ct_way(p, ct, p->hook, reply);
 	if (answered || (!reply && !weft_proxy_acked(ctx, p, ct)) || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;

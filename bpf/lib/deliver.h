@@ -43,6 +43,9 @@ static __always_inline bool weft_hop(struct __sk_buff *ctx, const struct weft_pk
 		if ((void *)(ip + 1) > end)
 			return false;
 		ip->hop_limit--;
+		/* The header has no sum of its own to balance what a device has summed up. */
+		if (p->hook == WEFT_INGRESS)
+			bpf_csum_update(ctx, ~(__u32)bpf_htons(1));
 	}
 	if (!ep)
 		return true;
@@ -118,7 +121,7 @@ __noinline int weft_tunnel_send(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!weft_hop(ctx, p, NULL))
 		return WEFT_DROP_REDIRECT;
 	ctx->mark = WEFT_MARK_TUNNEL;
-	return bpf_redirect(ifindex, 0) == TC_ACT_REDIRECT ? WEFT_TUNNELED : WEFT_DROP_REDIRECT;
+	return bpf_redirect(ifindex, 0) == TC_ACT_REDIRECT ? WEFT_SENT_ON : WEFT_DROP_REDIRECT;
 }
 
 /* What is for elsewhere is routed by the stack. */

@@ -17,6 +17,12 @@ static __always_inline bool weft_is_outside(__u32 identity)
 	       identity == WEFT_ID_KUBE_APISERVER || identity >= WEFT_ID_LOCAL_MIN;
 }
 
+/* One of the cluster's pods, as another node's are known: by its labels. */
+static __always_inline bool weft_is_elsewhere(__u32 identity)
+{
+	return identity >= WEFT_ID_CLUSTER_MIN && identity < WEFT_ID_LOCAL_MIN;
+}
+
 /* The row of a slot, or NULL where none is in use. */
 static __always_inline struct weft_ep_row *weft_ep_get(__u32 slot)
 {

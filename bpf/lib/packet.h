@@ -42,8 +42,9 @@
 #define WEFT_AS_IS (-1)   /* let pass without a further look */
 #define WEFT_HAIRPIN (-2) /* from a pod to itself */
 #define WEFT_SERVICE_NEW (-3)
-#define WEFT_TUNNELED (-4) /* on its way into the tunnel */
-#define WEFT_TOO_BIG (-6)  /* for the tunnel, and the stack would not tell */
+#define WEFT_SENT_ON (-4)   /* on its way to another node, past the host's stack */
+#define WEFT_TOO_BIG (-6)   /* for the tunnel, and the stack would not tell */
+#define WEFT_UNDECIDED (-8) /* no decision about its flow stands */
 
 struct weft_eth {
 	__u8 dst[6];
@@ -156,7 +157,8 @@ struct weft_pkt {
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */
 	__u8 strange : 1; /* conntrack did not know its flow */
 	__u8 ported : 1;  /* came in by a port of the host's that is the pod's */
-	__u8 inside : 1;  /* of a known flow to somewhere in the cluster, not translated */
+	__u8 inside : 1;  /* of a flow to somewhere in the cluster, not translated */
+	__u8 direct : 1;  /* of a flow with a pod of another node that passes the stack by */
 	__u8 proxy : 1;   /* to be delivered to a socket of the proxy */
 	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
 	__u16 passed;     /* ruleset that the proxy enforced before it sent this, or 0 */

@@ -8,8 +8,6 @@
 #include "ctnew.h"
 #include "deliver.h"
 
-#define WEFT_UNDECIDED (-8) /* the flow is to be decided */
-
 /*
  * Follows a packet that a socket of the proxy's sends, as if it came from the device of
  * the pod whose address it bears. WEFT_PASSED: it did, and p->own_slot is the pod's;
@@ -129,6 +127,5 @@ __noinline int weft_proxy_in(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_PASSED;
 	if (!weft_hop(ctx, p, ep))
 		return WEFT_DROP_REDIRECT;
-	return bpf_redirect(ep->ifindex, 0) == TC_ACT_REDIRECT ? -TC_ACT_REDIRECT
-							       : WEFT_DROP_REDIRECT;
+	return bpf_redirect(ep->ifindex, 0) == TC_ACT_REDIRECT ? WEFT_SENT_ON : WEFT_DROP_REDIRECT;
 }

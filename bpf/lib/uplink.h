@@ -13,6 +13,7 @@
 #include "naterr.h"
 #include "natport.h"
 #include "parse.h"
+#include "past.h"
 #include "proxyway.h"
 
 /* Protocols whose sums cover addresses, at places that are not known here. */
@@ -249,20 +250,13 @@ __noinline int weft_uplink_tunnel(struct __sk_buff *ctx, struct weft_pkt *p)
 	return WEFT_DROP_BARE_POD;
 }
 
-static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt *p,
-					  const __u8 family)
+/* Turns back what comes in for a translated flow, or for a port that is a pod's. */
+static __always_inline int weft_in_turn(struct __sk_buff *ctx, struct weft_pkt *p,
+					const __u8 family)
 {
-	bool read = weft_uplink_read(ctx, p, family);
 	struct weft_nat *n;
 	int reason = 0;
 
-	if (weft_cfg.tunnel_port) {
-		reason = weft_uplink_tunnel(ctx, p);
-		if (reason)
-			return reason;
-	}
-	if (!read)
-		return WEFT_PASSED;
 	if (weft_unlikely(p->kind == WEFT_ICMP_ERROR))
 		return weft_nat_error(ctx, p, WEFT_NAT_IN);
 	if (p->kind && p->kind != WEFT_ICMP_REPLY)
@@ -279,6 +273,29 @@ static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt
 	if (!reason && p->proto == PROTO_TCP && !p->frag && weft_l7_active())
 		return weft_proxy_in(ctx, p);
 	return reason;
+}
+
+/* Apart, as stack is short. */
+static __noinline int weft_in_back(struct __sk_buff *ctx, struct weft_pkt *p)
+{
+	return p->family == 4 ? weft_in_turn(ctx, p, 4) : weft_in_turn(ctx, p, 6);
+}
+
+static __always_inline int weft_in_packet(struct __sk_buff *ctx, struct weft_pkt *p,
+					  const __u8 family)
+{
+	bool read = weft_uplink_read(ctx, p, family);
+	int reason;
+
+	if (weft_cfg.tunnel_port) {
+		reason = weft_uplink_tunnel(ctx, p);
+		if (reason)
+			return reason;
+	}
+	if (!read)
+		return WEFT_PASSED;
+	reason = weft_past_come(ctx, p);
+	return reason == WEFT_AS_IS ? weft_in_back(ctx, p) : reason;
 }
 
 /*

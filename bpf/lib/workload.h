@@ -7,6 +7,7 @@
 #include "frag.h"
 #include "icmp.h"
 #include "parse.h"
+#include "past.h"
 #include "proxyway.h"
 #include "spoof.h"
 #include "svcnat.h"
@@ -85,8 +86,7 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 			if (weft_cfg.tunnel_port)
 				p->node = weft_ct_node(p, ct, reply);
 			if (hook == WEFT_EGRESS)
-				p->inside = !(ct->flags & WEFT_CT_NAT) &&
-					    !weft_is_outside(ct->identity[!reply]);
+				weft_ct_way(p, ct, hook, reply);
 			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 			if (weft_unlikely(ct->ruleset))
 				weft_proxy_see(ctx, p, ct, reply);

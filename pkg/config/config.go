@@ -47,6 +47,8 @@ type Config struct {
 	MTU uint16 `json:"mtu"`
 	// How packets reach the pods of other nodes.
 	Tunnel Tunnel `json:"tunnel"`
+	// Whether packets between pods of two nodes, which are routed as they are, pass by the stack of both hosts. That is faster; rules of the hosts for forwarded packets (the chain FORWARD, IPsec) then do not see them. Those between pods of one node never meet such rules.
+	Shortcut bool `json:"shortcut"`
 	// Least severe log lines that are written: debug, info, warn or error.
 	LogLevel Level `json:"logLevel" reload:"yes"`
 	// Address and port for /metrics and /healthz; empty: none.
@@ -194,6 +196,7 @@ func Default(hostname string) Config {
 			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
 		},
 		Tunnel:     Tunnel{Port: 4789},
+		Shortcut:   true,
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Envoy:      Envoy{Binary: "/usr/local/bin/envoy"},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},

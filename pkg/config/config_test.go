@@ -38,6 +38,7 @@ cgroup: /c
 podCIDRs: [10.1.0.0/16]
 clusterCIDRs: [10.0.0.0/8]
 mtu: 9000
+shortcut: false
 tunnel: {protocol: vxlan, port: 8472}
 logLevel: debug
 metricsAddress: ""

@@ -3,9 +3,11 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -38,7 +40,8 @@ type Config struct {
 	FlowEvents bool
 	SNATFirst  uint16 // ports that translated flows get if theirs is taken; 0: as in bpf/lib/config.h
 	SNATLast   uint16
-	TunnelPort uint16 // UDP port of the tunnel between nodes; 0: there is none
+	TunnelPort uint16         // UDP port of the tunnel between nodes; 0: there is none
+	Direct     []netip.Prefix // at most one a family: pods in them speak with pods of other nodes past the host's stack; none with a tunnel
 	Attach     AttachMode
 	Cgroup     string // directory on cgroup2 whose processes reach services; empty: all
 	Log        *slog.Logger
@@ -163,6 +166,7 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 			spec.Maps[name].MaxEntries = 1
 		}
 	}
+	setDirect(&c, cfg)
 	c.SetRetval = 0
 	if features.HaveProgramHelper(ebpf.CGroupSockAddr, asm.FnSetRetval) == nil {
 		c.SetRetval = 1
@@ -180,6 +184,28 @@ func loadSpec(cfg Config) (*ebpf.CollectionSpec, error) {
 		spec.Maps["weft_ct6"].MaxEntries = cfg.CTEntries6
 	}
 	return spec, nil
+}
+
+// setDirect tells the ranges whose pods pass the host's stack by. Through a tunnel all
+// of them do, by the node's number.
+func setDirect(c *weftbpf.BpfWeftConfig, cfg Config) {
+	if cfg.TunnelPort != 0 {
+		return
+	}
+	for _, p := range cfg.Direct {
+		if p.Addr().Is4() {
+			row := encodeNode(model.NodeRow{IPv4: p})
+			c.Direct4, c.Direct4Mask = row.Ip4, row.Mask4
+		} else {
+			row := encodeNode(model.NodeRow{IPv6: p})
+			c.Direct6, c.Direct6Mask = words(row.Ip6), words(row.Mask6)
+		}
+	}
+}
+
+// words are an address as programs compare it, in their own byte order.
+func words(a [16]uint8) [2]uint64 {
+	return [2]uint64{binary.NativeEndian.Uint64(a[:8]), binary.NativeEndian.Uint64(a[8:])}
 }
 
 // setSeconds overrides a default, rounding up: a timeout is never 0 s.

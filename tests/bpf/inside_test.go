@@ -34,9 +34,9 @@ func (n *node) markOf(f int, to end) uint32 {
 	return out.Mark
 }
 
-// An uplink need not look at what a pod sends inside of the cluster on a known flow:
-// the pod's device says so.
-func TestKnownFlowsInsideAreMarkedForTheUplink(t *testing.T) {
+// An uplink need not look at what a pod sends inside of the cluster: the pod's device
+// says so, with the packet that opens a flow already.
+func TestFlowsInsideAreMarkedForTheUplink(t *testing.T) {
 	for _, f := range families {
 		n := newUplink(t, nil)
 		away := n.elsewhere()
@@ -44,8 +44,8 @@ func TestKnownFlowsInsideAreMarkedForTheUplink(t *testing.T) {
 			to   end
 			want uint32
 		}{"a pod elsewhere": {away.at(f, 80), markInside}, "the outside": {n.far.at(f, 80), 0}} {
-			if m := n.markOf(f, c.to); m != 0 {
-				t.Errorf("IPv%d: the first packet to %s has mark %#x", f, what, m)
+			if m := n.markOf(f, c.to); m != c.want {
+				t.Errorf("IPv%d: the first packet to %s has mark %#x, want %#x", f, what, m, c.want)
 			}
 			n.passes(actOK, func() uint32 {
 				return n.to(n.a, n.uplink, eth(n.a.mac, n.a.gw, etherType(f), between(f, c.to, n.a.at(f, 4000), protoUDP, udp(80, 4000))))

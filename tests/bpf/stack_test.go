@@ -23,7 +23,10 @@ const (
 // Newer kernels round a function's part of the stack up to 16 bytes only, so that
 // loading here does not show that a program loads on an older one.
 func TestStacksFitOlderKernels(t *testing.T) {
-	spec, _ := configured(t, func(c *weftbpf.BpfWeftConfig) { c.TunnelPort = vxlanPort }) // all that there is
+	spec, _ := configured(t, func(c *weftbpf.BpfWeftConfig) { // all that there is, though never at once
+		c.TunnelPort = vxlanPort
+		direct(c)
+	})
 	coll, err := ebpf.NewCollectionWithOptions(spec.Copy(), ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats},
 	})

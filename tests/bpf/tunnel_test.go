@@ -152,7 +152,7 @@ func TestPodsSendIntoTheTunnel(t *testing.T) {
 		setHops(f, last, 1)
 		for _, frame := range [][]byte{large, last} {
 			v, out, ctx := w.run(w.objs.WeftFromPod, skb{Ifindex: w.a.ifindex}, frame)
-			if v != actOK || ctx.Mark != 0 || hops(f, out) != hops(f, frame) {
+			if v != actOK || ctx.Mark != markInside || hops(f, out) != hops(f, frame) {
 				t.Errorf("IPv%d: for the stack: verdict %d, mark %#x", f, v, ctx.Mark)
 			}
 		}

@@ -27,6 +27,7 @@ const (
 type cluster struct {
 	*testing.T
 	outer  int    // 0: IPv4, 1: IPv6
+	routed bool   // no tunnel: see routed_test.go
 	cgroup string // whose sockets the programs see; empty: all
 	nodes  []*node
 }
@@ -36,6 +37,7 @@ type node struct {
 	*testing.T
 	n      int // from 1; also its number with every other node
 	outer  int
+	routed bool
 	cgroup string
 	ns     *sandbox.NS
 	dp     *datapath.Datapath
@@ -65,13 +67,17 @@ func (c *cluster) build(nodes int) {
 		c.nodes = append(c.nodes, c.node(i+1))
 	}
 	for _, n := range c.nodes {
+		if n.routed {
+			n.routes(c.nodes)
+			continue
+		}
 		n.meet(c.nodes)
 	}
 }
 
 func (c *cluster) node(i int) *node {
 	c.Helper()
-	n := &node{T: c.T, n: i, outer: c.outer, cgroup: c.cgroup,
+	n := &node{T: c.T, n: i, outer: c.outer, routed: c.routed, cgroup: c.cgroup,
 		addrs: [2]netip.Addr{netip.AddrFrom4([4]byte{192, 168, 77, byte(i)}),
 			netip.MustParseAddr(fmt.Sprintf("fd77::%d", i))},
 		ranges: [2]netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, byte(i), 0}), 24),
@@ -118,11 +124,15 @@ func (n *node) furnish() error {
 		return err
 	}
 	n.uplink = uint32(dev.Attrs().Index)
-	if n.dp, err = datapath.Open(datapath.Config{
+	cfg := datapath.Config{
 		BPFFS: fmt.Sprintf("/sys/fs/bpf/node%d", n.n), Attach: datapath.AttachTCX, FlowEvents: true,
 		TunnelPort: tunnelPort, Cgroup: n.cgroup, CTEntries4: 4096, CTEntries6: 4096,
 		Log: slog.New(slog.NewTextHandler(n.Output(), nil)),
-	}); err != nil {
+	}
+	if n.routed {
+		cfg.TunnelPort, cfg.Direct = 0, n.ranges[:]
+	}
+	if n.dp, err = datapath.Open(cfg); err != nil {
 		return err
 	}
 	n.Cleanup(func() {
@@ -136,7 +146,12 @@ func (n *node) furnish() error {
 }
 
 // mtu is what is left of the underlay's for inner packets.
-func (n *node) mtu() int { return underlayMTU - 50 - 20*n.outer }
+func (n *node) mtu() int {
+	if n.routed {
+		return underlayMTU
+	}
+	return underlayMTU - 50 - 20*n.outer
+}
 
 // tunnel makes the tunnel's device.
 func (n *node) tunnel() (netlink.Link, error) {

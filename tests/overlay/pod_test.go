@@ -98,8 +98,10 @@ func (p *pod) connect(mac net.HardwareAddr) error {
 	if err := p.dp.ApplyEndpoint(p.row); err != nil {
 		return err
 	}
-	if err := p.dp.ApplyIdentities([]model.IdentityID{p.row.Identity}, nil); err != nil {
-		return err
+	if !p.routed {
+		if err := p.dp.ApplyIdentities([]model.IdentityID{p.row.Identity}, nil); err != nil {
+			return err
+		}
 	}
 	if err := p.node.knows(p, p.row.Identity, 0, p.row.Slot); err != nil {
 		return err

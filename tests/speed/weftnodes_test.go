@@ -60,7 +60,8 @@ func newWeftNode(tb testing.TB, plain *plainNode, tunnelPort uint16) *weftNode {
 	ok(tb, os.Mkdir(n.group, 0o755))
 	root := "/sys/fs/bpf/" + plain.host.Name
 	n.dp, err = datapath.Open(datapath.Config{BPFFS: root, FlowEvents: true, Cgroup: n.group, TunnelPort: tunnelPort,
-		Log: slog.New(slog.DiscardHandler)})
+		Direct: []netip.Prefix{plain.pods()},
+		Log:    slog.New(slog.DiscardHandler)})
 	ok(tb, err)
 	tb.Cleanup(func() {
 		if err := errors.Join(n.dp.Close(), datapath.Cleanup(root), os.Remove(n.group)); err != nil {

@@ -48,7 +48,7 @@ imagePullSecrets:
 {{- range $list := list "include" "exclude" -}}
 {{- with index $.Values.identityLabels $list }}{{ $_ := set $labels $list . }}{{ end -}}
 {{- end -}}
-{{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "tunnel" "logLevel" "masquerade" "conntrack" "flows" -}}
+{{- $config := pick .Values "clusterName" "clusterCIDRs" "mtu" "tunnel" "shortcut" "logLevel" "masquerade" "conntrack" "flows" -}}
 {{- $_ := set $config "kubernetes" (dict "enabled" true) -}}
 {{- $_ := set $config "metricsAddress" .Values.agent.metricsAddress -}}
 {{- $_ := set $config "operator" (dict "healthSocket" "/run/weft-operator/health.sock" "metricsAddress" .Values.operator.metricsAddress) -}}

@@ -84,6 +84,10 @@ type BpfWeftConfig struct {
 	AskedMax     uint32
 	TunnelPort   uint32
 	HostNetns    uint64
+	Direct4      uint32
+	Direct4Mask  uint32
+	Direct6      [2]uint64
+	Direct6Mask  [2]uint64
 }
 
 type BpfWeftCounter struct {
@@ -516,6 +520,20 @@ const (
 	BpfWeftReservedWEFT_ID_UNKNOWN        BpfWeftReserved = 9
 )
 
+type BpfWeftRouteRow struct {
+	_       structs.HostLayout
+	Pod     [2]uint64
+	Far     [2]uint64
+	Hop     [16]uint8
+	Ifindex uint32
+	At      uint32
+	PodPort uint16
+	FarPort uint16
+	Mtu     uint16
+	Family  uint8
+	Pad     uint8
+}
+
 type BpfWeftRulesetRow struct {
 	_   structs.HostLayout
 	As  uint16
@@ -722,6 +740,7 @@ const (
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
 	BpfMapWeftProxy      = "weft_proxy"
+	BpfMapWeftRoutes     = "weft_routes"
 	BpfMapWeftRuleset    = "weft_ruleset"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
@@ -870,6 +889,7 @@ type BpfMapSpecs struct {
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
 	WeftProxy     *ebpf.MapSpec `ebpf:"weft_proxy"`
+	WeftRoutes    *ebpf.MapSpec `ebpf:"weft_routes"`
 	WeftRuleset   *ebpf.MapSpec `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
@@ -948,6 +968,7 @@ type BpfMaps struct {
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
 	WeftProxy     *ebpf.Map `ebpf:"weft_proxy"`
+	WeftRoutes    *ebpf.Map `ebpf:"weft_routes"`
 	WeftRuleset   *ebpf.Map `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
@@ -999,6 +1020,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftPolsets,
 		m.WeftPorts,
 		m.WeftProxy,
+		m.WeftRoutes,
 		m.WeftRuleset,
 		m.WeftSock,
 		m.WeftSockEnded,
