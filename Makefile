@@ -26,7 +26,7 @@ build: need-go ## the binaries, into build/bin
 	@go build $(GOFLAGS_) -o build/bin/weft-envoy ./envoy/weft-envoy
 	@go build $(GOFLAGS_) -o build/bin/weft-operator ./operator
 
-demo: need-linux need-root build ## the story of Weft on one host, in namespaces of its own
+demo: need-linux need-root build envoy ## the story of Weft on one host, in namespaces of its own
 	$(call say,demo: starting)
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
 	@exec build/bin/demo $(DEMO_FLAGS)

@@ -28,12 +28,13 @@ const failEnv = "DEMO_FAIL_STEP"
 func main() {
 	bin := flag.String("bin", "build/bin", "folder of the binaries")
 	manifests := flag.String("manifests", "tests/demo/manifests", "folder of the manifests")
+	envoy := flag.String("envoy", "build/envoy/envoy", "binary of the stock Envoy; empty: the story is told without requests")
 	slower := flag.Int("slower", 1, "how many times slower than others this machine is; all deadlines are longer by this")
 	stay := flag.String("stay", "auto", "stay up after the story: yes, no, auto (at a terminal)")
 	flag.Parse()
 	sandbox.Enter()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := demo(ctx, newStage(*bin, *manifests, max(1, *slower)), *stay == "yes" || *stay == "auto" && atTerminal())
+	err := demo(ctx, newStage(*bin, *manifests, *envoy, max(1, *slower)), *stay == "yes" || *stay == "auto" && atTerminal())
 	interrupted := ctx.Err() != nil
 	stop()
 	switch {

@@ -30,12 +30,14 @@ const (
 // config is the agent's; everything else has its default.
 const config = `# SPDX-License-Identifier: Apache-2.0
 manifests: ` + manifestDir + `
+envoy: {binary: %q}
 `
 
 // stage is the host of the demo and what stands on it.
 type stage struct {
 	bin       string
 	manifests string // folder they are copied from
+	envoy     string // binary; empty: the story is told without requests
 	slower    int    // factor of all deadlines
 	runtime   *sandbox.Runtime
 
@@ -48,8 +50,8 @@ type stage struct {
 	load    *load             // client to frontend, while the agent is away
 }
 
-func newStage(bin, manifests string, slower int) *stage {
-	return &stage{bin: bin, manifests: manifests, slower: slower, pods: make(map[string]*sandbox.Pod)}
+func newStage(bin, manifests, envoy string, slower int) *stage {
+	return &stage{bin: bin, manifests: manifests, envoy: envoy, slower: slower, pods: make(map[string]*sandbox.Pod)}
 }
 
 // find settles where the binaries are.
@@ -59,6 +61,15 @@ func (s *stage) find() error {
 		return fmt.Errorf("finding the binaries: %w", err)
 	}
 	s.bin, s.runtime = bin, sandbox.NewRuntime(bin)
+	if s.envoy == "" {
+		return nil
+	}
+	if s.envoy, err = filepath.Abs(s.envoy); err != nil {
+		return fmt.Errorf("finding Envoy: %w", err)
+	}
+	if _, err := os.Stat(s.envoy); err != nil {
+		return fmt.Errorf("there is no Envoy, run make envoy first: %w", err)
+	}
 	return nil
 }
 
@@ -101,7 +112,7 @@ func (s *stage) agentLog() string {
 
 // furnish writes the agent's configuration and manifests.
 func (s *stage) furnish() error {
-	if err := os.WriteFile(configFile, []byte(config), 0o644); err != nil {
+	if err := os.WriteFile(configFile, fmt.Appendf(nil, config, s.envoy), 0o644); err != nil {
 		return fmt.Errorf("writing the configuration: %w", err)
 	}
 	files, err := filepath.Glob(filepath.Join(s.manifests, "*.yaml"))

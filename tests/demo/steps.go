@@ -14,7 +14,7 @@ import (
 
 // story is what the demo shows, in order.
 func (s *stage) story() []step {
-	return []step{
+	steps := []step{
 		{"the agent starts on a folder of manifests", s.within(30 * time.Second), s.agentStarts},
 		{"the CNI plugin attaches client, frontend, two backends and an intruder", s.within(30 * time.Second), s.podsAttached},
 		{"pods that may talk do, over IPv4 and IPv6", s.within(10 * time.Second), s.podsTalk},
@@ -27,6 +27,10 @@ func (s *stage) story() []step {
 		{"the agent is killed with -9; transfers and new connections go on", s.within(15 * time.Second), s.agentKilled},
 		{"the agent comes back and finds everything in its place", s.within(30 * time.Second), s.agentReturns},
 	}
+	if s.envoy != "" {
+		steps = append(steps, step{"a policy asks for more than ports, and the stock Envoy for what it asks", s.within(40 * time.Second), s.requestsDecided})
+	}
+	return steps
 }
 
 func (s *stage) agentStarts(ctx context.Context) (string, error) {

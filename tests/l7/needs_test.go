@@ -82,7 +82,7 @@ func TestProxiedConnectionsStayWhenRulesGoOrFollow(t *testing.T) {
 		conn := dial(t, a.ns, server.at(family, 80))
 		for _, step := range []struct {
 			name    string
-			ruleset uint16
+			ruleset model.RulesetID
 			as      map[model.RulesetID]model.RulesetID
 		}{
 			{"as it was", 1, nil},

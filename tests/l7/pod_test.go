@@ -108,7 +108,7 @@ func (p *pod) policy(entries ...model.PolicyEntry) {
 }
 
 // rule allows a peer to call port 80, or a pod to call it there, by a ruleset.
-func rule(dir model.Direction, peer model.IdentityID, ruleset uint16) model.PolicyEntry {
+func rule(dir model.Direction, peer model.IdentityID, ruleset model.RulesetID) model.PolicyEntry {
 	return model.PolicyEntry{Direction: dir, Peer: peer, Protocol: model.ProtoTCP, Port: 80, PortBits: 16,
 		Action: model.ActionAllow, Precedence: 1, Rule: 1, Ruleset: ruleset}
 }

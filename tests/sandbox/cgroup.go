@@ -52,14 +52,28 @@ func makeCgroup() (*group, error) {
 func (g *group) remove() {
 	_ = g.dir.Close()
 	err := Eventually(context.Background(), 15*time.Second, "sandbox's cgroup empty", func() error {
-		if err := os.Remove(g.path); !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return nil
+		return removeGroup(g.path)
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox: removing its cgroup:", err)
 	}
+}
+
+// removeGroup removes a group and those in it, such as a proxy's.
+func removeGroup(path string) error {
+	inner, err := filepath.Glob(filepath.Join(path, "*", "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for _, procs := range inner {
+		if err := removeGroup(filepath.Dir(procs)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // removeAbandoned removes groups without a process; those that were just made
@@ -68,7 +82,7 @@ func removeAbandoned(mount string) {
 	groups, _ := filepath.Glob(filepath.Join(mount, cgroupPrefix+"*"))
 	for _, path := range groups {
 		if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > time.Minute {
-			_ = os.Remove(path) // one with processes in it stays
+			_ = removeGroup(path) // one with processes in it stays
 		}
 	}
 }

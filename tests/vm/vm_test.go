@@ -53,7 +53,7 @@ func TestKernelsOfDistributions(t *testing.T) {
 			m.folders = map[string]string{repo + "/tests/demo/manifests": "../demo/manifests"}
 			m.test(t, cache, "verifier", "./tests/bpf", "-test.v", "-test.run=^TestVerifier$")
 			m.commands = append(m.commands, script.Command{Name: "demo", Dir: repo, WithinSeconds: 900,
-				Args: []string{"build/bin/demo", "-stay", "no", "-slower", fmt.Sprint(slower)}})
+				Args: []string{"build/bin/demo", "-stay", "no", "-envoy", "", "-slower", fmt.Sprint(slower)}})
 			m.expect(t, cache)
 		})
 	}

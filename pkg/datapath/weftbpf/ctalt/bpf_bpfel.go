@@ -40,6 +40,7 @@ const (
 	BpfMapWeftIp4        = "weft_ip4"
 	BpfMapWeftIp6        = "weft_ip6"
 	BpfMapWeftKnown      = "weft_known"
+	BpfMapWeftL7         = "weft_l7"
 	BpfMapWeftLost       = "weft_lost"
 	BpfMapWeftMetrics    = "weft_metrics"
 	BpfMapWeftNat4       = "weft_nat4"
@@ -49,7 +50,9 @@ const (
 	BpfMapWeftPend       = "weft_pend"
 	BpfMapWeftPolsets    = "weft_polsets"
 	BpfMapWeftPorts      = "weft_ports"
+	BpfMapWeftProxy      = "weft_proxy"
 	BpfMapWeftRoutes     = "weft_routes"
+	BpfMapWeftRuleset    = "weft_ruleset"
 	BpfMapWeftSock       = "weft_sock"
 	BpfMapWeftSockEnded  = "weft_sock_ended"
 	BpfMapWeftSockLru    = "weft_sock_lru"
@@ -61,6 +64,8 @@ const (
 	BpfMapWeftSwept      = "weft_swept"
 	BpfMapWeftTunnel     = "weft_tunnel"
 	BpfMapWeftUplink     = "weft_uplink"
+	BpfProgWeftBind4     = "weft_bind4"
+	BpfProgWeftBind6     = "weft_bind6"
 	BpfProgWeftConnect4  = "weft_connect4"
 	BpfProgWeftConnect6  = "weft_connect6"
 	BpfProgWeftCtGc      = "weft_ct_gc"
@@ -71,6 +76,8 @@ const (
 	BpfProgWeftFromNet   = "weft_from_net"
 	BpfProgWeftFromPod   = "weft_from_pod"
 	BpfProgWeftFromVxlan = "weft_from_vxlan"
+	BpfProgWeftListen    = "weft_listen"
+	BpfProgWeftLookup    = "weft_lookup"
 	BpfProgWeftNatGc     = "weft_nat_gc"
 	BpfProgWeftPeername4 = "weft_peername4"
 	BpfProgWeftPeername6 = "weft_peername6"
@@ -128,6 +135,8 @@ type BpfSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type BpfProgramSpecs struct {
+	WeftBind4     *ebpf.ProgramSpec `ebpf:"weft_bind4"`
+	WeftBind6     *ebpf.ProgramSpec `ebpf:"weft_bind6"`
 	WeftConnect4  *ebpf.ProgramSpec `ebpf:"weft_connect4"`
 	WeftConnect6  *ebpf.ProgramSpec `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.ProgramSpec `ebpf:"weft_ct_gc"`
@@ -138,6 +147,8 @@ type BpfProgramSpecs struct {
 	WeftFromNet   *ebpf.ProgramSpec `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.ProgramSpec `ebpf:"weft_from_pod"`
 	WeftFromVxlan *ebpf.ProgramSpec `ebpf:"weft_from_vxlan"`
+	WeftListen    *ebpf.ProgramSpec `ebpf:"weft_listen"`
+	WeftLookup    *ebpf.ProgramSpec `ebpf:"weft_lookup"`
 	WeftNatGc     *ebpf.ProgramSpec `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.ProgramSpec `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.ProgramSpec `ebpf:"weft_peername6"`
@@ -178,6 +189,7 @@ type BpfMapSpecs struct {
 	WeftIp4       *ebpf.MapSpec `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.MapSpec `ebpf:"weft_ip6"`
 	WeftKnown     *ebpf.MapSpec `ebpf:"weft_known"`
+	WeftL7        *ebpf.MapSpec `ebpf:"weft_l7"`
 	WeftLost      *ebpf.MapSpec `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.MapSpec `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.MapSpec `ebpf:"weft_nat4"`
@@ -187,7 +199,9 @@ type BpfMapSpecs struct {
 	WeftPend      *ebpf.MapSpec `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.MapSpec `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.MapSpec `ebpf:"weft_ports"`
+	WeftProxy     *ebpf.MapSpec `ebpf:"weft_proxy"`
 	WeftRoutes    *ebpf.MapSpec `ebpf:"weft_routes"`
+	WeftRuleset   *ebpf.MapSpec `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.MapSpec `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.MapSpec `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.MapSpec `ebpf:"weft_sock_lru"`
@@ -254,6 +268,7 @@ type BpfMaps struct {
 	WeftIp4       *ebpf.Map `ebpf:"weft_ip4"`
 	WeftIp6       *ebpf.Map `ebpf:"weft_ip6"`
 	WeftKnown     *ebpf.Map `ebpf:"weft_known"`
+	WeftL7        *ebpf.Map `ebpf:"weft_l7"`
 	WeftLost      *ebpf.Map `ebpf:"weft_lost"`
 	WeftMetrics   *ebpf.Map `ebpf:"weft_metrics"`
 	WeftNat4      *ebpf.Map `ebpf:"weft_nat4"`
@@ -263,7 +278,9 @@ type BpfMaps struct {
 	WeftPend      *ebpf.Map `ebpf:"weft_pend"`
 	WeftPolsets   *ebpf.Map `ebpf:"weft_polsets"`
 	WeftPorts     *ebpf.Map `ebpf:"weft_ports"`
+	WeftProxy     *ebpf.Map `ebpf:"weft_proxy"`
 	WeftRoutes    *ebpf.Map `ebpf:"weft_routes"`
+	WeftRuleset   *ebpf.Map `ebpf:"weft_ruleset"`
 	WeftSock      *ebpf.Map `ebpf:"weft_sock"`
 	WeftSockEnded *ebpf.Map `ebpf:"weft_sock_ended"`
 	WeftSockLru   *ebpf.Map `ebpf:"weft_sock_lru"`
@@ -303,6 +320,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftIp4,
 		m.WeftIp6,
 		m.WeftKnown,
+		m.WeftL7,
 		m.WeftLost,
 		m.WeftMetrics,
 		m.WeftNat4,
@@ -312,7 +330,9 @@ func (m *BpfMaps) Close() error {
 		m.WeftPend,
 		m.WeftPolsets,
 		m.WeftPorts,
+		m.WeftProxy,
 		m.WeftRoutes,
+		m.WeftRuleset,
 		m.WeftSock,
 		m.WeftSockEnded,
 		m.WeftSockLru,
@@ -340,6 +360,8 @@ type BpfVariables struct {
 //
 // It can be passed to LoadBpfObjects or ebpf.CollectionSpec.LoadAndAssign.
 type BpfPrograms struct {
+	WeftBind4     *ebpf.Program `ebpf:"weft_bind4"`
+	WeftBind6     *ebpf.Program `ebpf:"weft_bind6"`
 	WeftConnect4  *ebpf.Program `ebpf:"weft_connect4"`
 	WeftConnect6  *ebpf.Program `ebpf:"weft_connect6"`
 	WeftCtGc      *ebpf.Program `ebpf:"weft_ct_gc"`
@@ -350,6 +372,8 @@ type BpfPrograms struct {
 	WeftFromNet   *ebpf.Program `ebpf:"weft_from_net"`
 	WeftFromPod   *ebpf.Program `ebpf:"weft_from_pod"`
 	WeftFromVxlan *ebpf.Program `ebpf:"weft_from_vxlan"`
+	WeftListen    *ebpf.Program `ebpf:"weft_listen"`
+	WeftLookup    *ebpf.Program `ebpf:"weft_lookup"`
 	WeftNatGc     *ebpf.Program `ebpf:"weft_nat_gc"`
 	WeftPeername4 *ebpf.Program `ebpf:"weft_peername4"`
 	WeftPeername6 *ebpf.Program `ebpf:"weft_peername6"`
@@ -364,6 +388,8 @@ type BpfPrograms struct {
 
 func (p *BpfPrograms) Close() error {
 	return _BpfClose(
+		p.WeftBind4,
+		p.WeftBind6,
 		p.WeftConnect4,
 		p.WeftConnect6,
 		p.WeftCtGc,
@@ -374,6 +400,8 @@ func (p *BpfPrograms) Close() error {
 		p.WeftFromNet,
 		p.WeftFromPod,
 		p.WeftFromVxlan,
+		p.WeftListen,
+		p.WeftLookup,
 		p.WeftNatGc,
 		p.WeftPeername4,
 		p.WeftPeername6,
