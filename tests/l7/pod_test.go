@@ -14,10 +14,9 @@ import (
 // pod is a network namespace behind a device of a node's.
 type pod struct {
 	*node
-	ns      *sandbox.NS
-	addrs   [2]netip.Addr
-	row     model.EndpointRow
-	entries []model.PolicyEntry
+	ns    *sandbox.NS
+	addrs [2]netip.Addr
+	row   model.EndpointRow
 }
 
 // pod makes a pod that all nodes know.
