@@ -51,6 +51,7 @@ func contents() []file {
 	return []file{
 		{to: "usr/local/bin/weft", from: "weft", mode: 0o755},
 		{to: "usr/local/bin/weft-agent", from: "weft-agent", mode: 0o755},
+		{to: "usr/local/bin/weft-envoy", from: "weft-envoy", mode: 0o755},
 		{to: "etc/systemd/system/weft-agent.service", content: unit, mode: 0o644},
 		{to: "etc/weft/config.yaml", content: config, mode: 0o644, keep: true},
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestInstallAndRemoveLeaveOnlyTheConfiguration(t *testing.T) {
 	bin, root := t.TempDir(), t.TempDir()
-	for _, name := range []string{"weft", "weft-agent", "weft-cni"} {
+	for _, name := range []string{"weft", "weft-agent", "weft-envoy", "weft-cni"} {
 		if err := os.WriteFile(filepath.Join(bin, name), []byte(name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -25,7 +25,7 @@ func TestInstallAndRemoveLeaveOnlyTheConfiguration(t *testing.T) {
 	if err := place(bin, root); err != nil {
 		t.Fatalf("again: %v", err)
 	}
-	for _, name := range []string{"usr/local/bin/weft", "usr/local/bin/weft-agent", "opt/cni/bin/weft-cni"} {
+	for _, name := range []string{"usr/local/bin/weft", "usr/local/bin/weft-agent", "usr/local/bin/weft-envoy", "opt/cni/bin/weft-cni"} {
 		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Mode().Perm() != 0o755 {
 			t.Errorf("%s: %v, error %v, want it to be executable", name, info, err)
 		}
