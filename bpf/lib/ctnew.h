@@ -270,7 +270,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	weft_ct_way(p, &e->ct, p->hook, reply);
 	if (fresh && known)
 		weft_ct_over(&e->key, ct, p->family, ctx->ifindex);
-	if (fresh && answered && !against && weft_ct_alike(p, &e->ct, ct)) {
+	if (fresh && answered && !against && !e->ct.ruleset && weft_ct_alike(p, &e->ct, ct)) {
 		weft_ct_renew(p, ct);
 		weft_ct_recheck(&e->key, p->family, gen, true);
 		weft_event_ct(&e->key, ct, weft_new_type(p, ct), ctx->ifindex);

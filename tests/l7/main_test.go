@@ -4,6 +4,7 @@ package l7
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -45,6 +46,10 @@ func onBoth(t *testing.T, f func(t *testing.T, family int)) {
 func up(name string, addrs ...string) (netlink.Link, error) {
 	dev, err := netlink.LinkByName(name)
 	if err != nil {
+		return nil, err
+	}
+	// While its link-local address is tried, for a second, the host asks for no neighbour.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0); err != nil {
 		return nil, err
 	}
 	for _, a := range addrs {

@@ -80,7 +80,7 @@ func kernelFaults() []fault {
 		{"rules are asked about the client's port", "bpf/lib/decide.h",
 			"port = reply ? p->sport : p->dport;", "port = reply ? p->dport : p->sport;", agreeTests, agreement},
 		{"an answer is decided in its own direction", "bpf/lib/decide.h",
-			"bool own_first = (p->hook == WEFT_EGRESS) != reply;", "bool own_first = p->hook == WEFT_EGRESS;", kernelTests, "TestEpochOfEitherEndDecidesAgain"},
+			"own_first = (p->hook == WEFT_EGRESS) != !!reply;", "own_first = p->hook == WEFT_EGRESS;", kernelTests, "TestEpochOfEitherEndDecidesAgain"},
 		{"SCTP has no ports", "bpf/lib/decide.h",
 			" || proto == PROTO_SCTP;", ";", agreeTests, agreement},
 

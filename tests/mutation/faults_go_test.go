@@ -14,15 +14,15 @@ const (
 func agentFaults() []fault {
 	return []fault{
 		{"allow over deny", "pkg/policy/resolve.go",
-			"return s.precedence > o.precedence ||", "return s.precedence < o.precedence ||", policyTests, reference},
+			"case s.precedence > o.precedence:", "case s.precedence < o.precedence:", policyTests, reference},
 		{"of rules that say the same, the last one decides", "pkg/policy/resolve.go",
-			"s.order < o.order", "s.order > o.order", policyTests, "TestTheFirstOfEqualRulesIsNamed"},
+			"order: min(s.order, o.order)", "order: max(s.order, o.order)", policyTests, "TestTheFirstOfEqualRulesIsNamed"},
 		{"a range without its last port", "pkg/policy/resolve.go",
 			"lo <= uint32(last);", "lo < uint32(last);", policyTests, reference},
 		{"blocks of ports that are not aligned", "pkg/policy/resolve.go",
 			"size = lo & -lo", "size = 1 << 16", policyTests, "TestRangesBecomeFewPrefixes"},
 		{"a short allow hides a long deny", "pkg/policy/resolve.go",
-			"if around(kept, p) >= s.precedence {", "if around(kept, p) > 0 {", policyTests, "TestDenyWinsWhateverIsLonger"},
+			"if s.same(outer) {", "if outer.precedence > 0 {", policyTests, "TestDenyWinsWhateverIsLonger"},
 		{"denies with the precedence of allows", "pkg/policy/build.go",
 			"return PrecedenceDeny", "return PrecedenceAllow", policyTests, reference},
 		{"named ports of the other side", "pkg/policy/build.go",
