@@ -173,7 +173,9 @@ weft_nat_enter(const union weft_nat_key *key, const struct weft_nat *n, const __
 	err = weft_nat_put(&twin, &back, family);
 	if (err)
 		return err == -WEFT_EEXIST ? WEFT_NAT_TAKEN : WEFT_NAT_NOROOM;
-	err = weft_nat_put(key, n, family);
+	/* n may lie in memory that a global function was given; before 6.2 no value may. */
+	back = *n;
+	err = weft_nat_put(key, &back, family);
 	if (!err)
 		return WEFT_NAT_ENTERED;
 	weft_nat_del(&twin, family);

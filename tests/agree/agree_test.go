@@ -80,7 +80,7 @@ func checkCovered(t *testing.T, asked map[string]int) {
 
 // answers are all that there are.
 func answers() []string {
-	return []string{passedDefault, passedRule, droppedRule, droppedDefault}
+	return []string{passedDefault, passedRule, droppedRule, droppedDefault, toProxy}
 }
 
 const (
@@ -88,6 +88,7 @@ const (
 	passedRule     = "passed by a rule"
 	droppedRule    = "dropped by a rule"
 	droppedDefault = "dropped by default"
+	toProxy        = "for the proxy, which is not there"
 )
 
 // judge asks all three, compares, and tells what the answer was.
@@ -99,6 +100,8 @@ func (n *node) judge(t *rapid.T, k *kernel, q question) string {
 	switch {
 	case rows.reason == weftbpf.BpfWeftReasonWEFT_DROP_POLICY_DENY:
 		return droppedRule
+	case rows.reason == weftbpf.BpfWeftReasonWEFT_DROP_PROXY_NOT_READY:
+		return toProxy
 	case rows.reason != weftbpf.BpfWeftReasonWEFT_PASSED:
 		return droppedDefault
 	case rows.rule != [2]model.RuleID{}:
@@ -135,6 +138,7 @@ type asked struct {
 // rowsSay looks up the compiled rows of each side, and compares each with the
 // model.
 func (n *node) rowsSay(t *rapid.T, q question) (d decision) {
+	proxied := false
 	for _, a := range n.sides(q) {
 		res := n.out.Results[a.subject.pod]
 		e := policygen.Lookup(res.Set.Entries, a.dir, a.peer.id, q.flow.proto, q.port())
@@ -152,14 +156,18 @@ func (n *node) rowsSay(t *rapid.T, q question) (d decision) {
 			t.Fatalf("%s\n%s: the row asks for %+v, the model for %+v\npolicies %+v",
 				n.describe(q), a.dir, ofRuleset(res, e.Ruleset), want.L7, n.In.Policies)
 		}
-		d.rule[a.dir] = e.Rule
+		d.rule[a.dir], d.dir, d.peer = e.Rule, a.dir, a.peer.id
+		proxied = proxied || e.Ruleset != 0 && q.flow.proto == model.ProtoTCP
 		if !passes {
-			d.dir, d.peer, d.reason = a.dir, a.peer.id, weftbpf.BpfWeftReasonWEFT_DROP_POLICY_DENY
+			d.reason = weftbpf.BpfWeftReasonWEFT_DROP_POLICY_DENY
 			if e.Action == model.ActionNone {
 				d.reason = weftbpf.BpfWeftReasonWEFT_DROP_POLICY_DEFAULT
 			}
 			return d
 		}
+	}
+	if proxied { // nobody listens: who asks is told, after all sides have let it pass
+		d.reason = weftbpf.BpfWeftReasonWEFT_DROP_PROXY_NOT_READY
 	}
 	return d
 }
@@ -204,6 +212,10 @@ func (n *node) kernelSays(k *kernel, q question, want decision) error {
 			return fmt.Errorf("verdict %d, want %d; flow %+v", got.verdict, passed, got.ct)
 		}
 		return n.checkFlow(got.ct, from, to, want)
+	case want.reason == weftbpf.BpfWeftReasonWEFT_DROP_PROXY_NOT_READY:
+		if got.verdict != redirect || got.ct != nil {
+			return fmt.Errorf("verdict %d, want a reset sent back; flow %+v", got.verdict, got.ct)
+		}
 	case got.verdict != actShot || got.ct != nil:
 		return fmt.Errorf("verdict %d, want a drop; flow %+v", got.verdict, got.ct)
 	}
