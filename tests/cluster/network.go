@@ -3,7 +3,9 @@
 package cluster
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -110,7 +112,7 @@ func (c cable) lay(controlPlane, other int) error {
 		_ = near.LinkDel(old)
 	}
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: c.name}, PeerName: nodeInterface,
-		PeerNamespace: netlink.NsFd(far.ns.Fd())}
+		PeerNamespace: netlink.NsFd(far.ns.Fd()), PeerHardwareAddr: macOf(c.name)}
 	if err := near.LinkAdd(veth); err != nil {
 		return fmt.Errorf("making link %s: %w", c.name, err)
 	}
@@ -167,4 +169,11 @@ func (i *inside) route(gateways []string) error {
 		}
 	}
 	return nil
+}
+
+// macOf is the address of the card at the far end of a link: a machine that is switched
+// on again has the one that it had, which its neighbours remember.
+func macOf(link string) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(link))
+	return append(net.HardwareAddr{0x02}, sum[:5]...) // locally administered
 }
