@@ -196,6 +196,7 @@ func Default(hostname string) Config {
 			OtherTimeout: Duration(60 * time.Second), UnansweredTimeout: Duration(30 * time.Second),
 		},
 		Tunnel:     Tunnel{Port: 4789},
+		Shortcut:   true,
 		Masquerade: Masquerade{IPv4: true, FirstPort: 32768, LastPort: 65535},
 		Envoy:      Envoy{Binary: "/usr/local/bin/envoy"},
 		Flows:      Flows{BufferSize: 16384, AliveInterval: Duration(60 * time.Second)},

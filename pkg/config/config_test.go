@@ -38,7 +38,7 @@ cgroup: /c
 podCIDRs: [10.1.0.0/16]
 clusterCIDRs: [10.0.0.0/8]
 mtu: 9000
-shortcut: true
+shortcut: false
 tunnel: {protocol: vxlan, port: 8472}
 logLevel: debug
 metricsAddress: ""
@@ -57,7 +57,7 @@ operator: {metricsAddress: "", healthSocket: /h, identityGrace: 1h}
 		NodeName: "a", ClusterName: "b", Kubernetes: Kubernetes{Kubeconfig: "/k"}, Manifests: "/m", StateDir: "/s", RunDir: "/r", BPFFS: "/b", Cgroup: "/c",
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-		MTU:          9000, Shortcut: true, Tunnel: Tunnel{Protocol: TunnelVXLAN, Port: 8472}, LogLevel: Level(slog.LevelDebug),
+		MTU:          9000, Tunnel: Tunnel{Protocol: TunnelVXLAN, Port: 8472}, LogLevel: Level(slog.LevelDebug),
 		IdentityLabels: IdentityLabels{Include: []string{"app"}, Exclude: []string{}},
 		Conntrack: Conntrack{EntriesIPv4: 2048, EntriesIPv6: 4096, TCPTimeout: Duration(time.Hour),
 			TCPClosingTimeout: Duration(5 * time.Second), OtherTimeout: Duration(2 * time.Minute),

@@ -32,7 +32,7 @@ apiServer: {host: "2001:db8::1", port: 8443}
 clusterName: eu.west-1
 clusterCIDRs: ["10.0.0.0/8", "fd00:1::/48"]
 mtu: 9000
-shortcut: true
+shortcut: false
 tunnel: {protocol: vxlan, port: 8472}
 logLevel: debug
 masquerade: {ipv4: false, ipv6: true, devices: [eth1]}
