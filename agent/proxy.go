@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"time"
 
@@ -28,14 +26,8 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// What Envoy may take of a plain host.
-const (
-	proxyMaxHeap        = 512 << 20
-	proxyMaxConnections = 50_000
-	proxyMaxThreads     = 4 // as many listening sockets as the kernel programs tell apart
-	proxyDrain          = 30 * time.Second
-	proxyRetry          = 5 * time.Second
-)
+// proxyRetry is how often it is looked whether Envoy is to be started.
+const proxyRetry = 5 * time.Second
 
 // proxy is the Envoy of a plain host: the kernel is told of it, and it is started, when
 // there is a first ruleset. It runs apart from the agent and outlives it.
@@ -63,12 +55,10 @@ func proxyConfig(cfg config.Config) (supervise.Config, error) {
 		}
 		root = found
 	}
-	return supervise.Config{
-		Binary: cfg.Envoy.Binary, Cgroup: filepath.Join(root, "weft-envoy"),
-		Concurrency: min(runtime.NumCPU(), proxyMaxThreads), Drain: proxyDrain,
-		Bootstrap: bootstrap.Config{Node: cfg.NodeName, RunDir: cfg.RunDir,
-			MaxHeapBytes: proxyMaxHeap, MaxConnections: proxyMaxConnections},
-	}, nil
+	run := supervise.Default()
+	run.Binary, run.Cgroup = cfg.Envoy.Binary, filepath.Join(root, "weft-envoy")
+	run.Bootstrap.Node, run.Bootstrap.RunDir = cfg.NodeName, cfg.RunDir
+	return run, nil
 }
 
 // buildProxy makes the proxy, unless this node is to have none.
@@ -103,7 +93,7 @@ func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.Rul
 	}
 	row := model.Proxy{Active: on}
 	if on {
-		if err := errors.Join(p.path.Set(true), makeGroup(p.run.Cgroup)); err != nil {
+		if err := errors.Join(p.path.Set(true), supervise.MakeCgroup(p.run.Cgroup)); err != nil {
 			return err
 		}
 		row.Cgroup = p.run.Cgroup
@@ -122,13 +112,6 @@ func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.Rul
 	select {
 	case p.wake <- struct{}{}:
 	default: // it is about to look anyway
-	}
-	return nil
-}
-
-func makeGroup(dir string) error {
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("making Envoy's control group: %w", err)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/weftmesh/weft/pkg/attachment"
 	"github.com/weftmesh/weft/pkg/podnet"
 )
 
@@ -136,11 +137,7 @@ func noteLoopback(path string) error {
 		}
 		fmt.Fprintf(&lines, "%s=%s\n", name, now)
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, []byte(lines.String()), 0o600); err != nil {
-		return fmt.Errorf("noting what is set for the loopback device: %w", err)
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err := attachment.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
 		return fmt.Errorf("noting what is set for the loopback device: %w", err)
 	}
 	return nil

@@ -221,8 +221,7 @@ static __always_inline int weft_ct_answer(const struct weft_pkt *p, const struct
 
 /* A packet of a known flow whose decision may be old, or that opens another one. */
 static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt *p,
-					 struct weft_ep_row *own, struct weft_ct *ct,
-					 struct weft_ct_elem *e, bool answered)
+					 struct weft_ct *ct, struct weft_ct_elem *e, bool answered)
 {
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
 	bool fresh = !known || weft_ct_fresh(p, ct, against) || weft_proxy_crosses(ctx, p, ct);
@@ -372,5 +371,5 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 		    weft_ct_holds(ctx, p, own, p->hook, ct, reply))
 			return weft_ct_stands(ctx, p, ct, &e, reply, answered);
 	}
-	return weft_ct_judge(ctx, p, own, ct, &e, answered);
+	return weft_ct_judge(ctx, p, ct, &e, answered);
 }

@@ -170,7 +170,7 @@ func TestOneBadAmongManyIsFound(t *testing.T) {
 // agent that does not know them yet.
 func TestSilenceBeforeTheFirstUpdate(t *testing.T) {
 	srv := New(xds.Options{}, filepath.Join(t.TempDir(), SnapshotFile), slog.New(slog.DiscardHandler))
-	if err := srv.Restore(); err == nil || srv.want != nil || srv.Status() != nil || len(srv.Faults()) > 0 {
+	if err := srv.Restore(); err == nil || srv.want != nil || srv.Status() != nil || len(srv.FaultList()) > 0 {
 		t.Errorf("without a snapshot: %v", err)
 	}
 	srv.Update(model.Rulesets{Revision: 5, List: []model.Ruleset{{ID: 3}}})

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/envoy/xds"
+	"github.com/weftmesh/weft/pkg/attachment"
 	"github.com/weftmesh/weft/pkg/model"
 )
 
@@ -35,10 +36,7 @@ func (s *Server) save(want *state) error {
 	if old, err := os.ReadFile(s.snapshot); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	if err := os.WriteFile(s.snapshot+".new", text, 0o600); err != nil {
-		return fmt.Errorf("keeping what is in force: %w", err)
-	}
-	if err := os.Rename(s.snapshot+".new", s.snapshot); err != nil {
+	if err := attachment.WriteFile(s.snapshot, text, 0o600); err != nil {
 		return fmt.Errorf("keeping what is in force: %w", err)
 	}
 	return nil

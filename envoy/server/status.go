@@ -4,7 +4,6 @@ package server
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -67,15 +66,6 @@ func (s *Server) standing(url string, r xds.Resource) (Standing, string) {
 		}
 	}
 	return standing, text
-}
-
-// Faults are those of FaultList, joined for each ruleset.
-func (s *Server) Faults() map[model.RulesetID]error {
-	all := make(map[model.RulesetID]error)
-	for _, f := range s.FaultList() {
-		all[f.Ruleset] = errors.Join(all[f.Ruleset], f)
-	}
-	return all
 }
 
 // FaultList are what keeps rulesets from being in force as they are written: what

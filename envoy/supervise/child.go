@@ -72,9 +72,18 @@ func arguments(cfg Config, epoch int) ([]string, error) {
 	return append(args, "--base-id", strings.TrimSpace(string(base))), nil
 }
 
-func openCgroup(path string) (*os.File, error) {
+// MakeCgroup makes Envoy's control group, if it is missing: who must know the group
+// before Envoy is in it does so itself.
+func MakeCgroup(path string) error {
 	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("making Envoy's control group: %w", err)
+		return fmt.Errorf("making Envoy's control group: %w", err)
+	}
+	return nil
+}
+
+func openCgroup(path string) (*os.File, error) {
+	if err := MakeCgroup(path); err != nil {
+		return nil, err
 	}
 	dir, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

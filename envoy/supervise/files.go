@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/weftmesh/weft/envoy/bootstrap"
+	"github.com/weftmesh/weft/pkg/attachment"
 )
 
 // describe tells one way of running Envoy from another: the binary (by size and time,
@@ -34,13 +35,7 @@ func writeFile(path string, text []byte) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return attachment.WriteFile(path, text, 0o600)
 }
 
 // maxLog bounds what Envoy writes: what is older is let go.

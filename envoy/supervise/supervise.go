@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/weftmesh/weft/envoy/bootstrap"
@@ -26,6 +27,23 @@ type Config struct {
 	// Drain is how long the process before may go on with connections that it has
 	// when another takes over, and how long connections may take to end when all ends.
 	Drain time.Duration
+}
+
+const (
+	defaultHeap        = 512 << 20
+	defaultConnections = 50_000
+	defaultDrain       = 30 * time.Second
+)
+
+// MaxThreads is how many listening sockets of a ruleset the kernel programs tell apart.
+const MaxThreads = 4
+
+// Default is what a node's Envoy may take, unless something else is said.
+func Default() Config {
+	return Config{
+		Concurrency: min(runtime.NumCPU(), MaxThreads), Drain: defaultDrain,
+		Bootstrap: bootstrap.Config{MaxHeapBytes: defaultHeap, MaxConnections: defaultConnections},
+	}
 }
 
 // Names of files in the folder of the node's sockets.

@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,15 +18,6 @@ import (
 	"github.com/weftmesh/weft/envoy/supervise"
 	"github.com/weftmesh/weft/pkg/daemon"
 	"github.com/weftmesh/weft/pkg/logging"
-)
-
-const (
-	defaultHeap        = 512 << 20
-	defaultConnections = 50000
-	defaultDrain       = 30 * time.Second
-	// maxThreads is how many listening sockets of a ruleset the kernel programs tell
-	// apart.
-	maxThreads = 4
 )
 
 func main() {
@@ -43,7 +32,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var cfg supervise.Config
+	cfg := supervise.Default()
 	cmd := &cobra.Command{
 		Use:   "weft-envoy",
 		Short: "Keep the node's Envoy running",
@@ -61,15 +50,15 @@ connection. USR1 ends weft-envoy alone; the next one takes over the Envoy that r
 	f.StringVar(&cfg.Bootstrap.Node, supervise.FlagNode, "node", "name of the node")
 	f.StringVar(&cfg.Bootstrap.RunDir, supervise.FlagRunDir, "/run/weft", "folder of the node's sockets")
 	f.StringVar(&cfg.Cgroup, supervise.FlagCgroup, "", "folder on cgroup2 for Envoy, made if it is missing; empty: where weft-envoy is")
-	f.IntVar(&cfg.Concurrency, supervise.FlagConcurrency, min(runtime.NumCPU(), maxThreads), "threads that serve, at most 4")
-	f.Uint64Var(&cfg.Bootstrap.MaxHeapBytes, supervise.FlagHeap, defaultHeap, "bytes of memory from which on Envoy refuses work")
-	f.Uint64Var(&cfg.Bootstrap.MaxConnections, supervise.FlagConnections, defaultConnections, "clients at the same time")
-	f.DurationVar(&cfg.Drain, supervise.FlagDrain, defaultDrain, "how long connections may go on in an Envoy that is replaced or ended")
+	f.IntVar(&cfg.Concurrency, supervise.FlagConcurrency, cfg.Concurrency, "threads that serve, at most 4")
+	f.Uint64Var(&cfg.Bootstrap.MaxHeapBytes, supervise.FlagHeap, cfg.Bootstrap.MaxHeapBytes, "bytes of memory from which on Envoy refuses work")
+	f.Uint64Var(&cfg.Bootstrap.MaxConnections, supervise.FlagConnections, cfg.Bootstrap.MaxConnections, "clients at the same time")
+	f.DurationVar(&cfg.Drain, supervise.FlagDrain, cfg.Drain, "how long connections may go on in an Envoy that is replaced or ended")
 	return cmd
 }
 
 func run(ctx context.Context, cfg supervise.Config) error {
-	if cfg.Concurrency < 1 || cfg.Concurrency > maxThreads {
+	if cfg.Concurrency < 1 || cfg.Concurrency > supervise.MaxThreads {
 		return errors.New("concurrency must be 1 to 4")
 	}
 	ctx, leave := context.WithCancelCause(ctx)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/tests/sandbox"
 )
 
 // onBothWays runs a test on two nodes, without and with a tunnel between them.
@@ -114,7 +115,7 @@ func TestEgressRulesetsHoldTowardsTheWorld(t *testing.T) {
 	c := newCluster(t, 1, false)
 	world := c.plug("world")
 	within(t, world, func() error {
-		_, err := up("up0", "192.168.77.200/24", "fd77::200/64")
+		_, err := sandbox.Up("up0", "192.168.77.200/24", "fd77::200/64")
 		return err
 	})
 	serve(t, world, 80)

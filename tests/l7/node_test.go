@@ -54,7 +54,7 @@ func newCluster(t *testing.T, nodes int, tunnel bool) *cluster {
 	bridge.Name = "under"
 	ok(t, netlink.LinkAdd(bridge))
 	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
-	_, err := up("under")
+	_, err := sandbox.Up("under")
 	ok(t, err)
 	for i := range nodes {
 		c.nodes = append(c.nodes, c.node(i+1))
@@ -98,7 +98,7 @@ func (c *cluster) plug(name string) *sandbox.NS {
 	ok(c, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "up0", PeerNamespace: netlink.NsFd(to.Fd())}))
 	bridge, err := netlink.LinkByName("under")
 	ok(c, err)
-	port, err := up(attrs.Name)
+	port, err := sandbox.Up(attrs.Name)
 	ok(c, err)
 	c.Cleanup(func() { ok(c, netlink.LinkDel(port)) })
 	ok(c, netlink.LinkSetMaster(port, bridge))
@@ -127,7 +127,7 @@ func (n *node) furnish() error {
 		}
 	}
 	var err error
-	if n.uplink, err = up("up0", n.addrs[0].String()+"/24", n.addrs[1].String()+"/64"); err != nil {
+	if n.uplink, err = sandbox.Up("up0", n.addrs[0].String()+"/24", n.addrs[1].String()+"/64"); err != nil {
 		return err
 	}
 	if err := n.open(); err != nil {

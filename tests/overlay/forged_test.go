@@ -79,10 +79,10 @@ func TestFramesFromElsewhereThanTheUplinkAreDropped(t *testing.T) {
 	t.Cleanup(func() { ok(t, other.Close()) })
 	within(t, n.ns, func() error {
 		wire(t, "side0", other, "eth0")
-		_, err := up("side0")
+		_, err := sandbox.Up("side0")
 		return err
 	})
-	within(t, other, func() error { _, err := up("eth0"); return err })
+	within(t, other, func() error { _, err := sandbox.Up("eth0"); return err })
 	side := n.forger(t, other, "eth0", "side0")
 	right := n.forger(t, sandbox.Host(), "under", "up0")
 	g := forge{outer: one.addrs[0], vni: 400, src: at(one.ranges[0], 9), dst: pod.addrs[0]}

@@ -3,13 +3,9 @@
 package overlay
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
-
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -39,25 +35,6 @@ func onBoth(t *testing.T, f func(t *testing.T, family int)) {
 	for family, name := range []string{"IPv4", "IPv6"} {
 		t.Run(name, func(t *testing.T) { f(t, family) })
 	}
-}
-
-// up gives a device its addresses and brings it up.
-func up(name string, addrs ...string) (netlink.Link, error) {
-	dev, err := netlink.LinkByName(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range addrs {
-		addr, err := netlink.ParseAddr(a)
-		if err != nil {
-			return nil, err
-		}
-		addr.Flags = unix.IFA_F_NODAD
-		if err := netlink.AddrAdd(dev, addr); err != nil && !errors.Is(err, unix.EEXIST) {
-			return nil, err
-		}
-	}
-	return dev, netlink.LinkSetUp(dev)
 }
 
 func hostPort(addr netip.Addr, port uint16) string { return netip.AddrPortFrom(addr, port).String() }

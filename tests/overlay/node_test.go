@@ -61,7 +61,7 @@ func (c *cluster) build(nodes int) {
 	bridge.Name = "under"
 	ok(t, netlink.LinkAdd(bridge))
 	t.Cleanup(func() { _ = netlink.LinkDel(bridge) })
-	_, err := up("under")
+	_, err := sandbox.Up("under")
 	ok(t, err)
 	for i := range nodes {
 		c.nodes = append(c.nodes, c.node(i+1))
@@ -90,7 +90,7 @@ func (c *cluster) node(i int) *node {
 	wire(c.T, fmt.Sprintf("under%d", i), n.ns, "up0")
 	bridge, err := netlink.LinkByName("under")
 	ok(c, err)
-	port, err := up(fmt.Sprintf("under%d", i))
+	port, err := sandbox.Up(fmt.Sprintf("under%d", i))
 	ok(c, err)
 	c.Cleanup(func() { ok(c, netlink.LinkDel(port)) }) // at once; with the namespace it takes a while
 	ok(c, netlink.LinkSetMaster(port, bridge))
@@ -119,7 +119,7 @@ func (n *node) furnish() error {
 			return err
 		}
 	}
-	dev, err := up("up0", n.addrs[0].String()+"/24", n.addrs[1].String()+"/64")
+	dev, err := sandbox.Up("up0", n.addrs[0].String()+"/24", n.addrs[1].String()+"/64")
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (n *node) pod(identity model.IdentityID) *pod {
 	var mac, hostMAC net.HardwareAddr
 	within(n.T, n.ns, func() error {
 		wire(n.T, host, p.ns, "eth0")
-		dev, err := up(host)
+		dev, err := sandbox.Up(host)
 		if err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func (n *node) pod(identity model.IdentityID) *pod {
 
 // furnish gives the pod its address and its way out, from inside.
 func (p *pod) furnish(gateway net.HardwareAddr) (net.HardwareAddr, error) {
-	dev, err := up("eth0", p.addrs[0].String()+"/32", p.addrs[1].String()+"/128")
+	dev, err := sandbox.Up("eth0", p.addrs[0].String()+"/32", p.addrs[1].String()+"/128")
 	if err != nil {
 		return nil, err
 	}

@@ -74,8 +74,8 @@ func TestWhatIsRefusedHoldsNothingUp(t *testing.T) {
 		t.Errorf("standing %v", standing)
 	}
 	r.update(httpRules(1, model.HTTPRule{Path: "/e"}), good)
-	if got, _ := call(t, request(t, 1, "GET /e")); got != 200 || len(r.xds.Faults()) > 0 {
-		t.Errorf("after it was put right: %d, %v", got, r.xds.Faults())
+	if got, _ := call(t, request(t, 1, "GET /e")); got != 200 || len(r.xds.FaultList()) > 0 {
+		t.Errorf("after it was put right: %d, %v", got, r.xds.FaultList())
 	}
 }
 

@@ -5,7 +5,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -63,7 +62,7 @@ type rig struct {
 	counter *pushes
 	events  *events
 	envoy   *exec.Cmd
-	log     *lockedBuffer
+	log     *sandbox.Output
 	rev     model.Revision
 }
 
@@ -108,7 +107,7 @@ func (r *rig) bootstrap() string {
 func (r *rig) startEnvoy() {
 	binary, err := sandbox.Envoy()
 	ok(r.t, err)
-	r.log = &lockedBuffer{}
+	r.log = &sandbox.Output{}
 	r.envoy = exec.Command(binary, "-c", r.bootstrap(), "--concurrency", "2", "-l", "warn", "--disable-hot-restart")
 	r.envoy.Stdout, r.envoy.Stderr = r.log, r.log
 	r.envoy.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -135,7 +134,7 @@ func (r *rig) update(rulesets ...model.Ruleset) {
 		r.t.Fatalf("%v\nstatus: %+v\nEnvoy:\n%s", err, r.xds.Status(), r.log)
 	}
 	for _, rs := range rulesets {
-		if r.xds.Faults()[rs.ID] == nil {
+		if !slices.ContainsFunc(r.xds.FaultList(), func(f xds.Fault) bool { return f.Ruleset == rs.ID }) {
 			r.listening(rs.ID)
 		}
 	}
@@ -182,23 +181,6 @@ func (e *events) wait(t testing.TB, what string, is func(accesslog.Event) bool) 
 		return i >= 0
 	})
 	return found
-}
-
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 type testWriter struct{ t testing.TB }

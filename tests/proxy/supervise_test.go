@@ -28,7 +28,7 @@ import (
 
 // newSupervised is a rig whose Envoy weft-envoy runs, in a control group.
 func newSupervised(t *testing.T, backend netip.AddrPort, rulesets ...model.Ruleset) (*rig, supervise.Config) {
-	r := &rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend}, events: &events{}, log: &lockedBuffer{}}
+	r := &rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend}, events: &events{}, log: &sandbox.Output{}}
 	binary, err := sandbox.Envoy()
 	ok(t, err)
 	mount, err := cgroup.FindMount()

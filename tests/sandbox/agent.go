@@ -3,14 +3,12 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -58,7 +56,7 @@ type AgentConfig struct {
 type Agent struct {
 	cmd  *exec.Cmd
 	conn *grpc.ClientConn
-	log  *lockedBuffer
+	log  *Output
 	done chan struct{}
 	err  error // of the process, once done is closed
 }
@@ -68,7 +66,7 @@ func StartAgent(cfg AgentConfig) (*Agent, error) {
 	if cfg.Socket == "" {
 		cfg.Socket = "/run/weft/agent.sock"
 	}
-	a := &Agent{cmd: exec.Command(cfg.Binary, "--config", cfg.Config), log: &lockedBuffer{}, done: make(chan struct{})}
+	a := &Agent{cmd: exec.Command(cfg.Binary, "--config", cfg.Config), log: &Output{}, done: make(chan struct{})}
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the agent: %w", err)
@@ -167,21 +165,3 @@ func (a *Agent) end(sig syscall.Signal) error {
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-// lockedBuffer is a buffer that a process writes while tests read.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
