@@ -86,9 +86,9 @@ func (a *agent) buildProxy() error {
 
 // SetRulesets implements engine.ProxiedFlows. The kernel knows Envoy's group before
 // Envoy begins to listen.
-func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.RulesetID) error {
+func (p *proxy) SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error {
 	on := active > 0
-	if err := p.dp.SetRulesetSuccessors(successors); err != nil {
+	if err := p.dp.SetRulesetSuccessors(successors, before); err != nil {
 		return err
 	}
 	row := model.Proxy{Active: on}

@@ -122,12 +122,13 @@ func (d *Datapath) attachLookup() error {
 }
 
 // SetRulesetSuccessors says which rulesets satisfy another one, too: open connections
-// of the first may stay when policy asks for the second. Others satisfy none.
-func (d *Datapath) SetRulesetSuccessors(as map[model.RulesetID]model.RulesetID) error {
+// of the first may stay when policy asks for the second. Others satisfy none. What held
+// before goes on doing so as long as policy may still be that of before.
+func (d *Datapath) SetRulesetSuccessors(as, before map[model.RulesetID]model.RulesetID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id := range model.RulesetID(model.MaxRulesets + 1) {
-		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id])}
+		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id]), Before: uint16(before[id])}
 		var have weftbpf.BpfWeftRulesetRow
 		if err := d.maps.WeftRuleset.Lookup(uint32(id), &have); err != nil {
 			return fmt.Errorf("reading ruleset %d: %w", id, err)
