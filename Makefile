@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench bench-cluster demo install uninstall clean tools helm clang qemu proxies envoy need-linux need-go need-root \
+.PHONY: help build generate check test test-long bench bench-cluster bench-l7 demo install uninstall clean tools helm clang qemu proxies envoy need-linux need-go need-root \
 	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
@@ -59,6 +59,12 @@ bench-cluster: need-linux need-root cluster-build build images helm ## measure b
 	@cd tests/cluster && go test -tags cluster -run '^$$' -bench . -benchtime 1x -timeout 14m ./bench >>../../build/bench-cluster.txt || { cat ../../build/bench-cluster.txt; exit 1; }
 	@grep '^Benchmark' build/bench-cluster.txt
 	@go run $(GOFLAGS_) ./tests/bench -in build/bench-cluster.txt -command 'make bench-cluster'
+
+bench-l7: need-linux need-root build envoy ## measure requests through Weft, through the same Envoy alone, and direct (10 minutes at most)
+	$(call say,bench-l7: measuring)
+	@go test -tags l7 -run '^$$' -bench '^BenchmarkL7' -benchtime 1x -timeout 14m ./tests/speed >build/bench-l7.txt || { cat build/bench-l7.txt; exit 1; }
+	@grep '^Benchmark' build/bench-l7.txt
+	@go run $(GOFLAGS_) ./tests/bench -in build/bench-l7.txt -command 'make bench-l7'
 
 ARCH ?=
 images: need-go ## the container images, as archives, into build/images [ARCH='amd64 arm64']
