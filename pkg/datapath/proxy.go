@@ -25,6 +25,9 @@ const (
 	lookupPin = "lookup"
 )
 
+// lookupProgram is the name in the object of the program of look-ups of sockets.
+const lookupProgram = "weft_lookup"
+
 // SetProxy makes the kernel know the proxy by its group, and hand over to it while it
 // is active. Its listeners are known from when they begin to listen: it must come
 // first. It is idempotent.
