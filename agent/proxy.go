@@ -96,7 +96,7 @@ func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.Rul
 		if err := errors.Join(p.path.Set(true), supervise.MakeCgroup(p.run.Cgroup)); err != nil {
 			return err
 		}
-		row.Cgroup = p.run.Cgroup
+		row.Cgroups[0] = p.run.Cgroup
 	}
 	if err := p.dp.SetProxy(row); err != nil {
 		return err
