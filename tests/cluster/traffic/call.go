@@ -173,6 +173,9 @@ func (c *caller) probe(address string, n *counts) { c.datagrams(address, n, 3*ev
 
 func (c *caller) datagrams(address string, n *counts, pace time.Duration) {
 	conn, err := net.Dial("udp", address)
+	if err == nil {
+		err = holdMuch(conn)
+	}
 	if err != nil {
 		n.failed(err)
 		return

@@ -88,6 +88,9 @@ func serve() error {
 	if err != nil {
 		return err
 	}
+	if err := holdMuch(udp); err != nil {
+		return err
+	}
 	tcp, err := config.Listen(ctx, "tcp", echoPort)
 	if err != nil {
 		return err
@@ -95,6 +98,12 @@ func serve() error {
 	go echoDatagrams(udp, heard) // ends with the process
 	go func() { told <- echoStreams(tcp, heard) }()
 	return <-told
+}
+
+// holdMuch has a socket keep what comes while a busy machine does not let this process
+// run: what is lost so is not the network's loss. The kernel gives up to net.core.rmem_max.
+func holdMuch(conn any) error {
+	return conn.(interface{ SetReadBuffer(bytes int) error }).SetReadBuffer(4 << 20)
 }
 
 func echoStreams(tcp net.Listener, heard *senders) error {
