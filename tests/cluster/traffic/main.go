@@ -26,6 +26,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -51,8 +52,12 @@ func run(args []string) error {
 	case len(args) == 2 && args[0] == "ask":
 		return ask(http.DefaultClient, args[1])
 	case len(args) == 3 && args[0] == "admin":
+		// The address of a socket has room for a short path only.
+		if err := os.Chdir(filepath.Dir(args[1])); err != nil {
+			return err
+		}
 		return ask(&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", args[1])
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Base(args[1]))
 		}}}, "http://admin"+args[2])
 	case len(args) == 2 && args[0] == "health":
 		return health(args[1])
