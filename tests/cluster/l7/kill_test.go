@@ -5,6 +5,7 @@ package l7
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func TestAnEnvoyIsKilled(t *testing.T) {
 	w := installed(t)
 	l := w.loaded("l7-kill")
 	l.nothingFailed("at first")
+	before := w.notReady()
 	l.killed("the agent there")
 	back := w.agentAway(1)
 	l.killed("the agent away")
@@ -28,6 +30,9 @@ func TestAnEnvoyIsKilled(t *testing.T) {
 	w.shell("weft status --wait --timeout 120s")
 	l.flowing(20)
 	l.onlyTheProxysFailed("at the end")
+	if now := w.notReady(); now == before {
+		t.Error("nobody was told that the proxy is not ready")
+	}
 }
 
 // killed kills the Envoy of the caller's node.
@@ -37,6 +42,23 @@ func (l *load) killed(while string) {
 	took := l.eventually(60*time.Second, "answered again", l.again)
 	l.t.Logf("%s: answered again %v after another Envoy ran", while, took.Round(100*time.Millisecond))
 	l.onlyTheProxysFailed(while)
+}
+
+// notReady is how many packets the first node's kernel has refused because no proxy
+// listened for them.
+func (w *world) notReady() (n int) {
+	w.t.Helper()
+	for line := range strings.Lines(w.node(1, w.traffic()+" ask http://127.0.0.1:9465/metrics")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.HasPrefix(name, "weft_datapath_drop_packets_total{") && strings.Contains(name, `reason="PROXY_NOT_READY"`) {
+			one, err := strconv.Atoi(value)
+			if err != nil {
+				w.t.Fatalf("%s: %v", line, err)
+			}
+			n += one
+		}
+	}
+	return n
 }
 
 // again is nil when no way has failed between two looks, and all have been answered.
