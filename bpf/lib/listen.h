@@ -2,8 +2,7 @@
 /* The listeners of the proxies: a port for each ruleset, in a block for each proxy. */
 #pragma once
 
-#include "ctold.h"
-#include "proxy.h"
+#include "leg.h"
 
 /* A port's place in the blocks; more than there are if it is none of the proxy's. */
 static __always_inline __u32 weft_proxy_place(__u32 port)
@@ -54,6 +53,7 @@ static __always_inline void weft_listen_enter(struct bpf_sock_ops *ctx)
 /* The connection's addresses as conntrack has them: the caller is the source. */
 static __always_inline void weft_lookup_read(struct bpf_sk_lookup *ctx, struct weft_pkt *p)
 {
+	p->proto = PROTO_TCP;
 	p->sport = ctx->remote_port;
 	p->dport = bpf_htons(ctx->local_port);
 	if (ctx->family == AF_INET) {
@@ -84,7 +84,8 @@ __noinline int weft_lookup_ruleset(struct weft_pkt *p)
 	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return -1;
-	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, PROTO_TCP);
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	weft_ct_aside(&key, p->family, weft_leg_place(p, false, 0));
 	ct = weft_ct_any(&key, p->family, &answered);
 	if (ct && ct->ruleset)
 		return (ct->flags & WEFT_CT_UPSTREAM) || weft_ct_reply(p, ct) ? -1 : ct->ruleset;

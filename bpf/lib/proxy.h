@@ -131,6 +131,18 @@ static __always_inline bool weft_proxy_sent(const struct weft_ct *ct, bool reply
 }
 
 /*
+ * Whether a packet cannot be of the flow whose addresses and ports it bears, by who sent
+ * it (own: a socket of the host's own). The host's own clients send as the proxy does; to
+ * them the kernel gives no port that the proxy has.
+ */
+static __always_inline bool weft_proxy_strange(const struct weft_pkt *p, const struct weft_ct *ct,
+					       bool own)
+{
+	return ct->ruleset && ct->identity[0] != WEFT_ID_HOST &&
+	       own != weft_proxy_sent(ct, weft_ct_reply(p, ct));
+}
+
+/*
  * Notes whether the packet is to be delivered to the proxy. Into a pod goes only what
  * the proxy's sockets send there: all else would pass it by. Apart, as stack is short.
  */
@@ -155,6 +167,14 @@ static __always_inline bool weft_proxy_crosses(struct __sk_buff *ctx, const stru
 					       const struct weft_ct *ct)
 {
 	return weft_proxy_opens(p) && !weft_proxy_passed(ctx) != !ct->passed;
+}
+
+/* Whether it opens the other leg, with the tuple of this one. */
+static __always_inline bool weft_proxy_joins(const struct weft_pkt *p, const struct weft_ct *ct,
+					     __u32 passed)
+{
+	return weft_proxy_opens(p) && !(ct->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)) &&
+	       !passed != !ct->passed;
 }
 
 /*
@@ -199,6 +219,20 @@ static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct wef
 }
 
 /*
+ * Whether the flow may be beside the other one that has its tuple: one must end in the
+ * proxy and the other begin there.
+ */
+static __always_inline bool weft_proxy_shares(const struct weft_pkt *p, const struct weft_ct *now)
+{
+	__u8 leg = weft_leg_of(now);
+
+	if (now->flags & WEFT_CT_NAT)
+		return false;
+	return (leg == WEFT_LEG_DOWNSTREAM && p->rival == (WEFT_RIVAL | WEFT_LEG_UPSTREAM)) ||
+	       (leg == WEFT_LEG_UPSTREAM && p->rival == (WEFT_RIVAL | WEFT_LEG_DOWNSTREAM));
+}
+
+/*
  * Whether the decided flow may be, given what there was with its key (NULL: nothing).
  * fresh: the packet opens another flow than that. Apart, as stack is short.
  */
@@ -210,6 +244,8 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 	weft_proxy_leg(p, now);
 	if (was && fresh && !was->passed != !now->passed &&
 	    !(was->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)))
+		return WEFT_DROP_PROXY_CLASH;
+	if (fresh && p->rival && !weft_proxy_shares(p, now))
 		return WEFT_DROP_PROXY_CLASH;
 	if (was && !fresh && !opens)
 		return weft_proxy_keep(was, now);

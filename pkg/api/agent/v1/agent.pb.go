@@ -243,6 +243,59 @@ func (FlowType) EnumDescriptor() ([]byte, []int) {
 	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
+// Numbers are those of enum weft_leg in bpf/abi.h.
+type FlowLeg int32
+
+const (
+	FlowLeg_FLOW_LEG_NONE       FlowLeg = 0
+	FlowLeg_FLOW_LEG_DOWNSTREAM FlowLeg = 1 // from the client to the proxy
+	FlowLeg_FLOW_LEG_UPSTREAM   FlowLeg = 2 // from the proxy to the server
+	FlowLeg_FLOW_LEG_BETWEEN    FlowLeg = 3 // from the proxy to itself: another ruleset is to be passed
+)
+
+// Enum value maps for FlowLeg.
+var (
+	FlowLeg_name = map[int32]string{
+		0: "FLOW_LEG_NONE",
+		1: "FLOW_LEG_DOWNSTREAM",
+		2: "FLOW_LEG_UPSTREAM",
+		3: "FLOW_LEG_BETWEEN",
+	}
+	FlowLeg_value = map[string]int32{
+		"FLOW_LEG_NONE":       0,
+		"FLOW_LEG_DOWNSTREAM": 1,
+		"FLOW_LEG_UPSTREAM":   2,
+		"FLOW_LEG_BETWEEN":    3,
+	}
+)
+
+func (x FlowLeg) Enum() *FlowLeg {
+	p := new(FlowLeg)
+	*p = x
+	return p
+}
+
+func (x FlowLeg) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FlowLeg) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
+}
+
+func (FlowLeg) Type() protoreflect.EnumType {
+	return &file_agent_v1_agent_proto_enumTypes[4]
+}
+
+func (x FlowLeg) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FlowLeg.Descriptor instead.
+func (FlowLeg) EnumDescriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
 type Direction int32
 
 const (
@@ -276,11 +329,11 @@ func (x Direction) String() string {
 }
 
 func (Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[5].Descriptor()
 }
 
 func (Direction) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[4]
+	return &file_agent_v1_agent_proto_enumTypes[5]
 }
 
 func (x Direction) Number() protoreflect.EnumNumber {
@@ -289,7 +342,7 @@ func (x Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Direction.Descriptor instead.
 func (Direction) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 // Numbers are those of enum weft_reason in bpf/abi.h; append only.
@@ -404,11 +457,11 @@ func (x DropReason) String() string {
 }
 
 func (DropReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[5].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[6].Descriptor()
 }
 
 func (DropReason) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[5]
+	return &file_agent_v1_agent_proto_enumTypes[6]
 }
 
 func (x DropReason) Number() protoreflect.EnumNumber {
@@ -417,7 +470,7 @@ func (x DropReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DropReason.Descriptor instead.
 func (DropReason) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 type GetStatusRequest struct {
@@ -2460,19 +2513,23 @@ func (x *ObserveFlowsRequest) GetExclude() []*FlowFilter {
 // FlowFilter matches when every field that is set matches; a repeated field
 // matches when one of its values does.
 type FlowFilter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pod           []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name" of a pod or its workload, "namespace/" or a prefix of a name; either side
-	FromPod       []string               `protobuf:"bytes,2,rep,name=from_pod,json=fromPod,proto3" json:"from_pod,omitempty"`
-	ToPod         []string               `protobuf:"bytes,3,rep,name=to_pod,json=toPod,proto3" json:"to_pod,omitempty"`
-	Namespace     []string               `protobuf:"bytes,4,rep,name=namespace,proto3" json:"namespace,omitempty"`       // either side
-	Label         []string               `protobuf:"bytes,5,rep,name=label,proto3" json:"label,omitempty"`               // label selector; either side
-	Identity      []uint32               `protobuf:"varint,6,rep,packed,name=identity,proto3" json:"identity,omitempty"` // either side
-	Ip            []string               `protobuf:"bytes,7,rep,name=ip,proto3" json:"ip,omitempty"`                     // address or CIDR; either side
-	Port          []uint32               `protobuf:"varint,8,rep,packed,name=port,proto3" json:"port,omitempty"`         // either side
-	Protocol      []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
-	Verdict       []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
-	Type          []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
-	Service       []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // "namespace/name", "namespace/" or a prefix of a name
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Pod       []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name" of a pod or its workload, "namespace/" or a prefix of a name; either side
+	FromPod   []string               `protobuf:"bytes,2,rep,name=from_pod,json=fromPod,proto3" json:"from_pod,omitempty"`
+	ToPod     []string               `protobuf:"bytes,3,rep,name=to_pod,json=toPod,proto3" json:"to_pod,omitempty"`
+	Namespace []string               `protobuf:"bytes,4,rep,name=namespace,proto3" json:"namespace,omitempty"`       // either side
+	Label     []string               `protobuf:"bytes,5,rep,name=label,proto3" json:"label,omitempty"`               // label selector; either side
+	Identity  []uint32               `protobuf:"varint,6,rep,packed,name=identity,proto3" json:"identity,omitempty"` // either side
+	Ip        []string               `protobuf:"bytes,7,rep,name=ip,proto3" json:"ip,omitempty"`                     // address or CIDR; either side
+	Port      []uint32               `protobuf:"varint,8,rep,packed,name=port,proto3" json:"port,omitempty"`         // either side
+	Protocol  []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
+	Verdict   []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
+	Type      []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
+	Service   []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // "namespace/name", "namespace/" or a prefix of a name
+	// Of requests alone:
+	HttpMethod    []string `protobuf:"bytes,13,rep,name=http_method,json=httpMethod,proto3" json:"http_method,omitempty"` // case does not count
+	HttpPath      []string `protobuf:"bytes,14,rep,name=http_path,json=httpPath,proto3" json:"http_path,omitempty"`       // regular expression (RE2) for the path from its beginning on
+	HttpStatus    []string `protobuf:"bytes,15,rep,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"` // "404", or the beginning of one and a plus: "5+"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2587,6 +2644,27 @@ func (x *FlowFilter) GetType() []FlowType {
 func (x *FlowFilter) GetService() []string {
 	if x != nil {
 		return x.Service
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetHttpMethod() []string {
+	if x != nil {
+		return x.HttpMethod
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetHttpPath() []string {
+	if x != nil {
+		return x.HttpPath
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetHttpStatus() []string {
+	if x != nil {
+		return x.HttpStatus
 	}
 	return nil
 }
@@ -2712,7 +2790,11 @@ type Flow struct {
 	Node string `protobuf:"bytes,19,opt,name=node,proto3" json:"node,omitempty"`
 	// Of a FLOW_TYPE_REQUEST; age is then how long it took, and forward and reverse
 	// count its bytes.
-	Request       *Request `protobuf:"bytes,20,opt,name=request,proto3" json:"request,omitempty"`
+	Request *Request `protobuf:"bytes,20,opt,name=request,proto3" json:"request,omitempty"`
+	// Of a connection that the proxy has: what it enforces there, and which part of the
+	// connection this is.
+	Ruleset       uint32  `protobuf:"varint,21,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	Leg           FlowLeg `protobuf:"varint,22,opt,name=leg,proto3,enum=weft.agent.v1.FlowLeg" json:"leg,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2885,6 +2967,20 @@ func (x *Flow) GetRequest() *Request {
 		return x.Request
 	}
 	return nil
+}
+
+func (x *Flow) GetRuleset() uint32 {
+	if x != nil {
+		return x.Ruleset
+	}
+	return 0
+}
+
+func (x *Flow) GetLeg() FlowLeg {
+	if x != nil {
+		return x.Leg
+	}
+	return FlowLeg_FLOW_LEG_NONE
 }
 
 // Request is what the proxy tells; texts are the client's and may hold anything.
@@ -4156,7 +4252,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x123\n" +
 	"\ainclude\x18\x04 \x03(\v2\x19.weft.agent.v1.FlowFilterR\ainclude\x123\n" +
-	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xd9\x02\n" +
+	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xb8\x03\n" +
 	"\n" +
 	"FlowFilter\x12\x10\n" +
 	"\x03pod\x18\x01 \x03(\tR\x03pod\x12\x19\n" +
@@ -4171,13 +4267,18 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\averdict\x18\n" +
 	" \x03(\x0e2\x16.weft.agent.v1.VerdictR\averdict\x12+\n" +
 	"\x04type\x18\v \x03(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x12\x18\n" +
-	"\aservice\x18\f \x03(\tR\aservice\"w\n" +
+	"\aservice\x18\f \x03(\tR\aservice\x12\x1f\n" +
+	"\vhttp_method\x18\r \x03(\tR\n" +
+	"httpMethod\x12\x1b\n" +
+	"\thttp_path\x18\x0e \x03(\tR\bhttpPath\x12\x1f\n" +
+	"\vhttp_status\x18\x0f \x03(\tR\n" +
+	"httpStatus\"w\n" +
 	"\x14ObserveFlowsResponse\x12)\n" +
 	"\x04flow\x18\x01 \x01(\v2\x13.weft.agent.v1.FlowH\x00R\x04flow\x12\x14\n" +
 	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lost\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04nodeB\n" +
 	"\n" +
-	"\bresponse\"\xe7\x06\n" +
+	"\bresponse\"\xab\a\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x120\n" +
@@ -4200,7 +4301,9 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05count\x18\x11 \x01(\rR\x05count\x124\n" +
 	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\x12\x12\n" +
 	"\x04node\x18\x13 \x01(\tR\x04node\x120\n" +
-	"\arequest\x18\x14 \x01(\v2\x16.weft.agent.v1.RequestR\arequest\"\x9b\x02\n" +
+	"\arequest\x18\x14 \x01(\v2\x16.weft.agent.v1.RequestR\arequest\x12\x18\n" +
+	"\aruleset\x18\x15 \x01(\rR\aruleset\x12(\n" +
+	"\x03leg\x18\x16 \x01(\x0e2\x16.weft.agent.v1.FlowLegR\x03leg\"\x9b\x02\n" +
 	"\aRequest\x12\x18\n" +
 	"\aruleset\x18\x01 \x01(\rR\aruleset\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x1a\n" +
@@ -4310,7 +4413,12 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\rFLOW_TYPE_END\x10\x03\x12\x13\n" +
 	"\x0fFLOW_TYPE_ALIVE\x10\x04\x12\x13\n" +
 	"\x0fFLOW_TYPE_AUDIT\x10\x05\x12\x15\n" +
-	"\x11FLOW_TYPE_REQUEST\x10@*S\n" +
+	"\x11FLOW_TYPE_REQUEST\x10@*b\n" +
+	"\aFlowLeg\x12\x11\n" +
+	"\rFLOW_LEG_NONE\x10\x00\x12\x17\n" +
+	"\x13FLOW_LEG_DOWNSTREAM\x10\x01\x12\x15\n" +
+	"\x11FLOW_LEG_UPSTREAM\x10\x02\x12\x14\n" +
+	"\x10FLOW_LEG_BETWEEN\x10\x03*S\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
@@ -4377,151 +4485,153 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(Health)(0),                     // 0: weft.agent.v1.Health
 	(Readiness)(0),                  // 1: weft.agent.v1.Readiness
 	(Verdict)(0),                    // 2: weft.agent.v1.Verdict
 	(FlowType)(0),                   // 3: weft.agent.v1.FlowType
-	(Direction)(0),                  // 4: weft.agent.v1.Direction
-	(DropReason)(0),                 // 5: weft.agent.v1.DropReason
-	(*GetStatusRequest)(nil),        // 6: weft.agent.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 7: weft.agent.v1.GetStatusResponse
-	(*ComponentStatus)(nil),         // 8: weft.agent.v1.ComponentStatus
-	(*FlowCounters)(nil),            // 9: weft.agent.v1.FlowCounters
-	(*DropCounter)(nil),             // 10: weft.agent.v1.DropCounter
-	(*ListEndpointsRequest)(nil),    // 11: weft.agent.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),   // 12: weft.agent.v1.ListEndpointsResponse
-	(*Endpoint)(nil),                // 13: weft.agent.v1.Endpoint
-	(*ListIdentitiesRequest)(nil),   // 14: weft.agent.v1.ListIdentitiesRequest
-	(*ListIdentitiesResponse)(nil),  // 15: weft.agent.v1.ListIdentitiesResponse
-	(*Identity)(nil),                // 16: weft.agent.v1.Identity
-	(*ListServicesRequest)(nil),     // 17: weft.agent.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),    // 18: weft.agent.v1.ListServicesResponse
-	(*Service)(nil),                 // 19: weft.agent.v1.Service
-	(*Frontend)(nil),                // 20: weft.agent.v1.Frontend
-	(*ServiceBackend)(nil),          // 21: weft.agent.v1.ServiceBackend
-	(*ListRulesetsRequest)(nil),     // 22: weft.agent.v1.ListRulesetsRequest
-	(*ListRulesetsResponse)(nil),    // 23: weft.agent.v1.ListRulesetsResponse
-	(*Ruleset)(nil),                 // 24: weft.agent.v1.Ruleset
-	(*ListProxyConfigRequest)(nil),  // 25: weft.agent.v1.ListProxyConfigRequest
-	(*ListProxyConfigResponse)(nil), // 26: weft.agent.v1.ListProxyConfigResponse
-	(*ProxySession)(nil),            // 27: weft.agent.v1.ProxySession
-	(*ProxyObject)(nil),             // 28: weft.agent.v1.ProxyObject
-	(*ListPoliciesRequest)(nil),     // 29: weft.agent.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),    // 30: weft.agent.v1.ListPoliciesResponse
-	(*Policy)(nil),                  // 31: weft.agent.v1.Policy
-	(*EndpointPolicy)(nil),          // 32: weft.agent.v1.EndpointPolicy
-	(*PolicyEntry)(nil),             // 33: weft.agent.v1.PolicyEntry
-	(*ObserveFlowsRequest)(nil),     // 34: weft.agent.v1.ObserveFlowsRequest
-	(*FlowFilter)(nil),              // 35: weft.agent.v1.FlowFilter
-	(*ObserveFlowsResponse)(nil),    // 36: weft.agent.v1.ObserveFlowsResponse
-	(*Flow)(nil),                    // 37: weft.agent.v1.Flow
-	(*Request)(nil),                 // 38: weft.agent.v1.Request
-	(*FlowService)(nil),             // 39: weft.agent.v1.FlowService
-	(*Peer)(nil),                    // 40: weft.agent.v1.Peer
-	(*RuleRef)(nil),                 // 41: weft.agent.v1.RuleRef
-	(*Counters)(nil),                // 42: weft.agent.v1.Counters
-	(*Attachment)(nil),              // 43: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),          // 44: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),         // 45: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),           // 46: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),          // 47: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),           // 48: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 49: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),            // 50: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),           // 51: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),   // 52: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil),  // 53: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),        // 54: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),       // 55: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 57: google.protobuf.Duration
+	(FlowLeg)(0),                    // 4: weft.agent.v1.FlowLeg
+	(Direction)(0),                  // 5: weft.agent.v1.Direction
+	(DropReason)(0),                 // 6: weft.agent.v1.DropReason
+	(*GetStatusRequest)(nil),        // 7: weft.agent.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 8: weft.agent.v1.GetStatusResponse
+	(*ComponentStatus)(nil),         // 9: weft.agent.v1.ComponentStatus
+	(*FlowCounters)(nil),            // 10: weft.agent.v1.FlowCounters
+	(*DropCounter)(nil),             // 11: weft.agent.v1.DropCounter
+	(*ListEndpointsRequest)(nil),    // 12: weft.agent.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),   // 13: weft.agent.v1.ListEndpointsResponse
+	(*Endpoint)(nil),                // 14: weft.agent.v1.Endpoint
+	(*ListIdentitiesRequest)(nil),   // 15: weft.agent.v1.ListIdentitiesRequest
+	(*ListIdentitiesResponse)(nil),  // 16: weft.agent.v1.ListIdentitiesResponse
+	(*Identity)(nil),                // 17: weft.agent.v1.Identity
+	(*ListServicesRequest)(nil),     // 18: weft.agent.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),    // 19: weft.agent.v1.ListServicesResponse
+	(*Service)(nil),                 // 20: weft.agent.v1.Service
+	(*Frontend)(nil),                // 21: weft.agent.v1.Frontend
+	(*ServiceBackend)(nil),          // 22: weft.agent.v1.ServiceBackend
+	(*ListRulesetsRequest)(nil),     // 23: weft.agent.v1.ListRulesetsRequest
+	(*ListRulesetsResponse)(nil),    // 24: weft.agent.v1.ListRulesetsResponse
+	(*Ruleset)(nil),                 // 25: weft.agent.v1.Ruleset
+	(*ListProxyConfigRequest)(nil),  // 26: weft.agent.v1.ListProxyConfigRequest
+	(*ListProxyConfigResponse)(nil), // 27: weft.agent.v1.ListProxyConfigResponse
+	(*ProxySession)(nil),            // 28: weft.agent.v1.ProxySession
+	(*ProxyObject)(nil),             // 29: weft.agent.v1.ProxyObject
+	(*ListPoliciesRequest)(nil),     // 30: weft.agent.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),    // 31: weft.agent.v1.ListPoliciesResponse
+	(*Policy)(nil),                  // 32: weft.agent.v1.Policy
+	(*EndpointPolicy)(nil),          // 33: weft.agent.v1.EndpointPolicy
+	(*PolicyEntry)(nil),             // 34: weft.agent.v1.PolicyEntry
+	(*ObserveFlowsRequest)(nil),     // 35: weft.agent.v1.ObserveFlowsRequest
+	(*FlowFilter)(nil),              // 36: weft.agent.v1.FlowFilter
+	(*ObserveFlowsResponse)(nil),    // 37: weft.agent.v1.ObserveFlowsResponse
+	(*Flow)(nil),                    // 38: weft.agent.v1.Flow
+	(*Request)(nil),                 // 39: weft.agent.v1.Request
+	(*FlowService)(nil),             // 40: weft.agent.v1.FlowService
+	(*Peer)(nil),                    // 41: weft.agent.v1.Peer
+	(*RuleRef)(nil),                 // 42: weft.agent.v1.RuleRef
+	(*Counters)(nil),                // 43: weft.agent.v1.Counters
+	(*Attachment)(nil),              // 44: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),          // 45: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),         // 46: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),           // 47: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),          // 48: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),           // 49: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 50: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),            // 51: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),           // 52: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),   // 53: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil),  // 54: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),        // 55: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),       // 56: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	56, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	57, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
-	8,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
-	9,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
-	10, // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
+	9,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
+	10, // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
+	11, // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
 	0,  // 5: weft.agent.v1.ComponentStatus.health:type_name -> weft.agent.v1.Health
-	13, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
-	16, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
-	19, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
-	57, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
-	20, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
-	21, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
-	24, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
-	41, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
+	14, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
+	17, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
+	20, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
+	58, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	21, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
+	22, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
+	25, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
+	42, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
 	1,  // 14: weft.agent.v1.Ruleset.ready:type_name -> weft.agent.v1.Readiness
 	1,  // 15: weft.agent.v1.Ruleset.connections:type_name -> weft.agent.v1.Readiness
-	28, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
-	27, // 17: weft.agent.v1.ListProxyConfigResponse.sessions:type_name -> weft.agent.v1.ProxySession
-	56, // 18: weft.agent.v1.ProxySession.started:type_name -> google.protobuf.Timestamp
-	31, // 19: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
-	32, // 20: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
-	33, // 21: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	56, // 22: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
-	35, // 23: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
-	35, // 24: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
+	29, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
+	28, // 17: weft.agent.v1.ListProxyConfigResponse.sessions:type_name -> weft.agent.v1.ProxySession
+	57, // 18: weft.agent.v1.ProxySession.started:type_name -> google.protobuf.Timestamp
+	32, // 19: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
+	33, // 20: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
+	34, // 21: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
+	57, // 22: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	36, // 23: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
+	36, // 24: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
 	2,  // 25: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
 	3,  // 26: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
-	37, // 27: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	56, // 28: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	38, // 27: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
+	57, // 28: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
 	3,  // 29: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
 	2,  // 30: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
-	5,  // 31: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
-	4,  // 32: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	40, // 33: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	40, // 34: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	41, // 35: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	41, // 36: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	42, // 37: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	42, // 38: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	57, // 39: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	39, // 40: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
-	38, // 41: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
-	43, // 42: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 43: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 44: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 45: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	45, // 46: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	43, // 47: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	43, // 48: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	6,  // 49: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	11, // 50: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	14, // 51: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	29, // 52: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	17, // 53: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
-	22, // 54: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
-	25, // 55: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
-	34, // 56: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	44, // 57: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	46, // 58: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	48, // 59: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	50, // 60: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	52, // 61: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	54, // 62: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	7,  // 63: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	12, // 64: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	15, // 65: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	30, // 66: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	18, // 67: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
-	23, // 68: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
-	26, // 69: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
-	36, // 70: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	45, // 71: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	47, // 72: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	49, // 73: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	51, // 74: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	53, // 75: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	55, // 76: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	63, // [63:77] is the sub-list for method output_type
-	49, // [49:63] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	6,  // 31: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
+	5,  // 32: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
+	41, // 33: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	41, // 34: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	42, // 35: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	42, // 36: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	43, // 37: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	43, // 38: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	58, // 39: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	40, // 40: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
+	39, // 41: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
+	4,  // 42: weft.agent.v1.Flow.leg:type_name -> weft.agent.v1.FlowLeg
+	44, // 43: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 44: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 45: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 46: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	46, // 47: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	44, // 48: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	44, // 49: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	7,  // 50: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	12, // 51: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	15, // 52: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	30, // 53: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	18, // 54: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	23, // 55: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
+	26, // 56: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
+	35, // 57: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	45, // 58: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	47, // 59: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	49, // 60: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	51, // 61: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	53, // 62: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	55, // 63: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	8,  // 64: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	13, // 65: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	16, // 66: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	31, // 67: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	19, // 68: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	24, // 69: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
+	27, // 70: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
+	37, // 71: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	46, // 72: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	48, // 73: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	50, // 74: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	52, // 75: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	54, // 76: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	56, // 77: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	64, // [64:78] is the sub-list for method output_type
+	50, // [50:64] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -4539,7 +4649,7 @@ func file_agent_v1_agent_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
