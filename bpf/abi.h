@@ -169,14 +169,16 @@ struct weft_ct4_key {
 	__be32 addr[2];
 	__be16 port[2];
 	__u8 proto;
-	__u8 pad[3];
+	__u8 pad[2];
+	__u8 beside; /* 1: the second of two legs with these addresses and ports (leg.h) */
 };
 
 struct weft_ct6_key {
 	__u8 addr[2][16];
 	__be16 port[2];
 	__u8 proto;
-	__u8 pad[3];
+	__u8 pad[2];
+	__u8 beside; /* 1: the second of two legs with these addresses and ports (leg.h) */
 };
 
 enum weft_ct_flag {

@@ -23,7 +23,7 @@ static __always_inline bool weft_ct_fill(union weft_ct_key *key, __u8 family,
 		key->v4.port[0] = b ? dport : sport;
 		key->v4.port[1] = b ? sport : dport;
 		key->v4.proto = proto;
-		key->v4.pad[0] = key->v4.pad[1] = key->v4.pad[2] = 0;
+		key->v4.pad[0] = key->v4.pad[1] = key->v4.beside = 0;
 		return b;
 	}
 	__u64 s0 = bpf_be64_to_cpu(src->d[0]), d0 = bpf_be64_to_cpu(dst->d[0]);
@@ -35,7 +35,7 @@ static __always_inline bool weft_ct_fill(union weft_ct_key *key, __u8 family,
 	key->v6.port[0] = b ? dport : sport;
 	key->v6.port[1] = b ? sport : dport;
 	key->v6.proto = proto;
-	key->v6.pad[0] = key->v6.pad[1] = key->v6.pad[2] = 0;
+	key->v6.pad[0] = key->v6.pad[1] = key->v6.beside = 0;
 	return b;
 }
 

@@ -12,6 +12,7 @@
 #include "direct.h"
 #include "flow.h"
 #include "hostport.h"
+#include "leg.h"
 #include "proxy.h"
 
 /*
@@ -243,7 +244,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 	reason = weft_decide(ctx, p, &e->ct, reply);
 	if (p->proto != PROTO_TCP) /* the proxy has nothing else */
 		e->ct.ruleset = e->ct.passed = 0;
-	else if (!reason && weft_unlikely(e->ct.ruleset | e->ct.passed | p->passed |
+	else if (!reason && weft_unlikely(e->ct.ruleset | e->ct.passed | p->passed | p->rival |
 					  (known ? ct->ruleset : 0)))
 		reason = weft_proxy_settle(p, ct, &e->ct, reply, fresh);
 	if (weft_cfg.tunnel_port && !reason) {
@@ -331,7 +332,8 @@ __noinline int weft_wire_recall(struct __sk_buff *ctx, struct weft_pkt *p)
 		weft_ip_get(p->family, &p->src, &ip);
 		return !ip.slot && weft_is_pod(&ip) ? WEFT_DROP_BARE_POD : WEFT_PASSED;
 	}
-	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	weft_ct_aside(&key, p->family, weft_leg_place(p, false, 0));
 	ct = weft_ct_any(&key, p->family, &answered);
 	p->wire = p->ident[0] = WEFT_ID_UNKNOWN;
 	if (ct && ct->wire) {
@@ -351,7 +353,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	struct weft_ct_elem e;
 	struct weft_ep_row *own;
 	struct weft_ct *ct;
-	bool answered = false, reply;
+	bool answered = false, beside, reply;
 
 	weft_memset(&e, 0, sizeof(e));
 	if (!p)
@@ -360,12 +362,17 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!own)
 		return WEFT_DROP_NO_ENDPOINT;
 	p->src_b = weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	beside = weft_leg_place(p, !ctx->ingress_ifindex, weft_proxy_passed(ctx));
+	weft_ct_aside(&e.key, p->family, beside);
 	ct = weft_ct_any(&e.key, p->family, &answered);
 	if (!ct && p->frag == WEFT_FRAG_LATER &&
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
-	/* An answered one was looked at before, unless it was fetched or translated since. */
-	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct)) {
+	/*
+	 * An answered one was looked at before, unless it was fetched or translated since, or
+	 * lies beside.
+	 */
+	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct || beside)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && !weft_proxy_crosses(ctx, p, ct) &&
 		    weft_ct_holds(ctx, p, own, p->hook, ct, reply))

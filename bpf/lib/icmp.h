@@ -7,8 +7,7 @@
  */
 #pragma once
 
-#include "ctold.h"
-#include "proxy.h"
+#include "leg.h"
 
 struct weft_quoted {
 	union weft_addr src;
@@ -79,7 +78,7 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 	struct weft_quoted q = {};
 	struct weft_ep_row *own;
 	union weft_ct_key key;
-	struct weft_ct *ct;
+	struct weft_ct *ct, *beside;
 	bool known, answered;
 	__u32 off;
 
@@ -96,12 +95,18 @@ __noinline int weft_icmp_error(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_DROP_ICMP_NO_FLOW;
 	p->src_b = weft_ct_fill(&key, p->family, &q.src, &q.dst, q.port[0], q.port[1], q.proto);
 	ct = weft_ct_any(&key, p->family, &answered);
+	weft_ct_aside(&key, p->family, 1);
+	beside = weft_l7_active() ? weft_ct_any(&key, p->family, &answered) : NULL;
+	if (!ct)
+		ct = beside;
 	if (!ct || (ct->flags & WEFT_CT_REFUSED))
 		return WEFT_DROP_ICMP_NO_FLOW;
 	/* An error goes against the packet it quotes. */
 	known = weft_ct_reply(p, ct);
 	p->answers = !known && (ct->flags & WEFT_CT_SERVICE);
-	p->proxy = ct->ruleset && (p->hook == WEFT_EGRESS || weft_proxy_sent(ct, known));
+	/* Of two legs, what is on its way from elsewhere is about the one that goes there. */
+	p->proxy = ct->ruleset && (p->hook == WEFT_EGRESS || weft_proxy_sent(ct, known) ||
+				   (beside && ctx->ingress_ifindex));
 	return weft_ct_holds(ctx, p, own, p->hook, ct, !known) ? WEFT_PASSED
 							       : WEFT_DROP_ICMP_NO_FLOW;
 }

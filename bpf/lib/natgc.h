@@ -8,6 +8,7 @@
 
 #include "hostport.h"
 #include "identity.h"
+#include "leg.h"
 
 struct weft_nat_state {
 	__u64 live;
@@ -94,6 +95,9 @@ static __always_inline bool weft_nat_over(const union weft_nat_key *key, const s
 		if (n->flags & WEFT_NAT_ALONE)
 			return true;
 		weft_nat_ct_key(&ct, key, &twin, family);
+		if (weft_ct_find(&ct, family) || weft_ctn_find(&ct, family))
+			return false;
+		weft_ct_aside(&ct, family, 1);
 		return !weft_ct_find(&ct, family) && !weft_ctn_find(&ct, family);
 	}
 	return weft_past(s->now, n->created, idle); /* half of a flow, even if it is used */

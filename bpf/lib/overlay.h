@@ -181,7 +181,8 @@ static __always_inline int weft_overlay_track(struct __sk_buff *ctx, struct weft
 			p->own_slot = ct->slot[reply ? 0 : 1];
 			own = weft_ep_get(p->own_slot);
 			if (weft_likely(own && !weft_ct_fresh(p, ct, reply) &&
-					weft_ct_holds(ctx, p, own, WEFT_INGRESS, ct, reply))) {
+					weft_ct_holds(ctx, p, own, WEFT_INGRESS, ct, reply) &&
+					!weft_proxy_strange(p, ct, false))) {
 				weft_ct_seen(p, ct, reply);
 				p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
 				if (weft_unlikely(ct->ruleset))

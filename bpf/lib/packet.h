@@ -119,6 +119,8 @@ enum weft_icmp_kind {
 	WEFT_ICMP_OTHER,
 };
 
+#define WEFT_RIVAL 0x80
+
 /*
  * No pointers in here: it is handed to global functions, which the verifier looks
  * at once each instead of once a call, and which may not be given pointers inside.
@@ -152,6 +154,7 @@ struct weft_pkt {
 	__u8 src_b;       /* the sender is side b of the key */
 	__u8 hook;        /* enum weft_dir of the device's endpoint */
 	__u8 dir;         /* enum weft_dir that refused it */
+	__u8 rival;       /* WEFT_RIVAL and enum weft_leg of another flow with its tuple, or 0 */
 	__u8 quiet : 1;   /* a drop that is counted but not reported */
 	__u8 called : 1;  /* to a service, and translated */
 	__u8 answers : 1; /* from a backend to whom called the service; not yet translated */

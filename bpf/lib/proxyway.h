@@ -7,6 +7,7 @@
 
 #include "ctnew.h"
 #include "deliver.h"
+#include "leg.h"
 
 /*
  * Follows a packet that a socket of the proxy's sends, as if it came from the device of
@@ -19,15 +20,20 @@ __noinline int weft_proxy_follow(struct __sk_buff *ctx, struct weft_pkt *p)
 	union weft_ct_key key;
 	struct weft_ct *ct;
 	struct weft_ip ip;
-	bool answered, reply;
+	bool answered, known, reply;
 
 	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return WEFT_AS_IS;
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_ct_any(&key, p->family, &answered);
-	if (!(ct && ct->ruleset) && !weft_proxy_passed(ctx))
+	known = ct && ct->ruleset;
+	if (!known && !weft_proxy_passed(ctx))
 		return WEFT_AS_IS;
+	if (!known || weft_proxy_strange(p, ct, true)) {
+		weft_ct_aside(&key, p->family, weft_leg_place(p, true, weft_proxy_passed(ctx)));
+		ct = weft_ct_any(&key, p->family, &answered);
+	}
 	weft_ip_get(p->family, &p->src, &ip);
 	own = ip.slot ? weft_ep_get(ip.slot) : NULL;
 	if (!own)
@@ -99,7 +105,7 @@ __noinline int weft_proxy_called(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!p || ctx->ingress_ifindex || p->proto != PROTO_TCP || !(p->tcp & TCP_ACK) || p->frag ||
 	    !weft_l7_active())
 		return 0;
-	return weft_proxy_has(ctx, p);
+	return !weft_leg_place(p, true, 0) && weft_proxy_has(ctx, p);
 }
 
 /*
@@ -117,13 +123,19 @@ __noinline int weft_proxy_in(struct __sk_buff *ctx, struct weft_pkt *p)
 	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return WEFT_PASSED;
-	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_ct_any(&key, p->family, &answered);
-	if (!(ct && ct->ruleset) && !(weft_proxy_opens(p) && weft_proxy_has(ctx, p)))
-		return WEFT_PASSED;
 	weft_ip_get(p->family, &p->dst, &ip);
 	ep = ip.slot ? weft_ep_get(ip.slot) : NULL;
-	if (!ep || p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))
+	if (!ep)
+		return WEFT_PASSED;
+	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_ct_any(&key, p->family, &answered);
+	if (!ct) {
+		weft_ct_aside(&key, p->family, 1);
+		ct = weft_ct_any(&key, p->family, &answered);
+	}
+	if (!(ct && ct->ruleset) && !(weft_proxy_opens(p) && weft_proxy_has(ctx, p)))
+		return WEFT_PASSED;
+	if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))
 		return WEFT_PASSED;
 	if (!weft_hop(ctx, p, ep))
 		return WEFT_DROP_REDIRECT;

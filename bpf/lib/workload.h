@@ -81,7 +81,8 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 	if (weft_likely(ct)) {
 		reply = weft_ct_reply(p, ct);
 		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&
-				weft_ct_holds(ctx, p, own, hook, ct, reply))) {
+				weft_ct_holds(ctx, p, own, hook, ct, reply) &&
+				!weft_proxy_strange(p, ct, !ctx->ingress_ifindex))) {
 			weft_ct_seen(p, ct, reply);
 			if (weft_cfg.tunnel_port)
 				p->node = weft_ct_node(p, ct, reply);

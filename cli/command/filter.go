@@ -23,6 +23,7 @@ type filterFlag struct {
 	set                func(f *agentv1.FlowFilter, values []string) error
 	values             []string // that it can have, if they are few
 	pods, services     bool     // it takes such
+	whole              bool     // a value may have commas of its own
 }
 
 // filterFlags are the values given, in the order of fields.
@@ -43,7 +44,7 @@ func filterFields() []filterFlag {
 		{name: "service", usage: "only flows that asked for this service: namespace/name, namespace/ or the beginning of a name", services: true, set: setService},
 		{name: "namespace", short: "n", usage: "only flows of this namespace, on either side",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Namespace = v; return nil }},
-		{name: "label", short: "l", usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
+		{name: "label", short: "l", whole: true, usage: "only flows of pods that this selector matches, on either side: app=web, tier in (a,b), !test",
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Label = v; return nil }},
 		{name: "identity", usage: "only flows of this identity, on either side: a number, a reserved name such as host, or world", set: setIdentity},
 		{name: "ip", usage: "only flows of this address or CIDR, on either side",
@@ -52,6 +53,12 @@ func filterFields() []filterFlag {
 		{name: "protocol", usage: "only flows of this protocol, by number or name", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6"},
 			set: func(f *agentv1.FlowFilter, v []string) error { f.Protocol = v; return nil }},
 		{name: "verdict", usage: "only flows with this verdict", values: []string{"forwarded", "dropped", "audit"}, set: setVerdict},
+		{name: "http-method", usage: "only requests with this method",
+			set: func(f *agentv1.FlowFilter, v []string) error { f.HttpMethod = v; return nil }},
+		{name: "http-path", usage: "only requests for this path: its beginning, or an expression (RE2) for that", whole: true,
+			set: func(f *agentv1.FlowFilter, v []string) error { f.HttpPath = v; return nil }},
+		{name: "http-status", usage: "only requests with this status: 404, all that begin so (5+), or 0 where no answer came",
+			set: func(f *agentv1.FlowFilter, v []string) error { f.HttpStatus = v; return nil }},
 		{name: "type", usage: "only events of this kind", values: []string{"new", "drop", "end", "alive", "audit", "request"}, set: setType},
 	}
 }
@@ -70,7 +77,7 @@ func (a *app) addFilterFlags(c *cobra.Command, f *filterFlags) {
 			if name != field.name {
 				short, text = "", "leave out what --"+field.name+" would keep"
 			}
-			if field.name == "label" { // a selector has commas of its own
+			if field.whole {
 				c.Flags().StringArrayVarP(target, name, short, nil, text)
 			} else {
 				c.Flags().StringSliceVarP(target, name, short, nil, text)

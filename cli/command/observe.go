@@ -53,7 +53,8 @@ flows in between may be missing. An agent that is not there to begin with is an
 error, exit code 3; of several, if none is.`, defaultLast),
 		Example: `  weft observe --follow --namespace demo
   weft observe --verdict dropped --to-pod demo/backend-v1 --since 5m
-  weft observe -f -l app=frontend --not-port 53 -o json`,
+  weft observe -f -l app=frontend --not-port 53 -o json
+  weft observe --to-pod demo/backend --http-path /api --http-status 5+`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.observe(c.Context(), &f, c.Flags().Changed("last"))

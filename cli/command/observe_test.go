@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/model"
@@ -100,6 +101,61 @@ func TestObserveFilters(t *testing.T) {
 	}
 }
 
+// proxied is a connection by the proxy, and what was asked there.
+func proxied() []*agentv1.Flow {
+	all := story()[:3]
+	for i, leg := range []agentv1.FlowLeg{agentv1.FlowLeg_FLOW_LEG_DOWNSTREAM, agentv1.FlowLeg_FLOW_LEG_BETWEEN, agentv1.FlowLeg_FLOW_LEG_UPSTREAM} {
+		all[i] = proto.CloneOf(story()[0])
+		all[i].Ruleset, all[i].Leg, all[i].Service = 3, leg, nil
+	}
+	for i, r := range []*agentv1.Request{
+		{Ruleset: 3, Outcome: "allow", Protocol: "HTTP/1.1", Method: "GET", Path: "/api/cars", Host: "shop", Status: 200},
+		{Ruleset: 3, Outcome: "deny", Protocol: "HTTP/1.1", Method: "POST", Path: "/api/cars", Host: "shop", Status: 403},
+		{Ruleset: 3, Outcome: "allow", Protocol: "HTTP/1.1", Method: "GET", Path: "/{a,b}", Host: "shop", Status: 503},
+	} {
+		f := proto.CloneOf(story()[0])
+		f.Type, f.Request, f.Service, f.TcpFlags = agentv1.FlowType_FLOW_TYPE_REQUEST, r, nil, ""
+		f.Time = timestamppb.New(f.GetTime().AsTime().Add(time.Duration(i) * time.Millisecond))
+		all = append(all, f)
+	}
+	return all
+}
+
+func TestLegsOfConnectionsAreTold(t *testing.T) {
+	socket := serve(t, &agent{flows: proxied()})
+	const want = "12:03:04.100 FORWARDED demo/client:40001 (256) -> demo/backend-v1:8080 (257) tcp SYN  " +
+		"to the proxy (ruleset 3), allowed by WeftNetworkPolicy demo/backend ingress[0]\n"
+	got := run(t, socket, "observe", "--type", "new").stdout
+	for _, leg := range []string{"to the proxy (", "to the proxy again (", "from the proxy ("} {
+		if !strings.Contains(got, strings.Replace(want, "to the proxy (", leg, 1)) {
+			t.Errorf("got\n%swant %s", got, leg)
+		}
+	}
+	if json := run(t, socket, "observe", "--type", "new", "-o", "json").stdout; !strings.Contains(json, `"ruleset":3`) ||
+		!strings.Contains(json, `"leg":"FLOW_LEG_UPSTREAM"`) {
+		t.Errorf("as JSON: %s", json)
+	}
+}
+
+func TestObserveFiltersRequests(t *testing.T) {
+	socket := serve(t, &agent{flows: proxied()})
+	for args, want := range map[string]int{
+		"--type request":                           3,
+		"--http-method get":                        2,
+		"--http-method GET,POST --http-path /api":  2,
+		"--http-path /api/c.*s$ --http-status 403": 1,
+		"--http-path /\\{a,b":                      1,
+		"--http-status 5+,403":                     2,
+		"--type request --not-http-status 200":     2,
+		"--not-http-method POST":                   5,
+	} {
+		got := run(t, socket, append([]string{"observe"}, strings.Fields(args)...)...)
+		if n := strings.Count(got.stdout, "\n"); n != want || got.code != ExitOK {
+			t.Errorf("%q: %d flows, want %d (exit %d %s)", args, n, want, got.code, got.stderr)
+		}
+	}
+}
+
 func TestObserveRefusesBadValues(t *testing.T) {
 	socket := serve(t, &agent{})
 	for args, want := range map[string]string{
@@ -108,6 +164,8 @@ func TestObserveRefusesBadValues(t *testing.T) {
 		"--verdict denied":  `--verdict: "denied": want forwarded, dropped or audit`,
 		"--not-type x":      `--not-type: "x": want new`,
 		"--ip 10.0.0":       `ip "10.0.0": want an address or a CIDR`,
+		"--http-path /a(":   `http path "/a(": error parsing regexp`,
+		"--http-status 5xx": `http status "5xx": want a number such as 404`,
 		"-o yaml":           `--output "yaml": want one of compact, table, json, jsonpb`,
 		"--color red":       `--color "red"`,
 		"extra":             `unexpected argument "extra"`,

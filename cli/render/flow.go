@@ -52,7 +52,7 @@ func (s Style) Compact(f *agentv1.Flow) string {
 	return fmt.Sprintf("%s %s%s %s -> %s%s %s  %s",
 		s.paint(dim, s.clock(f)), node, s.paint(color, fmt.Sprintf("%-9s", word)),
 		Peer(f.GetSource(), f.GetProtocol()), asked, Peer(f.GetDestination(), f.GetProtocol()),
-		Protocol(f), s.paint(color, Why(f)))
+		Protocol(f), s.paint(color, toldOf(f)))
 }
 
 func (s Style) clock(f *agentv1.Flow) string {

@@ -59,7 +59,7 @@ func (s Style) FlowHeader() []string {
 func (s Style) FlowCells(f *agentv1.Flow) []string {
 	word, _ := verdict(f)
 	cells := []string{s.clock(f), word, Peer(f.GetSource(), f.GetProtocol()),
-		orDash(serviceName(f.GetService())), Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), Why(f)}
+		orDash(serviceName(f.GetService())), Peer(f.GetDestination(), f.GetProtocol()), Protocol(f), toldOf(f)}
 	if s.NodeWidth > 0 {
 		cells = slices.Insert(cells, 1, f.GetNode())
 	}

@@ -22,6 +22,8 @@ const (
 	FlagHeap        = "max-heap-bytes"
 	FlagConnections = "max-connections"
 	FlagDrain       = "drain"
+	FlagDir         = "dir" // of pods alone, as the next
+	FlagPod         = "pod"
 )
 
 // Arguments of a weft-envoy that does what a configuration says.

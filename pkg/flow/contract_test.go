@@ -59,6 +59,18 @@ func TestFlowTypesAgreeEverywhere(t *testing.T) {
 	}
 }
 
+func TestLegsAgreeEverywhere(t *testing.T) {
+	values := enumFromObject(t, "weft_leg")
+	if len(values) != len(agentv1.FlowLeg_name) || len(values) != int(model.LegBetween)+1 {
+		t.Errorf("%d legs in the kernel, %d in the API", len(values), len(agentv1.FlowLeg_name))
+	}
+	for _, v := range values {
+		if got := agentv1.FlowLeg_name[int32(v.Value)]; got != "FLOW_"+strings.TrimPrefix(v.Name, "WEFT_") {
+			t.Errorf("leg %d: the kernel says %s, the API %s", v.Value, v.Name, got)
+		}
+	}
+}
+
 func TestReservedNamesAgree(t *testing.T) {
 	for id := model.IdentityNone; id < 256; id++ {
 		if got, want := entityName(id), model.ReservedNames()[id]; got != want {

@@ -27,6 +27,7 @@ func ToProto(f *model.Flow) *agentv1.Flow {
 		Reverse: &agentv1.Counters{Packets: f.Packets[1], Bytes: f.Bytes[1]},
 		Age:     durationpb.New(f.Age), Count: f.Count,
 		Service: serviceToProto(f.Service), Request: requestToProto(f.Request),
+		Ruleset: uint32(f.Ruleset), Leg: agentv1.FlowLeg(f.Leg),
 	}
 }
 
@@ -173,6 +174,7 @@ func FromProto(p *agentv1.Flow) *model.Flow {
 			Port:    uint16(p.GetService().GetPort()),
 		},
 		Request: requestFromProto(p.GetRequest()),
+		Ruleset: model.RulesetID(p.GetRuleset()), Leg: model.Leg(p.GetLeg()),
 	}
 }
 

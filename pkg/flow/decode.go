@@ -46,6 +46,8 @@ type Event struct {
 	Count      uint32
 	IfIndex    uint32
 	Age        time.Duration
+	Ruleset    model.RulesetID // that the proxy enforces; 0: the flow is not the proxy's
+	Leg        model.Leg
 }
 
 // Decode reads one record. It keeps nothing of raw. A reason that is not known is
@@ -62,13 +64,15 @@ func Decode(raw []byte) (Event, error) {
 		Direction: model.Direction(k.Dir), Protocol: k.Proto, TCPFlags: k.TcpFlags,
 		ICMPType: uint8(k.Icmp >> 8), ICMPCode: uint8(k.Icmp),
 		Slots: k.Slot, Packets: k.Packets, Bytes: k.Bytes, Service: k.Service, Count: k.Count, IfIndex: k.Ifindex,
-		Age: time.Duration(k.Age) * time.Millisecond,
+		Age: time.Duration(k.Age) * time.Millisecond, Ruleset: model.RulesetID(k.Ruleset), Leg: model.Leg(k.Leg),
 	}
 	switch {
 	case e.Type < model.FlowNew || e.Type > model.FlowAudit:
 		return Event{}, fmt.Errorf("%w: type %d", ErrMalformed, k.Type)
 	case e.Direction > model.Ingress:
 		return Event{}, fmt.Errorf("%w: direction %d", ErrMalformed, k.Dir)
+	case e.Leg > model.LegBetween:
+		return Event{}, fmt.Errorf("%w: leg %d", ErrMalformed, k.Leg)
 	}
 	for i := range 2 {
 		e.Rules[i] = model.RuleID(k.Rule[i])

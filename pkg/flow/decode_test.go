@@ -44,7 +44,7 @@ func dropped() weftbpf.BpfWeftFlow {
 		Port:    [2]uint16{onWire(41234), onWire(8080)},
 		Addr:    [2][16]byte{addr16("10.0.0.3"), addr16("10.0.0.4")},
 		Packets: [2]uint64{1, 0}, Bytes: [2]uint64{60, 0}, Count: 1, Ifindex: 7,
-		Service: 21, Backend: 22,
+		Service: 21, Backend: 22, Ruleset: 3, Leg: 2,
 	}
 }
 
@@ -59,6 +59,7 @@ func TestDecode(t *testing.T) {
 		Identities: [2]model.IdentityID{300, 257}, Slots: [2]uint16{3, 4}, Ports: [2]uint16{41234, 8080},
 		Addrs:   [2]netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")},
 		Packets: [2]uint64{1, 0}, Bytes: [2]uint64{60, 0}, Count: 1, IfIndex: 7, Service: 21,
+		Ruleset: 3, Leg: model.LegUpstream,
 	}
 	if e != want {
 		t.Errorf("got  %+v\nwant %+v", e, want)
@@ -83,6 +84,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"type 0":      func(k *weftbpf.BpfWeftFlow) { k.Type = 0 },
 		"type 6":      func(k *weftbpf.BpfWeftFlow) { k.Type = 6 },
 		"direction 2": func(k *weftbpf.BpfWeftFlow) { k.Dir = 2 },
+		"leg 4":       func(k *weftbpf.BpfWeftFlow) { k.Leg = 4 },
 		"family 5":    func(k *weftbpf.BpfWeftFlow) { k.Family = 5 },
 	} {
 		k := dropped()
@@ -108,7 +110,7 @@ func FuzzDecode(f *testing.F) {
 		flow := Enrich(&e, time.Unix(0, 0).Add(e.Monotonic), &Maps{})
 		back := FromProto(ToProto(flow))
 		if back.Peers[0].Addr != flow.Peers[0].Addr || back.Reason != flow.Reason ||
-			back.Type != flow.Type || back.Protocol != flow.Protocol || back.TCPFlags != flow.TCPFlags {
+			back.Type != flow.Type || back.Ruleset != flow.Ruleset || back.Leg != flow.Leg || back.Protocol != flow.Protocol || back.TCPFlags != flow.TCPFlags {
 			t.Fatalf("the API changes a flow: %+v became %+v", flow, back)
 		}
 	})

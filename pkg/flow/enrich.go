@@ -15,6 +15,7 @@ func Enrich(e *Event, at time.Time, names Names) *model.Flow {
 		Time: at, Type: e.Type, Reason: uint8(e.Reason), Direction: e.Direction,
 		Protocol: e.Protocol, TCPFlags: e.TCPFlags, ICMPType: e.ICMPType, ICMPCode: e.ICMPCode,
 		Packets: e.Packets, Bytes: e.Bytes, Count: e.Count, Age: e.Age,
+		Ruleset: e.Ruleset, Leg: e.Leg,
 	}
 	for side := range f.Peers {
 		f.Peers[side] = peer(e, side, names)

@@ -52,6 +52,7 @@ func compile(f *agentv1.FlowFilter) (Match, error) {
 	for _, field := range []func(*agentv1.FlowFilter) (Match, error){
 		podField, fromPodField, toPodField, namespaceField, labelField, identityField,
 		ipField, portField, protocolField, verdictField, typeField, serviceField,
+		methodField, pathField, statusField,
 	} {
 		m, err := field(f)
 		if err != nil {

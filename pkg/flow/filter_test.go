@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"slices"
 	"testing"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -101,6 +102,49 @@ func TestBadFiltersAreNamed(t *testing.T) {
 	} {
 		if _, err := Compile([]*filter{f}, nil); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestFiltersOfRequests(t *testing.T) {
+	request := func(method, path string, status uint32) *model.Flow {
+		return &model.Flow{Type: model.FlowRequest, Request: &model.Request{Method: method, Path: path, Status: status}}
+	}
+	get, post := request("GET", "/api/v1/cars", 200), request("POST", "/api", 503)
+	silent, tls := request("GET", "/", 0), request("", "", 0)
+	connection := enriched(t, dropped(), demoNames())
+	for name, c := range map[string]struct {
+		filter *filter
+		want   []*model.Flow
+	}{
+		"method":                     {&filter{HttpMethod: []string{"get"}}, []*model.Flow{get, silent}},
+		"methods":                    {&filter{HttpMethod: []string{"PUT", "POST"}}, []*model.Flow{post}},
+		"a path is a beginning":      {&filter{HttpPath: []string{"/api"}}, []*model.Flow{get, post}},
+		"a path is not in between":   {&filter{HttpPath: []string{"/v1"}}, nil},
+		"an expression":              {&filter{HttpPath: []string{"/api/v[0-9]+/.*s$"}}, []*model.Flow{get}},
+		"an alternative in one":      {&filter{HttpPath: []string{"/x|/api/v1"}}, []*model.Flow{get}},
+		"paths":                      {&filter{HttpPath: []string{"/$", "/api$"}}, []*model.Flow{post, silent}},
+		"status":                     {&filter{HttpStatus: []string{"200"}}, []*model.Flow{get}},
+		"beginnings of a status":     {&filter{HttpStatus: []string{"5+", "20+"}}, []*model.Flow{get, post}},
+		"no answer":                  {&filter{HttpStatus: []string{"0"}}, []*model.Flow{silent}},
+		"all fields must match":      {&filter{HttpMethod: []string{"GET"}, HttpStatus: []string{"5+"}}, nil},
+		"with another kind of field": {&filter{HttpMethod: []string{"GET"}, Protocol: []string{"tcp"}}, nil},
+	} {
+		for _, f := range []*model.Flow{get, post, silent, tls, connection} {
+			if got, want := matched(t, f, []*filter{c.filter}, nil), slices.Contains(c.want, f); got != want {
+				t.Errorf("%s: %+v: got %v", name, f.Request, got)
+			}
+		}
+	}
+}
+
+func TestFiltersOfRequestsRefuse(t *testing.T) {
+	for _, f := range []*filter{
+		{HttpPath: []string{"/a("}}, {HttpStatus: []string{"5xx"}}, {HttpStatus: []string{"+"}}, {HttpStatus: []string{"40"}},
+		{HttpStatus: []string{"404+"}}, {HttpStatus: []string{""}}, {HttpStatus: []string{"004"}},
+	} {
+		if _, err := Compile([]*filter{f}, nil); err == nil {
+			t.Errorf("%v was taken", f)
 		}
 	}
 }

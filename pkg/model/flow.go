@@ -41,8 +41,22 @@ type Flow struct {
 	Bytes     [2]uint64
 	Count     uint32
 	Age       time.Duration
-	Request   *Request // of a FlowRequest
+	Request   *Request  // of a FlowRequest
+	Ruleset   RulesetID // that the proxy enforces on the connection; 0: it has not
+	Leg       Leg
 }
+
+// Leg is which part of a proxied connection a flow is; the numbers are those of enum
+// weft_leg.
+type Leg uint8
+
+// Legs.
+const (
+	LegNone       Leg = 0
+	LegDownstream Leg = 1 // from the client to the proxy
+	LegUpstream   Leg = 2 // from the proxy to the server
+	LegBetween    Leg = 3 // from the proxy to itself: another ruleset is to be passed
+)
 
 // Outcome is what became of a request.
 type Outcome string

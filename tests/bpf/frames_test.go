@@ -3,6 +3,7 @@
 package bpf_test
 
 import (
+	"errors"
 	"net/netip"
 	"unsafe"
 
@@ -81,6 +82,28 @@ func (n *node) tables(f int) (answered, unanswered *ebpf.Map) {
 func (n *node) flow(f int, src, dst *host, sport, dport uint16, proto uint8) (*weftbpf.BpfWeftCt, bool) {
 	n.Helper()
 	k, _ := key(f, src, dst, sport, dport, proto)
+	return n.entry(f, k)
+}
+
+// second finds the flow that came second to its addresses and ports.
+func (n *node) second(f int, src, dst *host, sport, dport uint16) *weftbpf.BpfWeftCt {
+	n.Helper()
+	k, _ := key(f, src, dst, sport, dport, protoTCP)
+	if f == 4 {
+		k4 := k.(weftbpf.BpfWeftCt4Key)
+		k4.Beside = 1
+		k = k4
+	} else {
+		k6 := k.(weftbpf.BpfWeftCt6Key)
+		k6.Beside = 1
+		k = k6
+	}
+	ct, _ := n.entry(f, k)
+	return ct
+}
+
+func (n *node) entry(f int, k any) (*weftbpf.BpfWeftCt, bool) {
+	n.Helper()
 	answered, unanswered := n.tables(f)
 	var ct weftbpf.BpfWeftCt
 	if unanswered.Lookup(k, &ct) == nil {
@@ -118,6 +141,23 @@ func (n *node) change(f int, src, dst *host, sport, dport uint16, proto uint8, d
 	default:
 		n.put(answered, k, &weftbpf.BpfWeftCt6Row{Ct: *ct})
 	}
+}
+
+// forget removes a flow from conntrack.
+func (n *node) forget(f int, src, dst *host, sport, dport uint16, proto uint8) {
+	n.Helper()
+	k, _ := key(f, src, dst, sport, dport, proto)
+	answered, unanswered := n.tables(f)
+	if err := errors.Join(gone(answered.Delete(k)), gone(unanswered.Delete(k))); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func gone(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	return err
 }
 
 // open makes an answered TCP flow from a to b, both pods.

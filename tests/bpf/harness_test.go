@@ -263,6 +263,9 @@ func (n *node) run(prog *ebpf.Program, ctx skb, frame []byte) (uint32, []byte, s
 	n.Helper()
 	out := make([]byte, len(frame)+64)
 	var ctxOut skb
+	if prog == n.objs.WeftFromPod {
+		ctx.IngressIfindex = ctx.Ifindex // as the kernel has it
+	}
 	opts := &ebpf.RunOptions{Data: frame, DataOut: out, Context: ctx, ContextOut: &ctxOut, Repeat: 1}
 	verdict, err := prog.Run(opts)
 	if err != nil {

@@ -24,6 +24,7 @@ const (
 
 	flagUpstream = uint8(weftbpf.BpfWeftCtFlagWEFT_CT_UPSTREAM)
 	flagRefused  = uint8(weftbpf.BpfWeftCtFlagWEFT_CT_REFUSED)
+	flagClosing  = uint8(weftbpf.BpfWeftCtFlagWEFT_CT_CLOSING)
 )
 
 // proxied is a node whose pod b lets everybody in at port 80, by ruleset 1, for which
@@ -47,7 +48,7 @@ func (n *node) asks(h *host, dir uint8, ruleset uint16) {
 func (n *node) listen(ruleset uint16) {
 	n.Helper()
 	// A group that is nobody's: the root has no level.
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: 1, Active: 1})
+	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1}, Active: 1})
 	for family, addr := range map[uint8]string{4: "0.0.0.0:0", 6: "[::]:0"} {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
@@ -69,6 +70,12 @@ func (n *node) listen(ruleset uint16) {
 
 // asProxy makes this process the proxy: packets of its own are in its group.
 func (n *node) asProxy() {
+	n.Helper()
+	n.asProxyOf(0)
+}
+
+// asProxyOf makes it that of a block.
+func (n *node) asProxyOf(block int) {
 	n.Helper()
 	mount, err := cgroup.FindMount()
 	if err != nil {
@@ -94,7 +101,9 @@ func (n *node) asProxy() {
 	if err := unix.Stat(dir, &st); err != nil {
 		n.Fatal(err)
 	}
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: st.Ino, Active: 1})
+	row := weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1, 1}, Active: 1}
+	row.Cgroup[block] = st.Ino
+	n.put(n.objs.WeftL7, uint32(0), row)
 }
 
 func (n *node) enter(group string) {
@@ -182,13 +191,13 @@ func TestDownstreamLegsGoToTheProxy(t *testing.T) {
 	}
 }
 
-func TestOnlyTheProxysGroupHasPassed(t *testing.T) {
-	for _, f := range families {
+func TestOnlyAProxysGroupHasPassed(t *testing.T) {
+	for i, f := range append(families, families...) {
 		n := proxied(t)
 		frame := func(port uint16) []byte { return got(f, n.a, n.b, protoTCP, tcp(port, 80, syn)) }
 		v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, frame(5000))
 		n.up("another's mark", v, mark, actRedirect)
-		n.asProxy()
+		n.asProxyOf(i / len(families))
 		for in, mark := range map[uint32]uint32{0: 1 << 16, n.uplink: markPassed | 1<<16} {
 			n.toMarked(n.b, in, mark, frame(5001))
 			if ct, _ := n.flow(f, n.a, n.b, 5001, 80, protoTCP); ct != nil && ct.Passed != 0 {
@@ -251,7 +260,7 @@ func TestNobodyListensForTheRuleset(t *testing.T) {
 		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 80))) })
 		// A socket alone is not enough: without a proxy in force nothing leads to it.
 		n.listen(2)
-		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: 1}, {Active: 1}} {
+		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: [2]uint64{1}}, {Active: 1}, {Cgroup: [2]uint64{0, 1}, Active: 1}} {
 			n.put(n.objs.WeftL7, uint32(0), row)
 			n.told(f, proxyNotReady, func() (uint32, []byte) {
 				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
@@ -285,26 +294,138 @@ func TestOpenFlowsCannotMove(t *testing.T) {
 	}
 }
 
+// beside asserts what conntrack has of the second of two flows with a tuple.
+func (n *node) beside(f int, src, dst *host, sport, ruleset, passed uint16, flags uint8) {
+	n.Helper()
+	ct := n.second(f, src, dst, sport, 80)
+	if ct == nil || ct.Ruleset != ruleset || ct.Passed != passed || ct.Flags&flagUpstream != flags {
+		n.Errorf("the flow beside is %+v; want ruleset %d, passed %d, flags %#x", ct, ruleset, passed, flags)
+	}
+}
+
+// The proxy chooses the port that its client has towards the same server, or the other
+// way round.
+func TestBothLegsMayHaveOnePort(t *testing.T) {
+	for _, first := range []string{"client", "proxy"} {
+		for _, f := range families {
+			t.Run(fmt.Sprintf("IPv%d, first the %s", f, first), func(t *testing.T) {
+				n := proxied(t)
+				n.asProxy()
+				client := func(flags uint8) {
+					v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+					n.up("the client's packet", v, mark, actOK)
+				}
+				proxy := func(flags uint8) {
+					v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+					if v != actOK || mark == markProxy {
+						t.Errorf("the proxy's packet to the server: verdict %d, mark %#x", v, mark)
+					}
+				}
+				toClient := func(flags uint8) {
+					if v, mark, _ := n.toMarked(n.a, 0, 0, got(f, n.b, n.a, protoTCP, tcp(80, 4000, flags))); v != actOK || mark != 0 {
+						t.Errorf("the proxy's packet to the client: verdict %d, mark %#x", v, mark)
+					}
+				}
+				server := func(flags uint8) {
+					v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, flags)))
+					n.up("the server's packet", v, mark, actOK)
+				}
+				opens := []func(uint8){client, proxy}
+				if first == "proxy" {
+					opens = []func(uint8){proxy, client}
+				}
+				for _, do := range opens {
+					do(syn)
+					do(syn) // again
+				}
+				if first == "client" {
+					n.leg(f, n.a, n.b, 4000, 1, 0, 0)
+					n.beside(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+				} else {
+					n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+					n.beside(f, n.a, n.b, 4000, 1, 0, 0)
+				}
+				toClient(syn | ack)
+				server(syn | ack)
+				client(ack)
+				proxy(ack)
+				for range 3 {
+					server(ack)
+					toClient(ack)
+				}
+				one, _ := n.flow(f, n.a, n.b, 4000, 80, protoTCP)
+				for name, ct := range map[string]*weftbpf.BpfWeftCt{"first": one, "second": n.second(f, n.a, n.b, 4000, 80)} {
+					if ct == nil || ct.Packets != [2]uint64{3, 4} || ct.Tcp[0]&ct.Tcp[1] != syn|ack {
+						t.Errorf("the %s flow is %+v", name, ct)
+					}
+				}
+				quoted := packet(f, n.a.ip[f], n.b.ip[f], protoTCP, tcp(4000, 80, ack))
+				proto, _, _ := echo(f)
+				kind := errorsOf(f)["too big"]
+				v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, proto, icmp(kind[0], kind[1], 0, quoted...)))
+				n.up("an error about what the proxy sent", v, mark, actOK)
+
+				// One ends, the other goes on, and the port may come again.
+				client(fin | ack)
+				toClient(fin | ack)
+				proxy(ack)
+				server(ack)
+				if ct := n.second(f, n.a, n.b, 4000, 80); (ct.Flags&flagClosing != 0) != (first == "proxy") {
+					t.Errorf("the second flow is %+v", ct)
+				}
+				client(syn)
+				n.forget(f, n.a, n.b, 4000, 80, protoTCP)
+				proxy(ack)
+				server(ack)
+			})
+		}
+	}
+}
+
 func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 	for _, f := range families {
-		n := proxied(t)
+		n := newNode(t)
+		n.listen(3)
+		n.listen(4)
 		n.asProxy()
-		n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
-		n.told(f, proxyClash, func() (uint32, []byte) {
-			v, mark, frame := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
-			n.up("the answer", v, mark, actRedirect)
-			return v, frame
-		})
-		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
-		n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
-		n.told(f, proxyClash, func() (uint32, []byte) {
-			v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
-			return v, frame
-		})
-		n.leg(f, n.a, n.b, 4001, 1, 1, flagUpstream)
-		n.change(f, n.a, n.b, 4001, 80, protoTCP, func(ct *weftbpf.BpfWeftCt) { ct.Flags |= uint8(weftbpf.BpfWeftCtFlagWEFT_CT_CLOSING) })
-		v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
-		n.up("a SYN after the other flow has ended", v, mark, actOK)
+		mark := func(passed uint32) func() (uint32, []byte) {
+			return func() (uint32, []byte) {
+				v, mark, frame := n.toMarked(n.b, 0, markPassed|passed<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+				n.up("the answer", v, mark, actRedirect)
+				return v, frame
+			}
+		}
+		call := func(port uint16) func() (uint32, []byte) {
+			return func() (uint32, []byte) {
+				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(port, 80, syn)))
+				return v, frame
+			}
+		}
+		// The client's connection does not end in the proxy.
+		n.from(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.told(f, proxyClash, mark(4))
+		n.leg(f, n.a, n.b, 4000, 0, 0, 0)
+		n.forget(f, n.a, n.b, 4000, 80, protoTCP)
+		// It does, and the proxy comes to itself.
+		n.asks(n.a, egress, 3)
+		n.asks(n.b, ingress, 4)
+		n.from(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.told(f, proxyClash, mark(3))
+		n.leg(f, n.a, n.b, 4000, 3, 0, 0)
+		n.toMarked(n.b, 0, markPassed|3<<16, got(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
+		n.told(f, proxyClash, call(4001))
+		n.leg(f, n.a, n.b, 4001, 4, 3, 0)
+		// The proxy's connection to the server stands, and the client needs no proxy.
+		n.toMarked(n.b, 0, markPassed|4<<16, got(f, n.a, n.b, protoTCP, tcp(4002, 80, syn)))
+		n.policy(n.a, entry{dir: egress, action: allow, precedence: 1})
+		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 1})
+		n.told(f, proxyClash, call(4002))
+		n.leg(f, n.a, n.b, 4002, 4, 4, flagUpstream)
+		if ct := n.second(f, n.a, n.b, 4002, 80); ct != nil {
+			t.Errorf("beside is %+v", ct)
+		}
+		n.change(f, n.a, n.b, 4002, 80, protoTCP, func(ct *weftbpf.BpfWeftCt) { ct.Flags |= flagClosing })
+		n.passes(actRedirect, func() uint32 { v, _ := call(4002)(); return v })
 	}
 }
 

@@ -121,11 +121,12 @@ type BpfWeftCt struct {
 }
 
 type BpfWeftCt4Key struct {
-	_     structs.HostLayout
-	Addr  [2]uint32
-	Port  [2]uint16
-	Proto uint8
-	Pad   [3]uint8
+	_      structs.HostLayout
+	Addr   [2]uint32
+	Port   [2]uint16
+	Proto  uint8
+	Pad    [2]uint8
+	Beside uint8
 }
 
 type BpfWeftCt4Row struct {
@@ -135,11 +136,12 @@ type BpfWeftCt4Row struct {
 }
 
 type BpfWeftCt6Key struct {
-	_     structs.HostLayout
-	Addr  [2][16]uint8
-	Port  [2]uint16
-	Proto uint8
-	Pad   [3]uint8
+	_      structs.HostLayout
+	Addr   [2][16]uint8
+	Port   [2]uint16
+	Proto  uint8
+	Pad    [2]uint8
+	Beside uint8
 }
 
 type BpfWeftCt6Row struct {
@@ -320,7 +322,7 @@ type BpfWeftIp6Key struct {
 
 type BpfWeftL7Row struct {
 	_      structs.HostLayout
-	Cgroup uint64
+	Cgroup [2]uint64
 	Active uint32
 	Prefer uint32
 }
@@ -654,11 +656,12 @@ type BpfWeftTypes struct {
 	Pend [0]struct {
 		_   structs.HostLayout
 		Key struct {
-			_     structs.HostLayout
-			Addr  [2][16]uint8
-			Port  [2]uint16
-			Proto uint8
-			Pad   [3]uint8
+			_      structs.HostLayout
+			Addr   [2][16]uint8
+			Port   [2]uint16
+			Proto  uint8
+			Pad    [2]uint8
+			Beside uint8
 		}
 		Family uint8
 		Pad    [7]uint8

@@ -243,6 +243,59 @@ func (FlowType) EnumDescriptor() ([]byte, []int) {
 	return file_agent_v1_agent_proto_rawDescGZIP(), []int{3}
 }
 
+// Numbers are those of enum weft_leg in bpf/abi.h.
+type FlowLeg int32
+
+const (
+	FlowLeg_FLOW_LEG_NONE       FlowLeg = 0
+	FlowLeg_FLOW_LEG_DOWNSTREAM FlowLeg = 1 // from the client to the proxy
+	FlowLeg_FLOW_LEG_UPSTREAM   FlowLeg = 2 // from the proxy to the server
+	FlowLeg_FLOW_LEG_BETWEEN    FlowLeg = 3 // from the proxy to itself: another ruleset is to be passed
+)
+
+// Enum value maps for FlowLeg.
+var (
+	FlowLeg_name = map[int32]string{
+		0: "FLOW_LEG_NONE",
+		1: "FLOW_LEG_DOWNSTREAM",
+		2: "FLOW_LEG_UPSTREAM",
+		3: "FLOW_LEG_BETWEEN",
+	}
+	FlowLeg_value = map[string]int32{
+		"FLOW_LEG_NONE":       0,
+		"FLOW_LEG_DOWNSTREAM": 1,
+		"FLOW_LEG_UPSTREAM":   2,
+		"FLOW_LEG_BETWEEN":    3,
+	}
+)
+
+func (x FlowLeg) Enum() *FlowLeg {
+	p := new(FlowLeg)
+	*p = x
+	return p
+}
+
+func (x FlowLeg) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FlowLeg) Descriptor() protoreflect.EnumDescriptor {
+	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
+}
+
+func (FlowLeg) Type() protoreflect.EnumType {
+	return &file_agent_v1_agent_proto_enumTypes[4]
+}
+
+func (x FlowLeg) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FlowLeg.Descriptor instead.
+func (FlowLeg) EnumDescriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+}
+
 type Direction int32
 
 const (
@@ -276,11 +329,11 @@ func (x Direction) String() string {
 }
 
 func (Direction) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[4].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[5].Descriptor()
 }
 
 func (Direction) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[4]
+	return &file_agent_v1_agent_proto_enumTypes[5]
 }
 
 func (x Direction) Number() protoreflect.EnumNumber {
@@ -289,7 +342,7 @@ func (x Direction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Direction.Descriptor instead.
 func (Direction) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
 }
 
 // Numbers are those of enum weft_reason in bpf/abi.h; append only.
@@ -404,11 +457,11 @@ func (x DropReason) String() string {
 }
 
 func (DropReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_agent_v1_agent_proto_enumTypes[5].Descriptor()
+	return file_agent_v1_agent_proto_enumTypes[6].Descriptor()
 }
 
 func (DropReason) Type() protoreflect.EnumType {
-	return &file_agent_v1_agent_proto_enumTypes[5]
+	return &file_agent_v1_agent_proto_enumTypes[6]
 }
 
 func (x DropReason) Number() protoreflect.EnumNumber {
@@ -417,7 +470,7 @@ func (x DropReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DropReason.Descriptor instead.
 func (DropReason) EnumDescriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{6}
 }
 
 type GetStatusRequest struct {
@@ -1814,8 +1867,9 @@ type ListProxyConfigResponse struct {
 	Proxies uint32                 `protobuf:"varint,2,opt,name=proxies,proto3" json:"proxies,omitempty"` // connected now
 	// Revision of the rulesets that was given last, and the newest that every
 	// connected proxy has acknowledged.
-	WantedRevision       uint64 `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
-	AcknowledgedRevision uint64 `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	WantedRevision       uint64          `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
+	AcknowledgedRevision uint64          `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	Sessions             []*ProxySession `protobuf:"bytes,5,rep,name=sessions,proto3" json:"sessions,omitempty"` // those that are connected, the newest first
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1878,6 +1932,82 @@ func (x *ListProxyConfigResponse) GetAcknowledgedRevision() uint64 {
 	return 0
 }
 
+func (x *ListProxyConfigResponse) GetSessions() []*ProxySession {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// ProxySession is a proxy that is connected.
+type ProxySession struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Pod                  string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`         // its UID; empty: it is the host's
+	Block                uint32                 `protobuf:"varint,2,opt,name=block,proto3" json:"block,omitempty"`    // of ports
+	Started              *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started,proto3" json:"started,omitempty"` // not of the host's
+	AcknowledgedRevision uint64                 `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ProxySession) Reset() {
+	*x = ProxySession{}
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProxySession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProxySession) ProtoMessage() {}
+
+func (x *ProxySession) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProxySession.ProtoReflect.Descriptor instead.
+func (*ProxySession) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProxySession) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ProxySession) GetBlock() uint32 {
+	if x != nil {
+		return x.Block
+	}
+	return 0
+}
+
+func (x *ProxySession) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *ProxySession) GetAcknowledgedRevision() uint64 {
+	if x != nil {
+		return x.AcknowledgedRevision
+	}
+	return 0
+}
+
 type ProxyObject struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // "listener", "route", "cluster"
@@ -1892,7 +2022,7 @@ type ProxyObject struct {
 
 func (x *ProxyObject) Reset() {
 	*x = ProxyObject{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2034,7 @@ func (x *ProxyObject) String() string {
 func (*ProxyObject) ProtoMessage() {}
 
 func (x *ProxyObject) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2047,7 @@ func (x *ProxyObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyObject.ProtoReflect.Descriptor instead.
 func (*ProxyObject) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProxyObject) GetType() string {
@@ -1971,7 +2101,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2113,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2126,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListPoliciesRequest) GetEntries() bool {
@@ -2016,7 +2146,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2158,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2171,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -2074,7 +2204,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2216,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2229,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Policy) GetKind() string {
@@ -2168,7 +2298,7 @@ type EndpointPolicy struct {
 
 func (x *EndpointPolicy) Reset() {
 	*x = EndpointPolicy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2310,7 @@ func (x *EndpointPolicy) String() string {
 func (*EndpointPolicy) ProtoMessage() {}
 
 func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2323,7 @@ func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointPolicy.ProtoReflect.Descriptor instead.
 func (*EndpointPolicy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EndpointPolicy) GetEndpoint() uint32 {
@@ -2225,7 +2355,7 @@ type PolicyEntry struct {
 
 func (x *PolicyEntry) Reset() {
 	*x = PolicyEntry{}
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2367,7 @@ func (x *PolicyEntry) String() string {
 func (*PolicyEntry) ProtoMessage() {}
 
 func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2380,7 @@ func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEntry.ProtoReflect.Descriptor instead.
 func (*PolicyEntry) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PolicyEntry) GetDirection() string {
@@ -2317,7 +2447,7 @@ type ObserveFlowsRequest struct {
 
 func (x *ObserveFlowsRequest) Reset() {
 	*x = ObserveFlowsRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2459,7 @@ func (x *ObserveFlowsRequest) String() string {
 func (*ObserveFlowsRequest) ProtoMessage() {}
 
 func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2472,7 @@ func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsRequest.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ObserveFlowsRequest) GetFollow() bool {
@@ -2383,26 +2513,30 @@ func (x *ObserveFlowsRequest) GetExclude() []*FlowFilter {
 // FlowFilter matches when every field that is set matches; a repeated field
 // matches when one of its values does.
 type FlowFilter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Pod           []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name" of a pod or its workload, "namespace/" or a prefix of a name; either side
-	FromPod       []string               `protobuf:"bytes,2,rep,name=from_pod,json=fromPod,proto3" json:"from_pod,omitempty"`
-	ToPod         []string               `protobuf:"bytes,3,rep,name=to_pod,json=toPod,proto3" json:"to_pod,omitempty"`
-	Namespace     []string               `protobuf:"bytes,4,rep,name=namespace,proto3" json:"namespace,omitempty"`       // either side
-	Label         []string               `protobuf:"bytes,5,rep,name=label,proto3" json:"label,omitempty"`               // label selector; either side
-	Identity      []uint32               `protobuf:"varint,6,rep,packed,name=identity,proto3" json:"identity,omitempty"` // either side
-	Ip            []string               `protobuf:"bytes,7,rep,name=ip,proto3" json:"ip,omitempty"`                     // address or CIDR; either side
-	Port          []uint32               `protobuf:"varint,8,rep,packed,name=port,proto3" json:"port,omitempty"`         // either side
-	Protocol      []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
-	Verdict       []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
-	Type          []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
-	Service       []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // "namespace/name", "namespace/" or a prefix of a name
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Pod       []string               `protobuf:"bytes,1,rep,name=pod,proto3" json:"pod,omitempty"` // "namespace/name" of a pod or its workload, "namespace/" or a prefix of a name; either side
+	FromPod   []string               `protobuf:"bytes,2,rep,name=from_pod,json=fromPod,proto3" json:"from_pod,omitempty"`
+	ToPod     []string               `protobuf:"bytes,3,rep,name=to_pod,json=toPod,proto3" json:"to_pod,omitempty"`
+	Namespace []string               `protobuf:"bytes,4,rep,name=namespace,proto3" json:"namespace,omitempty"`       // either side
+	Label     []string               `protobuf:"bytes,5,rep,name=label,proto3" json:"label,omitempty"`               // label selector; either side
+	Identity  []uint32               `protobuf:"varint,6,rep,packed,name=identity,proto3" json:"identity,omitempty"` // either side
+	Ip        []string               `protobuf:"bytes,7,rep,name=ip,proto3" json:"ip,omitempty"`                     // address or CIDR; either side
+	Port      []uint32               `protobuf:"varint,8,rep,packed,name=port,proto3" json:"port,omitempty"`         // either side
+	Protocol  []string               `protobuf:"bytes,9,rep,name=protocol,proto3" json:"protocol,omitempty"`         // tcp, udp, sctp, icmp, icmpv6
+	Verdict   []Verdict              `protobuf:"varint,10,rep,packed,name=verdict,proto3,enum=weft.agent.v1.Verdict" json:"verdict,omitempty"`
+	Type      []FlowType             `protobuf:"varint,11,rep,packed,name=type,proto3,enum=weft.agent.v1.FlowType" json:"type,omitempty"`
+	Service   []string               `protobuf:"bytes,12,rep,name=service,proto3" json:"service,omitempty"` // "namespace/name", "namespace/" or a prefix of a name
+	// Of requests alone:
+	HttpMethod    []string `protobuf:"bytes,13,rep,name=http_method,json=httpMethod,proto3" json:"http_method,omitempty"` // case does not count
+	HttpPath      []string `protobuf:"bytes,14,rep,name=http_path,json=httpPath,proto3" json:"http_path,omitempty"`       // regular expression (RE2) for the path from its beginning on
+	HttpStatus    []string `protobuf:"bytes,15,rep,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"` // "404", or the beginning of one and a plus: "5+"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2548,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2561,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FlowFilter) GetPod() []string {
@@ -2514,6 +2648,27 @@ func (x *FlowFilter) GetService() []string {
 	return nil
 }
 
+func (x *FlowFilter) GetHttpMethod() []string {
+	if x != nil {
+		return x.HttpMethod
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetHttpPath() []string {
+	if x != nil {
+		return x.HttpPath
+	}
+	return nil
+}
+
+func (x *FlowFilter) GetHttpStatus() []string {
+	if x != nil {
+		return x.HttpStatus
+	}
+	return nil
+}
+
 type ObserveFlowsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Response:
@@ -2529,7 +2684,7 @@ type ObserveFlowsResponse struct {
 
 func (x *ObserveFlowsResponse) Reset() {
 	*x = ObserveFlowsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2696,7 @@ func (x *ObserveFlowsResponse) String() string {
 func (*ObserveFlowsResponse) ProtoMessage() {}
 
 func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2709,7 @@ func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsResponse.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ObserveFlowsResponse) GetResponse() isObserveFlowsResponse_Response {
@@ -2635,14 +2790,18 @@ type Flow struct {
 	Node string `protobuf:"bytes,19,opt,name=node,proto3" json:"node,omitempty"`
 	// Of a FLOW_TYPE_REQUEST; age is then how long it took, and forward and reverse
 	// count its bytes.
-	Request       *Request `protobuf:"bytes,20,opt,name=request,proto3" json:"request,omitempty"`
+	Request *Request `protobuf:"bytes,20,opt,name=request,proto3" json:"request,omitempty"`
+	// Of a connection that the proxy has: what it enforces there, and which part of the
+	// connection this is.
+	Ruleset       uint32  `protobuf:"varint,21,opt,name=ruleset,proto3" json:"ruleset,omitempty"`
+	Leg           FlowLeg `protobuf:"varint,22,opt,name=leg,proto3,enum=weft.agent.v1.FlowLeg" json:"leg,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2813,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2826,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Flow) GetTime() *timestamppb.Timestamp {
@@ -2810,6 +2969,20 @@ func (x *Flow) GetRequest() *Request {
 	return nil
 }
 
+func (x *Flow) GetRuleset() uint32 {
+	if x != nil {
+		return x.Ruleset
+	}
+	return 0
+}
+
+func (x *Flow) GetLeg() FlowLeg {
+	if x != nil {
+		return x.Leg
+	}
+	return FlowLeg_FLOW_LEG_NONE
+}
+
 // Request is what the proxy tells; texts are the client's and may hold anything.
 type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2829,7 +3002,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +3014,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +3027,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Request) GetRuleset() uint32 {
@@ -2938,7 +3111,7 @@ type FlowService struct {
 
 func (x *FlowService) Reset() {
 	*x = FlowService{}
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2950,7 +3123,7 @@ func (x *FlowService) String() string {
 func (*FlowService) ProtoMessage() {}
 
 func (x *FlowService) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2963,7 +3136,7 @@ func (x *FlowService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowService.ProtoReflect.Descriptor instead.
 func (*FlowService) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FlowService) GetNamespace() string {
@@ -3004,7 +3177,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3189,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3202,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Peer) GetIp() string {
@@ -3108,7 +3281,7 @@ type RuleRef struct {
 
 func (x *RuleRef) Reset() {
 	*x = RuleRef{}
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3120,7 +3293,7 @@ func (x *RuleRef) String() string {
 func (*RuleRef) ProtoMessage() {}
 
 func (x *RuleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3133,7 +3306,7 @@ func (x *RuleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleRef.ProtoReflect.Descriptor instead.
 func (*RuleRef) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RuleRef) GetKind() string {
@@ -3181,7 +3354,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3193,7 +3366,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3206,7 +3379,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Counters) GetPackets() uint64 {
@@ -3233,7 +3406,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3418,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3431,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Attachment) GetContainerId() string {
@@ -3289,7 +3462,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3474,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3487,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PrepareRequest) GetAttachment() *Attachment {
@@ -3376,7 +3549,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +3561,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +3574,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PrepareResponse) GetEndpoint() uint32 {
@@ -3477,7 +3650,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +3662,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +3675,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CommitRequest) GetAttachment() *Attachment {
@@ -3528,7 +3701,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3713,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3726,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CommitResponse) GetRevision() uint64 {
@@ -3572,7 +3745,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3757,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3770,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeleteRequest) GetAttachment() *Attachment {
@@ -3615,7 +3788,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +3800,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +3813,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type CheckRequest struct {
@@ -3652,7 +3825,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +3837,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +3850,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CheckRequest) GetAttachment() *Attachment {
@@ -3696,7 +3869,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3708,7 +3881,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3721,7 +3894,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CheckResponse) GetEndpoint() *PrepareResponse {
@@ -3741,7 +3914,7 @@ type CollectGarbageRequest struct {
 
 func (x *CollectGarbageRequest) Reset() {
 	*x = CollectGarbageRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3753,7 +3926,7 @@ func (x *CollectGarbageRequest) String() string {
 func (*CollectGarbageRequest) ProtoMessage() {}
 
 func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3766,7 +3939,7 @@ func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageRequest.ProtoReflect.Descriptor instead.
 func (*CollectGarbageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CollectGarbageRequest) GetValid() []*Attachment {
@@ -3792,7 +3965,7 @@ type CollectGarbageResponse struct {
 
 func (x *CollectGarbageResponse) Reset() {
 	*x = CollectGarbageResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3977,7 @@ func (x *CollectGarbageResponse) String() string {
 func (*CollectGarbageResponse) ProtoMessage() {}
 
 func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +3990,7 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CollectGarbageResponse) GetRemoved() []*Attachment {
@@ -3835,7 +4008,7 @@ type CNIStatusRequest struct {
 
 func (x *CNIStatusRequest) Reset() {
 	*x = CNIStatusRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3847,7 +4020,7 @@ func (x *CNIStatusRequest) String() string {
 func (*CNIStatusRequest) ProtoMessage() {}
 
 func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3860,7 +4033,7 @@ func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusRequest.ProtoReflect.Descriptor instead.
 func (*CNIStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 type CNIStatusResponse struct {
@@ -3873,7 +4046,7 @@ type CNIStatusResponse struct {
 
 func (x *CNIStatusResponse) Reset() {
 	*x = CNIStatusResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +4058,7 @@ func (x *CNIStatusResponse) String() string {
 func (*CNIStatusResponse) ProtoMessage() {}
 
 func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +4071,7 @@ func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusResponse.ProtoReflect.Descriptor instead.
 func (*CNIStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CNIStatusResponse) GetReady() bool {
@@ -4030,11 +4203,17 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05ready\x18\a \x01(\x0e2\x18.weft.agent.v1.ReadinessR\x05ready\x12:\n" +
 	"\vconnections\x18\b \x01(\x0e2\x18.weft.agent.v1.ReadinessR\vconnections\x12\x16\n" +
 	"\x06faults\x18\t \x03(\tR\x06faults\"\x18\n" +
-	"\x16ListProxyConfigRequest\"\xc7\x01\n" +
+	"\x16ListProxyConfigRequest\"\x80\x02\n" +
 	"\x17ListProxyConfigResponse\x124\n" +
 	"\aobjects\x18\x01 \x03(\v2\x1a.weft.agent.v1.ProxyObjectR\aobjects\x12\x18\n" +
 	"\aproxies\x18\x02 \x01(\rR\aproxies\x12'\n" +
 	"\x0fwanted_revision\x18\x03 \x01(\x04R\x0ewantedRevision\x123\n" +
+	"\x15acknowledged_revision\x18\x04 \x01(\x04R\x14acknowledgedRevision\x127\n" +
+	"\bsessions\x18\x05 \x03(\v2\x1b.weft.agent.v1.ProxySessionR\bsessions\"\xa1\x01\n" +
+	"\fProxySession\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\rR\x05block\x124\n" +
+	"\astarted\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x123\n" +
 	"\x15acknowledged_revision\x18\x04 \x01(\x04R\x14acknowledgedRevision\"\x9f\x01\n" +
 	"\vProxyObject\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
@@ -4073,7 +4252,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04last\x18\x02 \x01(\x04R\x04last\x120\n" +
 	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x123\n" +
 	"\ainclude\x18\x04 \x03(\v2\x19.weft.agent.v1.FlowFilterR\ainclude\x123\n" +
-	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xd9\x02\n" +
+	"\aexclude\x18\x05 \x03(\v2\x19.weft.agent.v1.FlowFilterR\aexclude\"\xb8\x03\n" +
 	"\n" +
 	"FlowFilter\x12\x10\n" +
 	"\x03pod\x18\x01 \x03(\tR\x03pod\x12\x19\n" +
@@ -4088,13 +4267,18 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\averdict\x18\n" +
 	" \x03(\x0e2\x16.weft.agent.v1.VerdictR\averdict\x12+\n" +
 	"\x04type\x18\v \x03(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x12\x18\n" +
-	"\aservice\x18\f \x03(\tR\aservice\"w\n" +
+	"\aservice\x18\f \x03(\tR\aservice\x12\x1f\n" +
+	"\vhttp_method\x18\r \x03(\tR\n" +
+	"httpMethod\x12\x1b\n" +
+	"\thttp_path\x18\x0e \x03(\tR\bhttpPath\x12\x1f\n" +
+	"\vhttp_status\x18\x0f \x03(\tR\n" +
+	"httpStatus\"w\n" +
 	"\x14ObserveFlowsResponse\x12)\n" +
 	"\x04flow\x18\x01 \x01(\v2\x13.weft.agent.v1.FlowH\x00R\x04flow\x12\x14\n" +
 	"\x04lost\x18\x02 \x01(\x04H\x00R\x04lost\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04nodeB\n" +
 	"\n" +
-	"\bresponse\"\xe7\x06\n" +
+	"\bresponse\"\xab\a\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.weft.agent.v1.FlowTypeR\x04type\x120\n" +
@@ -4117,7 +4301,9 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05count\x18\x11 \x01(\rR\x05count\x124\n" +
 	"\aservice\x18\x12 \x01(\v2\x1a.weft.agent.v1.FlowServiceR\aservice\x12\x12\n" +
 	"\x04node\x18\x13 \x01(\tR\x04node\x120\n" +
-	"\arequest\x18\x14 \x01(\v2\x16.weft.agent.v1.RequestR\arequest\"\x9b\x02\n" +
+	"\arequest\x18\x14 \x01(\v2\x16.weft.agent.v1.RequestR\arequest\x12\x18\n" +
+	"\aruleset\x18\x15 \x01(\rR\aruleset\x12(\n" +
+	"\x03leg\x18\x16 \x01(\x0e2\x16.weft.agent.v1.FlowLegR\x03leg\"\x9b\x02\n" +
 	"\aRequest\x12\x18\n" +
 	"\aruleset\x18\x01 \x01(\rR\aruleset\x12\x18\n" +
 	"\aoutcome\x18\x02 \x01(\tR\aoutcome\x12\x1a\n" +
@@ -4227,7 +4413,12 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\rFLOW_TYPE_END\x10\x03\x12\x13\n" +
 	"\x0fFLOW_TYPE_ALIVE\x10\x04\x12\x13\n" +
 	"\x0fFLOW_TYPE_AUDIT\x10\x05\x12\x15\n" +
-	"\x11FLOW_TYPE_REQUEST\x10@*S\n" +
+	"\x11FLOW_TYPE_REQUEST\x10@*b\n" +
+	"\aFlowLeg\x12\x11\n" +
+	"\rFLOW_LEG_NONE\x10\x00\x12\x17\n" +
+	"\x13FLOW_LEG_DOWNSTREAM\x10\x01\x12\x15\n" +
+	"\x11FLOW_LEG_UPSTREAM\x10\x02\x12\x14\n" +
+	"\x10FLOW_LEG_BETWEEN\x10\x03*S\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10DIRECTION_EGRESS\x10\x01\x12\x15\n" +
@@ -4294,148 +4485,153 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 	return file_agent_v1_agent_proto_rawDescData
 }
 
-var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(Health)(0),                     // 0: weft.agent.v1.Health
 	(Readiness)(0),                  // 1: weft.agent.v1.Readiness
 	(Verdict)(0),                    // 2: weft.agent.v1.Verdict
 	(FlowType)(0),                   // 3: weft.agent.v1.FlowType
-	(Direction)(0),                  // 4: weft.agent.v1.Direction
-	(DropReason)(0),                 // 5: weft.agent.v1.DropReason
-	(*GetStatusRequest)(nil),        // 6: weft.agent.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 7: weft.agent.v1.GetStatusResponse
-	(*ComponentStatus)(nil),         // 8: weft.agent.v1.ComponentStatus
-	(*FlowCounters)(nil),            // 9: weft.agent.v1.FlowCounters
-	(*DropCounter)(nil),             // 10: weft.agent.v1.DropCounter
-	(*ListEndpointsRequest)(nil),    // 11: weft.agent.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),   // 12: weft.agent.v1.ListEndpointsResponse
-	(*Endpoint)(nil),                // 13: weft.agent.v1.Endpoint
-	(*ListIdentitiesRequest)(nil),   // 14: weft.agent.v1.ListIdentitiesRequest
-	(*ListIdentitiesResponse)(nil),  // 15: weft.agent.v1.ListIdentitiesResponse
-	(*Identity)(nil),                // 16: weft.agent.v1.Identity
-	(*ListServicesRequest)(nil),     // 17: weft.agent.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),    // 18: weft.agent.v1.ListServicesResponse
-	(*Service)(nil),                 // 19: weft.agent.v1.Service
-	(*Frontend)(nil),                // 20: weft.agent.v1.Frontend
-	(*ServiceBackend)(nil),          // 21: weft.agent.v1.ServiceBackend
-	(*ListRulesetsRequest)(nil),     // 22: weft.agent.v1.ListRulesetsRequest
-	(*ListRulesetsResponse)(nil),    // 23: weft.agent.v1.ListRulesetsResponse
-	(*Ruleset)(nil),                 // 24: weft.agent.v1.Ruleset
-	(*ListProxyConfigRequest)(nil),  // 25: weft.agent.v1.ListProxyConfigRequest
-	(*ListProxyConfigResponse)(nil), // 26: weft.agent.v1.ListProxyConfigResponse
-	(*ProxyObject)(nil),             // 27: weft.agent.v1.ProxyObject
-	(*ListPoliciesRequest)(nil),     // 28: weft.agent.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),    // 29: weft.agent.v1.ListPoliciesResponse
-	(*Policy)(nil),                  // 30: weft.agent.v1.Policy
-	(*EndpointPolicy)(nil),          // 31: weft.agent.v1.EndpointPolicy
-	(*PolicyEntry)(nil),             // 32: weft.agent.v1.PolicyEntry
-	(*ObserveFlowsRequest)(nil),     // 33: weft.agent.v1.ObserveFlowsRequest
-	(*FlowFilter)(nil),              // 34: weft.agent.v1.FlowFilter
-	(*ObserveFlowsResponse)(nil),    // 35: weft.agent.v1.ObserveFlowsResponse
-	(*Flow)(nil),                    // 36: weft.agent.v1.Flow
-	(*Request)(nil),                 // 37: weft.agent.v1.Request
-	(*FlowService)(nil),             // 38: weft.agent.v1.FlowService
-	(*Peer)(nil),                    // 39: weft.agent.v1.Peer
-	(*RuleRef)(nil),                 // 40: weft.agent.v1.RuleRef
-	(*Counters)(nil),                // 41: weft.agent.v1.Counters
-	(*Attachment)(nil),              // 42: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),          // 43: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),         // 44: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),           // 45: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),          // 46: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),           // 47: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 48: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),            // 49: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),           // 50: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),   // 51: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil),  // 52: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),        // 53: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),       // 54: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 56: google.protobuf.Duration
+	(FlowLeg)(0),                    // 4: weft.agent.v1.FlowLeg
+	(Direction)(0),                  // 5: weft.agent.v1.Direction
+	(DropReason)(0),                 // 6: weft.agent.v1.DropReason
+	(*GetStatusRequest)(nil),        // 7: weft.agent.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 8: weft.agent.v1.GetStatusResponse
+	(*ComponentStatus)(nil),         // 9: weft.agent.v1.ComponentStatus
+	(*FlowCounters)(nil),            // 10: weft.agent.v1.FlowCounters
+	(*DropCounter)(nil),             // 11: weft.agent.v1.DropCounter
+	(*ListEndpointsRequest)(nil),    // 12: weft.agent.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),   // 13: weft.agent.v1.ListEndpointsResponse
+	(*Endpoint)(nil),                // 14: weft.agent.v1.Endpoint
+	(*ListIdentitiesRequest)(nil),   // 15: weft.agent.v1.ListIdentitiesRequest
+	(*ListIdentitiesResponse)(nil),  // 16: weft.agent.v1.ListIdentitiesResponse
+	(*Identity)(nil),                // 17: weft.agent.v1.Identity
+	(*ListServicesRequest)(nil),     // 18: weft.agent.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),    // 19: weft.agent.v1.ListServicesResponse
+	(*Service)(nil),                 // 20: weft.agent.v1.Service
+	(*Frontend)(nil),                // 21: weft.agent.v1.Frontend
+	(*ServiceBackend)(nil),          // 22: weft.agent.v1.ServiceBackend
+	(*ListRulesetsRequest)(nil),     // 23: weft.agent.v1.ListRulesetsRequest
+	(*ListRulesetsResponse)(nil),    // 24: weft.agent.v1.ListRulesetsResponse
+	(*Ruleset)(nil),                 // 25: weft.agent.v1.Ruleset
+	(*ListProxyConfigRequest)(nil),  // 26: weft.agent.v1.ListProxyConfigRequest
+	(*ListProxyConfigResponse)(nil), // 27: weft.agent.v1.ListProxyConfigResponse
+	(*ProxySession)(nil),            // 28: weft.agent.v1.ProxySession
+	(*ProxyObject)(nil),             // 29: weft.agent.v1.ProxyObject
+	(*ListPoliciesRequest)(nil),     // 30: weft.agent.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),    // 31: weft.agent.v1.ListPoliciesResponse
+	(*Policy)(nil),                  // 32: weft.agent.v1.Policy
+	(*EndpointPolicy)(nil),          // 33: weft.agent.v1.EndpointPolicy
+	(*PolicyEntry)(nil),             // 34: weft.agent.v1.PolicyEntry
+	(*ObserveFlowsRequest)(nil),     // 35: weft.agent.v1.ObserveFlowsRequest
+	(*FlowFilter)(nil),              // 36: weft.agent.v1.FlowFilter
+	(*ObserveFlowsResponse)(nil),    // 37: weft.agent.v1.ObserveFlowsResponse
+	(*Flow)(nil),                    // 38: weft.agent.v1.Flow
+	(*Request)(nil),                 // 39: weft.agent.v1.Request
+	(*FlowService)(nil),             // 40: weft.agent.v1.FlowService
+	(*Peer)(nil),                    // 41: weft.agent.v1.Peer
+	(*RuleRef)(nil),                 // 42: weft.agent.v1.RuleRef
+	(*Counters)(nil),                // 43: weft.agent.v1.Counters
+	(*Attachment)(nil),              // 44: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),          // 45: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),         // 46: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),           // 47: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),          // 48: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),           // 49: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 50: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),            // 51: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),           // 52: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),   // 53: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil),  // 54: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),        // 55: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),       // 56: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	55, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	57, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
-	8,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
-	9,  // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
-	10, // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
+	9,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
+	10, // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
+	11, // 4: weft.agent.v1.GetStatusResponse.drops:type_name -> weft.agent.v1.DropCounter
 	0,  // 5: weft.agent.v1.ComponentStatus.health:type_name -> weft.agent.v1.Health
-	13, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
-	16, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
-	19, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
-	56, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
-	20, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
-	21, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
-	24, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
-	40, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
+	14, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
+	17, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
+	20, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
+	58, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	21, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
+	22, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
+	25, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
+	42, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
 	1,  // 14: weft.agent.v1.Ruleset.ready:type_name -> weft.agent.v1.Readiness
 	1,  // 15: weft.agent.v1.Ruleset.connections:type_name -> weft.agent.v1.Readiness
-	27, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
-	30, // 17: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
-	31, // 18: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
-	32, // 19: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	55, // 20: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
-	34, // 21: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
-	34, // 22: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
-	2,  // 23: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
-	3,  // 24: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
-	36, // 25: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	55, // 26: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
-	3,  // 27: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
-	2,  // 28: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
-	5,  // 29: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
-	4,  // 30: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	39, // 31: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	39, // 32: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	40, // 33: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	40, // 34: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	41, // 35: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	41, // 36: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	56, // 37: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	38, // 38: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
-	37, // 39: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
-	42, // 40: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	42, // 41: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	42, // 42: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	42, // 43: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	44, // 44: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	42, // 45: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	42, // 46: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	6,  // 47: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	11, // 48: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	14, // 49: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	28, // 50: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	17, // 51: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
-	22, // 52: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
-	25, // 53: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
-	33, // 54: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	43, // 55: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	45, // 56: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	47, // 57: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	49, // 58: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	51, // 59: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	53, // 60: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	7,  // 61: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	12, // 62: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	15, // 63: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	29, // 64: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	18, // 65: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
-	23, // 66: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
-	26, // 67: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
-	35, // 68: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	44, // 69: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	46, // 70: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	48, // 71: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	50, // 72: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	52, // 73: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	54, // 74: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	61, // [61:75] is the sub-list for method output_type
-	47, // [47:61] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	29, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
+	28, // 17: weft.agent.v1.ListProxyConfigResponse.sessions:type_name -> weft.agent.v1.ProxySession
+	57, // 18: weft.agent.v1.ProxySession.started:type_name -> google.protobuf.Timestamp
+	32, // 19: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
+	33, // 20: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
+	34, // 21: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
+	57, // 22: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	36, // 23: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
+	36, // 24: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
+	2,  // 25: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
+	3,  // 26: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
+	38, // 27: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
+	57, // 28: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	3,  // 29: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
+	2,  // 30: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
+	6,  // 31: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
+	5,  // 32: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
+	41, // 33: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	41, // 34: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	42, // 35: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	42, // 36: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	43, // 37: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	43, // 38: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	58, // 39: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	40, // 40: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
+	39, // 41: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
+	4,  // 42: weft.agent.v1.Flow.leg:type_name -> weft.agent.v1.FlowLeg
+	44, // 43: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 44: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 45: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 46: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	46, // 47: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	44, // 48: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	44, // 49: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	7,  // 50: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	12, // 51: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	15, // 52: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	30, // 53: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	18, // 54: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	23, // 55: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
+	26, // 56: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
+	35, // 57: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	45, // 58: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	47, // 59: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	49, // 60: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	51, // 61: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	53, // 62: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	55, // 63: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	8,  // 64: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	13, // 65: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	16, // 66: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	31, // 67: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	19, // 68: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	24, // 69: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
+	27, // 70: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
+	37, // 71: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	46, // 72: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	48, // 73: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	50, // 74: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	52, // 75: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	54, // 76: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	56, // 77: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	64, // [64:78] is the sub-list for method output_type
+	50, // [50:64] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -4443,18 +4639,18 @@ func file_agent_v1_agent_proto_init() {
 	if File_agent_v1_agent_proto != nil {
 		return
 	}
-	file_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
+	file_agent_v1_agent_proto_msgTypes[30].OneofWrappers = []any{
 		(*ObserveFlowsResponse_Flow)(nil),
 		(*ObserveFlowsResponse_Lost)(nil),
 	}
-	file_agent_v1_agent_proto_msgTypes[31].OneofWrappers = []any{}
+	file_agent_v1_agent_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   49,
+			NumEnums:      7,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
