@@ -118,7 +118,10 @@ func (p *Pods) Set(active bool) error {
 	return nil
 }
 
-// Run has nothing to do: who runs them is not the agent.
+// Changed changes nothing: who runs them is not the agent.
+func (p *Pods) Changed() {}
+
+// Run has nothing to do.
 func (p *Pods) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil
