@@ -178,17 +178,20 @@ func (n *node) requestFlow(from, to *sandbox.Pod, path string, status uint32) {
 	}))
 }
 
-// serveHTTP answers requests with the client's address.
+// serveHTTP answers requests, by HTTP/1 and HTTP/2, with the client's address.
 func serveHTTP(t *testing.T, ns *sandbox.NS, port uint16) {
 	t.Helper()
 	for network, addr := range map[string]string{"tcp4": "0.0.0.0", "tcp6": "[::]"} {
 		ln, err := ns.Listen(network, fmt.Sprintf("%s:%d", addr, port))
 		ok(t, err)
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
 			if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 				fmt.Fprint(w, from.Addr())
 			}
-		})}
+		}), Protocols: new(http.Protocols)}
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetUnencryptedHTTP2(true)
 		go func() { _ = srv.Serve(ln) }() // ends with the test
 		t.Cleanup(func() { _ = srv.Close() })
 	}
