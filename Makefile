@@ -52,7 +52,7 @@ bench: need-linux need-root build proxies ## measure, into build/bench.jsonl (15
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
 
-bench-cluster: need-linux need-root cluster-build build images helm ## measure between nodes, in a cluster (15 minutes at most once that is built)
+bench-cluster: need-linux need-root cluster-build build images helm envoy ## measure between nodes, in a cluster (15 minutes at most once that is built)
 	$(call say,bench-cluster: measuring)
 	@build/bin/cluster build
 	@go test -tags cluster -run '^$$' -bench '^BenchmarkNodes$$' -benchtime 1x -timeout 5m ./tests/speed >build/bench-cluster.txt || { cat build/bench-cluster.txt; exit 1; }
@@ -79,7 +79,7 @@ export CMD
 cluster-build: need-linux need-root need-go
 	@cd tests/cluster && go build $(GOFLAGS_) -o ../../build/bin/cluster ./ctl
 
-cluster-up: cluster-build build images helm ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
+cluster-up: cluster-build build images helm envoy ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
 	@exec build/bin/cluster up
 
 cluster-shell: cluster-build ## a shell with kubectl and weft for the cluster [CMD='…']
@@ -94,7 +94,7 @@ cluster-load: cluster-build ## images into every node: IMAGE=archive, or a name 
 cluster-down: cluster-build ## take the cluster away
 	@exec build/bin/cluster down
 
-test-cluster: cluster-build build images helm ## the tests that need a real Kubernetes; each cluster is made and taken away
+test-cluster: cluster-build build images helm envoy ## the tests that need a real Kubernetes; each cluster is made and taken away
 	$(call say,test-cluster: a real Kubernetes)
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@build/bin/cluster build

@@ -48,7 +48,7 @@ func (n *node) asks(h *host, dir uint8, ruleset uint16) {
 func (n *node) listen(ruleset uint16) {
 	n.Helper()
 	// A group that is nobody's: the root has no level.
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: 1, Active: 1})
+	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1}, Active: 1})
 	for family, addr := range map[uint8]string{4: "0.0.0.0:0", 6: "[::]:0"} {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
@@ -70,6 +70,12 @@ func (n *node) listen(ruleset uint16) {
 
 // asProxy makes this process the proxy: packets of its own are in its group.
 func (n *node) asProxy() {
+	n.Helper()
+	n.asProxyOf(0)
+}
+
+// asProxyOf makes it that of a block.
+func (n *node) asProxyOf(block int) {
 	n.Helper()
 	mount, err := cgroup.FindMount()
 	if err != nil {
@@ -95,7 +101,9 @@ func (n *node) asProxy() {
 	if err := unix.Stat(dir, &st); err != nil {
 		n.Fatal(err)
 	}
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: st.Ino, Active: 1})
+	row := weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1, 1}, Active: 1}
+	row.Cgroup[block] = st.Ino
+	n.put(n.objs.WeftL7, uint32(0), row)
 }
 
 func (n *node) enter(group string) {
@@ -183,13 +191,13 @@ func TestDownstreamLegsGoToTheProxy(t *testing.T) {
 	}
 }
 
-func TestOnlyTheProxysGroupHasPassed(t *testing.T) {
-	for _, f := range families {
+func TestOnlyAProxysGroupHasPassed(t *testing.T) {
+	for i, f := range append(families, families...) {
 		n := proxied(t)
 		frame := func(port uint16) []byte { return got(f, n.a, n.b, protoTCP, tcp(port, 80, syn)) }
 		v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, frame(5000))
 		n.up("another's mark", v, mark, actRedirect)
-		n.asProxy()
+		n.asProxyOf(i / len(families))
 		for in, mark := range map[uint32]uint32{0: 1 << 16, n.uplink: markPassed | 1<<16} {
 			n.toMarked(n.b, in, mark, frame(5001))
 			if ct, _ := n.flow(f, n.a, n.b, 5001, 80, protoTCP); ct != nil && ct.Passed != 0 {
@@ -253,7 +261,7 @@ func TestNobodyListensForTheRuleset(t *testing.T) {
 		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 80))) })
 		// A socket alone is not enough: without a proxy in force nothing leads to it.
 		n.listen(2)
-		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: 1}, {Active: 1}} {
+		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: [2]uint64{1}}, {Active: 1}, {Cgroup: [2]uint64{0, 1}, Active: 1}} {
 			n.put(n.objs.WeftL7, uint32(0), row)
 			n.told(f, proxyNotReady, func() (uint32, []byte) {
 				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
@@ -372,6 +380,41 @@ func TestBothLegsMayHaveOnePort(t *testing.T) {
 				server(ack)
 			})
 		}
+	}
+}
+
+// A connection of the client's has ended, the proxy has its port, and what the client
+// still sends for the old one ends nothing.
+func TestWhatIsLeftOfALegDoesNotEndTheOther(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		client := func(flags uint8) {
+			v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+			n.up("the client's packet", v, mark, actOK)
+		}
+		proxy := func(flags uint8) {
+			v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+			if v != actOK || mark == markProxy {
+				t.Errorf("the proxy's packet to the server: verdict %d, mark %#x", v, mark)
+			}
+		}
+		client(syn)
+		n.toMarked(n.a, 0, 0, got(f, n.b, n.a, protoTCP, tcp(80, 4000, fin|ack)))
+		client(fin | ack)
+		proxy(syn)
+		v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, syn|ack)))
+		n.up("the server's packet", v, mark, actOK)
+		proxy(ack)
+		client(rst)
+		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+		if ct, _ := n.flow(f, n.a, n.b, 4000, 80, protoTCP); ct.Flags&flagClosing != 0 || ct.Packets != [2]uint64{2, 1} {
+			t.Errorf("the proxy's flow is %+v", ct)
+		}
+		client(syn)
+		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+		n.beside(f, n.a, n.b, 4000, 1, 0, 0)
+		proxy(ack)
 	}
 }
 

@@ -10,11 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/cgroup"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
@@ -129,6 +132,36 @@ func (n *node) envoyReady() {
 		_, err = n.agent.API().GetStatus(n.t.Context(), &agentv1.GetStatusRequest{WaitRealized: true})
 		return err
 	}))
+}
+
+// Envoy runs while it is needed, and ends with the last rule that does.
+func TestEnvoyEndsWithTheLastRule(t *testing.T) {
+	n := proxied(t)
+	a, web := n.pod("a", "role=a"), n.pod("web", "app=web")
+	serveHTTP(t, web.NS, 8080)
+	needed := func() {
+		t.Helper()
+		n.write("web.yaml", fmt.Sprintf(requestPolicy, "/b"))
+		n.envoyReady()
+		onBoth(t, func(t *testing.T, family int) {
+			c := browser(t, a.NS)
+			asks(t, c, web, family, "/a", http.StatusOK)
+			c.CloseIdleConnections()
+		})
+	}
+	needed()
+	n.remove("web.yaml")
+	n.settle()
+	mount, err := cgroup.FindMount()
+	ok(t, err)
+	ok(t, sandbox.Eventually(t.Context(), time.Minute, "Envoy has ended", func() error {
+		text, err := os.ReadFile(filepath.Join(mount, "weft-envoy", "cgroup.procs"))
+		if err == nil && len(text) > 0 {
+			err = fmt.Errorf("there are processes %q", text)
+		}
+		return err
+	}))
+	needed()
 }
 
 // requestFlow waits for the flow of a request.

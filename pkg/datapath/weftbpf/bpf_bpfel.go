@@ -322,7 +322,7 @@ type BpfWeftIp6Key struct {
 
 type BpfWeftL7Row struct {
 	_      structs.HostLayout
-	Cgroup uint64
+	Cgroup [2]uint64
 	Active uint32
 	Prefer uint32
 }
