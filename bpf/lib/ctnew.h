@@ -300,6 +300,9 @@ static __always_inline int weft_ct_stands(struct __sk_buff *ctx, struct weft_pkt
 		    !weft_proxy_ready(ct->ruleset, p->family))
 			return WEFT_DROP_PROXY_NOT_READY;
 		weft_proxy_see(ctx, p, ct, reply);
+		/* What is left of the other leg, which had the tuple before, must not end this. */
+		if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex))
+			return WEFT_PASSED;
 	}
 	weft_ct_seen(p, ct, reply);
 	if (weft_cfg.tunnel_port)
@@ -370,9 +373,9 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
 	/*
 	 * An answered one was looked at before, unless it was fetched or translated since, or
-	 * lies beside.
+	 * is a leg's.
 	 */
-	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct || beside)) {
+	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct || ct->ruleset)) {
 		reply = weft_ct_reply(p, ct);
 		if (!weft_ct_fresh(p, ct, reply) && !weft_proxy_crosses(ctx, p, ct) &&
 		    weft_ct_holds(ctx, p, own, p->hook, ct, reply))

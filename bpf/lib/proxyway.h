@@ -43,7 +43,8 @@ __noinline int weft_proxy_follow(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!ct || !answered)
 		return WEFT_UNDECIDED;
 	reply = weft_ct_reply(p, ct);
-	if (weft_ct_fresh(p, ct, reply) || !weft_ct_holds(ctx, p, own, WEFT_EGRESS, ct, reply))
+	if (weft_ct_fresh(p, ct, reply) || weft_proxy_strange(p, ct, true) ||
+	    !weft_ct_holds(ctx, p, own, WEFT_EGRESS, ct, reply))
 		return WEFT_UNDECIDED;
 	weft_ct_seen(p, ct, reply);
 	if (weft_cfg.tunnel_port)

@@ -382,6 +382,41 @@ func TestBothLegsMayHaveOnePort(t *testing.T) {
 	}
 }
 
+// A connection of the client's has ended, the proxy has its port, and what the client
+// still sends for the old one ends nothing.
+func TestWhatIsLeftOfALegDoesNotEndTheOther(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		client := func(flags uint8) {
+			v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+			n.up("the client's packet", v, mark, actOK)
+		}
+		proxy := func(flags uint8) {
+			v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+			if v != actOK || mark == markProxy {
+				t.Errorf("the proxy's packet to the server: verdict %d, mark %#x", v, mark)
+			}
+		}
+		client(syn)
+		n.toMarked(n.a, 0, 0, got(f, n.b, n.a, protoTCP, tcp(80, 4000, fin|ack)))
+		client(fin | ack)
+		proxy(syn)
+		v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, syn|ack)))
+		n.up("the server's packet", v, mark, actOK)
+		proxy(ack)
+		client(rst)
+		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+		if ct, _ := n.flow(f, n.a, n.b, 4000, 80, protoTCP); ct.Flags&flagClosing != 0 || ct.Packets != [2]uint64{2, 1} {
+			t.Errorf("the proxy's flow is %+v", ct)
+		}
+		client(syn)
+		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+		n.beside(f, n.a, n.b, 4000, 1, 0, 0)
+		proxy(ack)
+	}
+}
+
 func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 	for _, f := range families {
 		n := newNode(t)
