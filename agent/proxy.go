@@ -35,6 +35,8 @@ type proxies interface {
 	// Set says whether rulesets are in force, or connections have some. The kernel
 	// knows it, and the groups of Envoys, when it returns.
 	Set(active bool) error
+	// Changed says that what they are told is another.
+	Changed()
 	Run(context.Context) error
 	// State is a line about them, or what is wrong.
 	State([]server.Session) (string, error)
@@ -88,15 +90,27 @@ func (a *agent) buildProxy() error {
 		if err != nil {
 			return fmt.Errorf("finding weft-envoy: %w", err)
 		}
-		p.envoys = envoys.NewHost(a.dp, way, filepath.Join(filepath.Dir(self), "weft-envoy"), run, log)
+		p.envoys = envoys.NewHost(envoys.HostConfig{Kernel: a.dp, Path: way, Binary: filepath.Join(filepath.Dir(self), "weft-envoy"),
+			Envoy: run, Needed: p.server.Asks, Log: log})
 	}
 	a.proxy, a.l7 = p, p.l7()
 	return nil
 }
 
+// Update implements engine.Proxy.
+func (p *proxy) Update(r model.Rulesets) {
+	p.server.Update(r)
+	p.envoys.Changed()
+}
+
+// WaitAcknowledged implements engine.Proxy.
+func (p *proxy) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
+	return p.server.WaitAcknowledged(ctx, rev)
+}
+
 // SetRulesets implements engine.ProxiedFlows.
-func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.RulesetID) error {
-	if err := p.dp.SetRulesetSuccessors(successors); err != nil {
+func (p *proxy) SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error {
+	if err := p.dp.SetRulesetSuccessors(successors, before); err != nil {
 		return err
 	}
 	return p.envoys.Set(active > 0)

@@ -17,7 +17,7 @@ import (
 // l7 is what others read of the proxy.
 func (p *proxy) l7() l7 {
 	return l7{
-		proxy: p.server, proxied: p,
+		proxy: p, proxied: p,
 		ready: func() (map[model.RulesetID]bool, error) {
 			list, err := p.dp.ReadyRulesets()
 			ready := make(map[model.RulesetID]bool, len(list))

@@ -32,8 +32,8 @@ struct weft_proxy_key {
 
 /* What is known of a ruleset (weft_ruleset, by number). */
 struct weft_ruleset_row {
-	__u16 as; /* ruleset that it satisfies, too; 0: none but itself */
-	__u16 pad;
+	__u16 as;     /* ruleset that it satisfies, too; 0: none but itself */
+	__u16 before; /* the same, as long as there may be entries of before */
 };
 
 _Static_assert(sizeof(struct weft_l7_row) == 24, "weft_l7_row");

@@ -41,6 +41,9 @@ type tenant struct {
 	started int64
 }
 
+// leaving is when an Envoy that is about to end counts as started: before all others.
+const leaving = 1
+
 // NewPods begins with what the kernel prefers. What it knows of groups stays, until who
 // is in them calls.
 func NewPods(k Kernel, p Path, root string) (*Pods, error) {
@@ -48,12 +51,16 @@ func NewPods(k Kernel, p Path, root string) (*Pods, error) {
 	return &Pods{kernel: k, path: p, root: root, prefer: prefer}, err
 }
 
-// Admit makes the kernel know the group of an Envoy, before that is told to listen.
+// Admit makes the kernel know the group of an Envoy, before that is told to listen, and
+// has new connections go to the other one when it is leaving.
 func (p *Pods) Admit(e bootstrap.Proxy) error {
 	group, err := cgroup.PodFolder(p.root, e.Pod)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
+		if e.Leaving {
+			e.Started = leaving
+		}
 		err = p.enter(e.Block, tenant{group: group, started: e.Started})
 	}
 	p.fault, p.failed = err, time.Now()
@@ -111,7 +118,10 @@ func (p *Pods) Set(active bool) error {
 	return nil
 }
 
-// Run has nothing to do: who runs them is not the agent.
+// Changed changes nothing: who runs them is not the agent.
+func (p *Pods) Changed() {}
+
+// Run has nothing to do.
 func (p *Pods) Run(ctx context.Context) error {
 	<-ctx.Done()
 	return nil

@@ -114,6 +114,27 @@ func TestTheNewestGetsNewConnections(t *testing.T) {
 	s.knows(0, third, second)
 }
 
+func TestWhoLeavesGetsNoNewConnections(t *testing.T) {
+	s := newScene(t)
+	s.set(true)
+	leave := func(pod string, block uint8) {
+		t.Helper()
+		if err := s.pods.Admit(bootstrap.Proxy{Block: block, Pod: pod, Started: 200, Leaving: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	s.calls(first, 0, 100)
+	leave(first, 0)
+	s.knows(0, first) // there is no other
+	s.calls(second, 1, 200)
+	s.knows(1, first, second)
+	s.calls(first, 0, 100)
+	leave(second, 1)
+	s.knows(0, first, second)
+	s.calls(third, 1, 300)
+	s.knows(1, first, third)
+}
+
 func TestAnAgentThatStartsChangesNothing(t *testing.T) {
 	s := newScene(t)
 	s.set(true)

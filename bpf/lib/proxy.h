@@ -66,7 +66,7 @@ __noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
 	if (one == other)
 		return one != 0;
 	row = bpf_map_lookup_elem(&weft_ruleset, &one);
-	return one && other && row && row->as == other;
+	return one && other && row && (row->as == other || row->before == other);
 }
 
 /*

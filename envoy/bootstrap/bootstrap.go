@@ -71,7 +71,7 @@ func Build(c Config) ([]byte, error) {
 		return nil, err
 	}
 	b := &bootstrapv3.Bootstrap{
-		Node:  &corev3.Node{Id: c.Node, Cluster: "weft", Metadata: c.Proxy.metadata()},
+		Node:  &corev3.Node{Id: c.Node, Cluster: "weft", Metadata: c.Proxy.Metadata()},
 		Admin: &bootstrapv3.Admin{Address: pipe(filepath.Join(c.OwnDir(), AdminSocket), ownerOnly)},
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: &corev3.ApiConfigSource{

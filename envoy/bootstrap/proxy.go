@@ -18,6 +18,7 @@ type Proxy struct {
 	Block   uint8  // of the ports that it listens on
 	Pod     string // UID of its pod; empty: it is in none
 	Started int64  // when its weft-envoy was, in nanoseconds since 1970
+	Leaving bool   // it is about to end; said by weft-envoy, not by Envoy
 }
 
 // Names of the members in the metadata of Envoy's node.
@@ -25,19 +26,24 @@ const (
 	metaBlock   = "block"
 	metaPod     = "pod"
 	metaStarted = "started"
+	metaLeaving = "leaving"
 )
 
-// metadata is what the agent reads with ReadProxy; nil if there is nothing to say.
-func (p Proxy) metadata() *structpb.Struct {
+// Metadata is what the agent reads with ReadProxy; nil if there is nothing to say.
+func (p Proxy) Metadata() *structpb.Struct {
 	if p == (Proxy{}) {
 		return nil
 	}
-	return &structpb.Struct{Fields: map[string]*structpb.Value{
+	out := &structpb.Struct{Fields: map[string]*structpb.Value{
 		metaBlock: structpb.NewNumberValue(float64(p.Block)),
 		metaPod:   structpb.NewStringValue(p.Pod),
 		// A number would lose digits.
 		metaStarted: structpb.NewStringValue(strconv.FormatInt(p.Started, 10)),
 	}}
+	if p.Leaving {
+		out.Fields[metaLeaving] = structpb.NewBoolValue(true)
+	}
+	return out
 }
 
 // ReadProxy reads what an Envoy says of itself; one that says nothing is the only one.
@@ -49,7 +55,7 @@ func ReadProxy(node *corev3.Node) (p Proxy, err error) {
 	block := fields[metaBlock].GetNumberValue()
 	for known := range uint8(model.ProxyBlocks) {
 		if block == float64(known) {
-			p = Proxy{Block: known, Pod: fields[metaPod].GetStringValue()}
+			p = Proxy{Block: known, Pod: fields[metaPod].GetStringValue(), Leaving: fields[metaLeaving].GetBoolValue()}
 			if p.Started, err = strconv.ParseInt(fields[metaStarted].GetStringValue(), 10, 64); err != nil {
 				return Proxy{}, fmt.Errorf("reading when the proxy was started: %w", err)
 			}

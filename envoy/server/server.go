@@ -10,6 +10,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -143,6 +144,14 @@ func (s *Server) Wanted() model.Revision {
 		return 0
 	}
 	return s.want.revision
+}
+
+// Asks tells whether any ruleset asks for something; before the first Update that is not
+// known, and so.
+func (s *Server) Asks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.want == nil || slices.ContainsFunc(s.want.rulesets, func(r model.Ruleset) bool { return !r.Open })
 }
 
 // Connected is how many proxies are.

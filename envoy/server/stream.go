@@ -15,7 +15,7 @@ import (
 type stream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 
 // DeltaAggregatedResources serves one proxy until it goes. With its first request it
-// says which one it is.
+// says which one it is, or that it is leaving, and nothing else.
 func (s *Server) DeltaAggregatedResources(conn stream) error {
 	first, err := conn.Recv()
 	if err != nil {
@@ -28,6 +28,9 @@ func (s *Server) DeltaAggregatedResources(conn stream) error {
 	if err != nil {
 		s.log.Warn("a proxy is not served", "block", proxy.Block, "pod", proxy.Pod, "error", err)
 		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if proxy.Leaving {
+		return nil // that was all
 	}
 	me, wake := newSession(proxy, s.name), make(chan struct{}, 1)
 	s.enter(me, wake)

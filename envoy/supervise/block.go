@@ -20,13 +20,27 @@ import (
 // block of ports holds.
 const blockLock = "envoy-block-%d.lock"
 
-// takeBlock takes the first block of ports that nobody has, until the file is closed or
-// the process ends. As long as both are taken it waits for one.
-func takeBlock(ctx context.Context, runDir string, log *slog.Logger) (uint8, *os.File, error) {
+// blockFile is the name, in Envoy's own folder, of the file with the block that it had
+// last: by that the kernel knows its group, also while the agent is away.
+const blockFile = "envoy.block"
+
+// blockBefore is the block that an Envoy of this folder had, or else the first.
+func (s *Supervisor) blockBefore() uint8 {
+	text, err := os.ReadFile(s.cfg.file(blockFile))
+	if err == nil && len(text) == 1 && text[0]-'0' < model.ProxyBlocks {
+		return text[0] - '0'
+	}
+	return 0
+}
+
+// takeBlock takes the first block of ports that nobody has, from one on, until the file is
+// closed or the process ends. As long as all are taken it waits for one.
+func takeBlock(ctx context.Context, runDir string, from uint8, log *slog.Logger) (uint8, *os.File, error) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for waited := false; ; waited = true {
-		for block := range uint8(model.ProxyBlocks) {
+		for i := range uint8(model.ProxyBlocks) {
+			block := (from + i) % model.ProxyBlocks
 			f, err := lockBlock(runDir, block)
 			if f != nil || err != nil {
 				return block, f, err

@@ -13,7 +13,7 @@ func TestEachHasABlockOfItsOwn(t *testing.T) {
 	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
 	take := func(want uint8) *os.File {
 		t.Helper()
-		block, f, err := takeBlock(t.Context(), dir, quiet)
+		block, f, err := takeBlock(t.Context(), dir, 0, quiet)
 		if err != nil || block != want {
 			t.Fatalf("block %d, %v; want %d", block, err, want)
 		}
@@ -22,7 +22,7 @@ func TestEachHasABlockOfItsOwn(t *testing.T) {
 	first, second := take(0), take(1)
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if block, _, err := takeBlock(ctx, dir, quiet); err == nil {
+	if block, _, err := takeBlock(ctx, dir, 0, quiet); err == nil {
 		t.Errorf("a third one has block %d", block)
 	}
 	freed := make(chan error, 1)
@@ -31,10 +31,18 @@ func TestEachHasABlockOfItsOwn(t *testing.T) {
 	if err := <-freed; err != nil {
 		t.Error(err)
 	}
-	for _, f := range []*os.File{second, third} {
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := third.Close(); err != nil {
+		t.Error(err)
+	}
+	again, f, err := takeBlock(t.Context(), dir, 1, quiet)
+	if err != nil || again != 1 {
+		t.Fatalf("who had block 1 has block %d, %v", again, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 	if err := RemoveBlocks(dir); err != nil {
 		t.Error(err)

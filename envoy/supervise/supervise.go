@@ -145,9 +145,12 @@ func (s *Supervisor) enterPod(ctx context.Context) (*os.File, error) {
 	if err := s.forget(); err != nil {
 		return nil, err
 	}
-	block, file, err := takeBlock(ctx, s.cfg.Bootstrap.RunDir, s.log)
+	block, file, err := takeBlock(ctx, s.cfg.Bootstrap.RunDir, s.blockBefore(), s.log)
 	if err != nil {
 		return nil, err
+	}
+	if err := writeFile(s.cfg.file(blockFile), []byte{'0' + block}); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
 	s.cfg.Bootstrap.Proxy.Block, s.cfg.Bootstrap.Proxy.Started = block, time.Now().UnixNano()
 	s.output = os.Stderr
@@ -260,8 +263,14 @@ func (s *Supervisor) outdated() bool {
 	return err == nil && now != s.runs
 }
 
-// end lets connections end, then the processes.
+// end lets connections end, then the processes. Who needs a stand-in finds another one.
 func (s *Supervisor) end() {
+	s.standIn.stop()
+	if s.cfg.inPod() {
+		if err := leave(context.Background(), s.cfg); err != nil {
+			s.log.Warn("new connections may come until Envoy ends", "error", err)
+		}
+	}
 	s.admin.drain(s.cfg.Drain)
 	for _, c := range s.children {
 		c.terminate()

@@ -19,8 +19,8 @@ import (
 // kernel knows the group of the pod from then on, which no stand-in can see to.
 const toldFile = "envoy.told"
 
-// ErrNotTold: Envoy must not replace another one yet.
-var ErrNotTold = errors.New("Envoy has not been told everything by the agent yet")
+// ErrNotTold: an Envoy must not replace another one yet.
+var ErrNotTold = errors.New("the agent has not told Envoy everything yet")
 
 // Health tells why the Envoy of a folder is not fit to take the place of another; nil:
 // it is.

@@ -25,6 +25,9 @@ const lookupPin = "lookup"
 // listenPins are those of its links by which listeners are seen, by block.
 func listenPins() [model.ProxyBlocks]string { return [model.ProxyBlocks]string{"listen", "listen1"} }
 
+// lookupProgram is the name in the object of the program of look-ups of sockets.
+const lookupProgram = "weft_lookup"
+
 // SetProxy makes the kernel know proxies by their groups, and hand over to them while
 // they are active. Listeners are known from when they begin to listen: it must come
 // first. It is idempotent.
@@ -157,12 +160,13 @@ func (d *Datapath) attachLookup() error {
 }
 
 // SetRulesetSuccessors says which rulesets satisfy another one, too: open connections
-// of the first may stay when policy asks for the second. Others satisfy none.
-func (d *Datapath) SetRulesetSuccessors(as map[model.RulesetID]model.RulesetID) error {
+// of the first may stay when policy asks for the second. Others satisfy none. What held
+// before goes on doing so as long as policy may still be that of before.
+func (d *Datapath) SetRulesetSuccessors(as, before map[model.RulesetID]model.RulesetID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id := range model.RulesetID(model.MaxRulesets + 1) {
-		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id])}
+		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id]), Before: uint16(before[id])}
 		var have weftbpf.BpfWeftRulesetRow
 		if err := d.maps.WeftRuleset.Lookup(uint32(id), &have); err != nil {
 			return fmt.Errorf("reading ruleset %d: %w", id, err)

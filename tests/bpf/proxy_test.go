@@ -222,7 +222,7 @@ func TestStagesArePassedInOrder(t *testing.T) {
 		flags                 uint8
 	}{
 		{0, 3, 0, 0}, {3, 4, 3, 0}, {4, 4, 4, flagUpstream}, {9, 3, 9, 0},
-		{5, 4, 5, 0}, {6, 6, 6, flagUpstream},
+		{5, 4, 5, 0}, {6, 6, 6, flagUpstream}, {7, 7, 7, flagUpstream},
 	} {
 		for _, f := range families {
 			t.Run(fmt.Sprintf("IPv%d after %d", f, tc.passed), func(t *testing.T) {
@@ -233,6 +233,7 @@ func TestStagesArePassedInOrder(t *testing.T) {
 				n.asks(n.b, ingress, 4)
 				n.put(n.objs.WeftRuleset, uint32(5), weftbpf.BpfWeftRulesetRow{As: 3})
 				n.put(n.objs.WeftRuleset, uint32(6), weftbpf.BpfWeftRulesetRow{As: 4})
+				n.put(n.objs.WeftRuleset, uint32(7), weftbpf.BpfWeftRulesetRow{As: 9, Before: 4})
 				n.asProxy()
 				mark := uint32(markPassed) | uint32(tc.passed)<<16
 				n.toMarked(n.b, 0, mark, got(f, n.a, n.b, protoTCP, tcp(5000, 80, syn)))

@@ -79,6 +79,31 @@ func TestEnvoysInPodsAreReplacedWithoutAFailedRequest(t *testing.T) {
 	}
 }
 
+// One that was started last, and is taken away again, leaves to the one before.
+func TestTheNewestEnvoyMayGoAgain(t *testing.T) {
+	a, server, ag := newScene(t)
+	first := ag.envoyPod(firstUID)
+	first.ready()
+	second := ag.envoyPod(secondUID)
+	second.ready()
+	load := startLoad(t, a.ns, server)
+	for second.connections() < 10 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	seen := first.connections()
+	t.Logf("it has ended after %v", second.end().Round(time.Millisecond))
+	if block, err := ag.dp.PreferredBlock(); err != nil || block != 0 {
+		t.Errorf("block %d is preferred, %v", block, err)
+	}
+	ok(t, sandbox.Eventually(t.Context(), soon, "new connections go to the first", func() error {
+		if now := first.connections(); now < seen+10 {
+			return fmt.Errorf("it has had %d, and %d before", now, seen)
+		}
+		return nil
+	}))
+	load.stop(t)
+}
+
 // While two are there the agent may go and come: nothing changes, and who was preferred
 // stays so, whoever calls first.
 func TestAnAgentMayComeAndGoBetweenTwoEnvoys(t *testing.T) {

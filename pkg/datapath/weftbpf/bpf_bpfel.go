@@ -537,9 +537,9 @@ type BpfWeftRouteRow struct {
 }
 
 type BpfWeftRulesetRow struct {
-	_   structs.HostLayout
-	As  uint16
-	Pad uint16
+	_      structs.HostLayout
+	As     uint16
+	Before uint16
 }
 
 type BpfWeftSlotKey struct {
