@@ -12,7 +12,7 @@ ROOT     ?= /
 # say STEP: the progress line of a step.
 say = @printf '== %s\n' "$(1)"
 
-.PHONY: help build generate check test test-long bench bench-cluster demo install uninstall clean tools helm clang qemu proxies envoy need-linux need-go need-root \
+.PHONY: help build generate check test test-long bench bench-cluster bench-l7 demo install uninstall clean tools helm clang qemu proxies envoy clients need-linux need-go need-root \
 	images test-cluster cluster-build cluster-up cluster-shell cluster-node cluster-load cluster-down
 
 help: ## this list
@@ -31,14 +31,14 @@ demo: need-linux need-root build envoy ## the story of Weft on one host, in name
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
 	@exec build/bin/demo $(DEMO_FLAGS)
 
-test: need-linux need-root build envoy ## all tests, fixed seeds, at most 10 minutes
+test: need-linux need-root build envoy clients ## all tests, fixed seeds, at most 10 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@exec build/bin/testrun ./...
 
-test-long: need-linux need-root build qemu tools clang envoy ## the full numbers, random seeds (printed)
+test-long: need-linux need-root build qemu tools clang envoy clients ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
@@ -52,13 +52,19 @@ bench: need-linux need-root build proxies ## measure, into build/bench.jsonl (15
 	@grep '^Benchmark' build/bench.txt
 	@go run $(GOFLAGS_) ./tests/bench
 
-bench-cluster: need-linux need-root cluster-build build images helm ## measure between nodes, in a cluster (15 minutes at most once that is built)
+bench-cluster: need-linux need-root cluster-build build images helm envoy ## measure between nodes, in a cluster (15 minutes at most once that is built)
 	$(call say,bench-cluster: measuring)
 	@build/bin/cluster build
 	@go test -tags cluster -run '^$$' -bench '^BenchmarkNodes$$' -benchtime 1x -timeout 5m ./tests/speed >build/bench-cluster.txt || { cat build/bench-cluster.txt; exit 1; }
 	@cd tests/cluster && go test -tags cluster -run '^$$' -bench . -benchtime 1x -timeout 14m ./bench >>../../build/bench-cluster.txt || { cat ../../build/bench-cluster.txt; exit 1; }
 	@grep '^Benchmark' build/bench-cluster.txt
 	@go run $(GOFLAGS_) ./tests/bench -in build/bench-cluster.txt -command 'make bench-cluster'
+
+bench-l7: need-linux need-root build envoy ## measure requests through Weft, through the same Envoy alone, and direct (10 minutes at most)
+	$(call say,bench-l7: measuring)
+	@go test -tags l7 -run '^$$' -bench '^BenchmarkL7' -benchtime 1x -timeout 14m ./tests/speed >build/bench-l7.txt || { cat build/bench-l7.txt; exit 1; }
+	@grep '^Benchmark' build/bench-l7.txt
+	@go run $(GOFLAGS_) ./tests/bench -in build/bench-l7.txt -command 'make bench-l7'
 
 ARCH ?=
 images: need-go ## the container images, as archives, into build/images [ARCH='amd64 arm64']
@@ -73,7 +79,7 @@ export CMD
 cluster-build: need-linux need-root need-go
 	@cd tests/cluster && go build $(GOFLAGS_) -o ../../build/bin/cluster ./ctl
 
-cluster-up: cluster-build build images helm ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
+cluster-up: cluster-build build images helm envoy ## a real Kubernetes on this machine, for Weft to be installed in [NODES=2] [CLUSTER=weft]
 	@exec build/bin/cluster up
 
 cluster-shell: cluster-build ## a shell with kubectl and weft for the cluster [CMD='…']
@@ -88,7 +94,7 @@ cluster-load: cluster-build ## images into every node: IMAGE=archive, or a name 
 cluster-down: cluster-build ## take the cluster away
 	@exec build/bin/cluster down
 
-test-cluster: cluster-build build images helm ## the tests that need a real Kubernetes; each cluster is made and taken away
+test-cluster: cluster-build build images helm envoy ## the tests that need a real Kubernetes; each cluster is made and taken away
 	$(call say,test-cluster: a real Kubernetes)
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
 	@build/bin/cluster build
@@ -145,6 +151,20 @@ proxies: need-linux
 		&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 			apt-get install -y -qq --no-install-recommends iptables nftables >/dev/null 2>build/apt.log; then :; \
 	else echo "== proxies: no iptables or nft here, and they cannot be installed: services are not compared with their rules"; \
+	fi
+
+# Clients that are not ours.
+clients: need-linux
+	@mkdir -p build; if command -v curl >/dev/null && command -v python3 >/dev/null; then :; \
+	elif ! command -v apt-get >/dev/null; then \
+		echo "weft: curl and python3 are needed; this system has no apt-get to install them with" >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+		echo "weft: as root, install what is missing: apt-get install curl python3" >&2; exit 1; \
+	else \
+		echo "== clients: installing curl and python3, to ask with"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends curl python3 >/dev/null 2>build/apt.log \
+			|| { tail -n 3 build/apt.log >&2; echo "weft: curl and python3 cannot be installed here" >&2; exit 1; }; \
 	fi
 
 # By pip, which knows the machine's index; the hashes in the file say what may come.

@@ -38,6 +38,7 @@ func cleanup(cfg config.Config) error {
 	_, err = nodenet.RemoveTunnel()
 	err = errors.Join(err,
 		removeProxy(cfg),
+		supervise.RemoveBlocks(cfg.RunDir),
 		datapath.Cleanup(pinDir(cfg)),
 		install.Remove(cniFiles(cfg)),
 		nodenet.Cleanup(nodenet.CleanupConfig{StateDir: cfg.StateDir, Files: files}),

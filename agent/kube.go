@@ -36,7 +36,7 @@ func newClient(cfg config.Kubernetes) (*k8s.Client, error) {
 func (a *agent) kubernetesInput() input {
 	m := member.New(member.Config{
 		Node: a.cfg.NodeName, Client: a.client, Tables: a.tables, Engine: a.engine, Log: a.log, Failed: a.metrics.KubernetesFailure,
-		Report: a.reportObjects, Ready: func() error { return a.proof.ready() },
+		Report: a.reportObjects, Ready: func() error { return a.proof.ready() }, Faults: a.proxyFaults,
 		Avoid: func(addrs []netip.Addr) { a.pods.records.Avoid(addrs) },
 	})
 	a.proof = &proof{waiting: m.Source.Waiting, realized: a.engine.Realized(), dp: a.dp, tables: a.tables}
@@ -50,6 +50,9 @@ func (a *agent) kubernetesInput() input {
 		components: []func() *agentv1.ComponentStatus{a.problems.status(kubernetesEnding(m.Source)), a.rangesStatus, a.slicesStatus},
 	}
 	in.parts["pod ranges"] = a.followRanges
+	if a.proxy != nil {
+		in.parts["proxy faults"] = a.followProxyFaults
+	}
 	if a.tunnel == nil { // which has routes of its own
 		routes := nodenet.NewNodeRoutes(a.cfg.NodeName, a.tables.Nodes, a.log.With("part", "routes"))
 		in.parts["routes"] = routes.Run

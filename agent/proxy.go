@@ -4,16 +4,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/agent/envoys"
 	"github.com/weftmesh/weft/agent/nodenet"
 	"github.com/weftmesh/weft/envoy/accesslog"
 	"github.com/weftmesh/weft/envoy/bootstrap"
@@ -26,34 +23,30 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// proxyRetry is how often it is looked whether Envoy is to be started.
-const proxyRetry = 5 * time.Second
-
-// proxy is the Envoy of a plain host: the kernel is told of it, and it is started, when
-// there is a first ruleset. It runs apart from the agent and outlives it.
+// proxy is what enforces rulesets: Envoys, and what they and the kernel are told.
 type proxy struct {
-	log    *slog.Logger
 	dp     *datapath.Datapath
-	path   nodenet.ProxyPath
-	binary string // weft-envoy's
-	run    supervise.Config
+	envoys proxies
 	server *server.Server
-	wake   chan struct{}
+}
 
-	mu     sync.Mutex
-	active bool
-	fault  error // why Envoy could not be started
+// proxies are the Envoy of a plain host, or those of pods.
+type proxies interface {
+	// Set says whether rulesets are in force, or connections have some. The kernel
+	// knows it, and the groups of Envoys, when it returns.
+	Set(active bool) error
+	// Changed says that what they are told is another.
+	Changed()
+	Run(context.Context) error
+	// State is a line about them, or what is wrong.
+	State([]server.Session) (string, error)
 }
 
 // proxyConfig is how the host's Envoy runs; cleanup reads from it what to end.
 func proxyConfig(cfg config.Config) (supervise.Config, error) {
-	root := cfg.Cgroup
-	if root == "" {
-		found, err := cgroup.FindMount()
-		if err != nil {
-			return supervise.Config{}, err
-		}
-		root = found
+	root, err := cgroupRoot(cfg)
+	if err != nil {
+		return supervise.Config{}, err
 	}
 	run := supervise.Default()
 	run.Binary, run.Cgroup = cfg.Envoy.Binary, filepath.Join(root, "weft-envoy")
@@ -61,102 +54,72 @@ func proxyConfig(cfg config.Config) (supervise.Config, error) {
 	return run, nil
 }
 
+// cgroupRoot is the folder below which the node's groups are.
+func cgroupRoot(cfg config.Config) (string, error) {
+	if cfg.Cgroup != "" {
+		return cfg.Cgroup, nil
+	}
+	return cgroup.FindMount()
+}
+
 // buildProxy makes the proxy, unless this node is to have none.
 func (a *agent) buildProxy() error {
-	if a.cfg.Kubernetes.Enabled || a.cfg.Envoy.Binary == "" {
+	if a.cfg.Envoy.Binary == "" {
 		return nil
 	}
-	run, err := proxyConfig(a.cfg)
-	if err != nil {
-		return fmt.Errorf("finding a control group for Envoy: %w", err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding weft-envoy: %w", err)
-	}
 	log := a.log.With("part", "proxy")
-	a.proxy = &proxy{
-		log: log, dp: a.dp, path: nodenet.ProxyPath{StateDir: a.cfg.StateDir}, run: run,
-		binary: filepath.Join(filepath.Dir(self), "weft-envoy"), wake: make(chan struct{}, 1),
-		server: server.New(xds.Options{}, filepath.Join(a.cfg.RunDir, server.SnapshotFile), log),
+	p := &proxy{dp: a.dp, server: server.New(xds.Options{}, filepath.Join(a.cfg.RunDir, server.SnapshotFile), log)}
+	way := nodenet.ProxyPath{StateDir: a.cfg.StateDir}
+	if a.cfg.Kubernetes.Enabled {
+		root, err := cgroupRoot(a.cfg)
+		if err != nil {
+			return fmt.Errorf("finding the control groups of pods: %w", err)
+		}
+		pods, err := envoys.NewPods(a.dp, way, root)
+		if err != nil {
+			return err
+		}
+		p.envoys = pods
+		p.server.Admit(pods.Admit)
+	} else {
+		run, err := proxyConfig(a.cfg)
+		if err != nil {
+			return fmt.Errorf("finding a control group for Envoy: %w", err)
+		}
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("finding weft-envoy: %w", err)
+		}
+		p.envoys = envoys.NewHost(envoys.HostConfig{Kernel: a.dp, Path: way, Binary: filepath.Join(filepath.Dir(self), "weft-envoy"),
+			Envoy: run, Needed: p.server.Asks, Log: log})
 	}
-	a.l7 = a.proxy.l7()
+	a.proxy, a.l7 = p, p.l7()
 	return nil
 }
 
-// SetRulesets implements engine.ProxiedFlows. The kernel knows Envoy's group before
-// Envoy begins to listen.
-func (p *proxy) SetRulesets(active int, successors map[model.RulesetID]model.RulesetID) error {
-	on := active > 0
-	if err := p.dp.SetRulesetSuccessors(successors); err != nil {
+// Update implements engine.Proxy.
+func (p *proxy) Update(r model.Rulesets) {
+	p.server.Update(r)
+	p.envoys.Changed()
+}
+
+// WaitAcknowledged implements engine.Proxy.
+func (p *proxy) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
+	return p.server.WaitAcknowledged(ctx, rev)
+}
+
+// SetRulesets implements engine.ProxiedFlows.
+func (p *proxy) SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error {
+	if err := p.dp.SetRulesetSuccessors(successors, before); err != nil {
 		return err
 	}
-	row := model.Proxy{Active: on}
-	if on {
-		if err := errors.Join(p.path.Set(true), supervise.MakeCgroup(p.run.Cgroup)); err != nil {
-			return err
-		}
-		row.Cgroup = p.run.Cgroup
-	}
-	if err := p.dp.SetProxy(row); err != nil {
-		return err
-	}
-	if !on {
-		if err := p.path.Set(false); err != nil {
-			return err
-		}
-	}
-	p.mu.Lock()
-	p.active = on
-	p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default: // it is about to look anyway
-	}
-	return nil
+	return p.envoys.Set(active > 0)
 }
 
 // RulesetsInUse implements engine.ProxiedFlows.
 func (p *proxy) RulesetsInUse() (map[model.RulesetID]bool, error) { return p.dp.RulesetsInUse() }
 
-// Run has Envoy run, from when it is needed for the first time; then it stays.
-func (p *proxy) Run(ctx context.Context) error {
-	tick := time.NewTicker(proxyRetry)
-	defer tick.Stop()
-	for {
-		p.launch(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-p.wake:
-		case <-tick.C:
-		}
-	}
-}
-
-func (p *proxy) launch(ctx context.Context) {
-	p.mu.Lock()
-	active, before := p.active, p.fault
-	p.mu.Unlock()
-	if !active {
-		return
-	}
-	_, err := os.Stat(p.run.Binary)
-	if err == nil {
-		err = supervise.Launch(ctx, p.binary, p.run)
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	if err != nil && (before == nil || before.Error() != err.Error()) {
-		p.log.Error("Envoy cannot be started, connections that need it are refused", "error", err)
-	}
-	p.mu.Lock()
-	p.fault = err
-	p.mu.Unlock()
-}
-
-// parts are what serves Envoy, and what starts it.
+// proxyParts are what serves Envoy, and what starts it.
 func (a *agent) proxyParts() map[string]func(context.Context) error {
 	if a.proxy == nil {
 		return nil
@@ -168,7 +131,7 @@ func (a *agent) proxyParts() map[string]func(context.Context) error {
 		}
 	}
 	return map[string]func(context.Context) error{
-		"proxy":             a.proxy.Run,
+		"proxy":             a.proxy.envoys.Run,
 		bootstrap.ADSSocket: serve(bootstrap.ADSSocket, a.proxy.server.Register),
 		bootstrap.ALSSocket: serve(bootstrap.ALSSocket, sink.Register),
 	}

@@ -3,6 +3,10 @@
 package main
 
 import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/weftmesh/weft/agent/api"
 	"github.com/weftmesh/weft/envoy/accesslog"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -13,7 +17,7 @@ import (
 // l7 is what others read of the proxy.
 func (p *proxy) l7() l7 {
 	return l7{
-		proxy: p.server, proxied: p,
+		proxy: p, proxied: p,
 		ready: func() (map[model.RulesetID]bool, error) {
 			list, err := p.dp.ReadyRulesets()
 			ready := make(map[model.RulesetID]bool, len(list))
@@ -42,6 +46,13 @@ func (p *proxy) config() *agentv1.ListProxyConfigResponse {
 		WantedRevision:       uint64(p.server.Wanted()),
 		AcknowledgedRevision: uint64(p.server.Acknowledged()),
 	}
+	for _, s := range p.server.Sessions() {
+		one := &agentv1.ProxySession{Pod: s.Pod, Block: uint32(s.Block), AcknowledgedRevision: uint64(s.Acknowledged)}
+		if s.Started != 0 {
+			one.Started = timestamppb.New(time.Unix(0, s.Started))
+		}
+		out.Sessions = append(out.Sessions, one)
+	}
 	for _, r := range p.server.Status() {
 		out.Objects = append(out.Objects, &agentv1.ProxyObject{
 			Type: r.Type, Name: r.Name, Ruleset: uint32(r.Ruleset), Version: r.Version, Standing: string(r.Standing), Message: r.Text,
@@ -50,19 +61,14 @@ func (p *proxy) config() *agentv1.ListProxyConfigResponse {
 	return out
 }
 
-// status is the line of Envoy's process in weft status; what Envoy has of rulesets is in
-// the proxy's.
+// status is the line of Envoy's processes in weft status; what Envoy has of rulesets is
+// in the proxy's.
 func (p *proxy) status() *agentv1.ComponentStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := &agentv1.ComponentStatus{Name: "envoy", Health: agentv1.Health_HEALTH_OK, Message: "not started: no rule has asked for more than ports yet"}
-	switch {
-	case p.fault != nil:
-		out.Health, out.Message = agentv1.Health_HEALTH_DEGRADED, "cannot be started: "+p.fault.Error()
-	case p.active:
-		out.Message = p.run.Binary
+	text, err := p.envoys.State(p.server.Sessions())
+	if err != nil {
+		return &agentv1.ComponentStatus{Name: "envoy", Health: agentv1.Health_HEALTH_DEGRADED, Message: err.Error()}
 	}
-	return out
+	return &agentv1.ComponentStatus{Name: "envoy", Health: agentv1.Health_HEALTH_OK, Message: text}
 }
 
 // requestEvent is an event of Envoy's in the words of flows.

@@ -10,11 +10,15 @@
 #define WEFT_PROXY_BLOCKS 2
 #define WEFT_PROXY_PLACES 4 /* sockets of one listener, one a worker */
 
-/* The proxy of this node (weft_l7, in the only place). */
+/*
+ * The proxies of this node (weft_l7, in the only place): one for each block of ports, or
+ * one alone. Which group one is in says which block is its own.
+ */
 struct weft_l7_row {
-	__u64 cgroup; /* number of the group of all its processes; 0: there is none */
-	__u32 active; /* 0: no ruleset is in force, and no flow of one is left */
-	__u32 prefer; /* block of the listeners that new connections go to */
+	__u64 cgroup
+		[WEFT_PROXY_BLOCKS]; /* number of the group of all its processes; 0: there is none */
+	__u32 active;                /* 0: no ruleset is in force, and no flow of one is left */
+	__u32 prefer;                /* block of the listeners that new connections go to */
 };
 
 /* A socket that listens for connections of a ruleset (weft_proxy). */
@@ -28,10 +32,10 @@ struct weft_proxy_key {
 
 /* What is known of a ruleset (weft_ruleset, by number). */
 struct weft_ruleset_row {
-	__u16 as; /* ruleset that it satisfies, too; 0: none but itself */
-	__u16 pad;
+	__u16 as;     /* ruleset that it satisfies, too; 0: none but itself */
+	__u16 before; /* the same, as long as there may be entries of before */
 };
 
-_Static_assert(sizeof(struct weft_l7_row) == 16, "weft_l7_row");
+_Static_assert(sizeof(struct weft_l7_row) == 24, "weft_l7_row");
 _Static_assert(sizeof(struct weft_proxy_key) == 8, "weft_proxy_key");
 _Static_assert(sizeof(struct weft_ruleset_row) == 4, "weft_ruleset_row");

@@ -70,7 +70,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	if err := o.newManager(); err != nil {
 		return err
 	}
-	if err := o.addControllers(); err != nil {
+	if err := o.addControllers(ctx); err != nil {
 		return fmt.Errorf("setting up the controllers: %w", err)
 	}
 	web := &server{address: cfg.Operator.MetricsAddress, socket: cfg.Operator.HealthSocket, gatherer: registry, synced: o.synced, log: o.log}
@@ -142,7 +142,7 @@ func newLock(server *rest.Config) (resourcelock.Interface, error) {
 		resourcelock.ResourceLockConfig{Identity: cmp.Or(os.Getenv("POD_NAME"), host) + "_" + string(uuid.NewUUID())})
 }
 
-func (o *operator) addControllers() error {
+func (o *operator) addControllers(ctx context.Context) error {
 	filter, err := o.cfg.IdentityLabels.Filter()
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (o *operator) addControllers() error {
 			Metrics: o.metrics, Events: events, Log: o.log}),
 		nodes.Add(o.manager, nodes.Config{ClusterCIDRs: o.cfg.ClusterCIDRs, Namespace: namespace(), Grace: grace,
 			Metrics: o.metrics, Events: events, Log: o.log}),
-		policies.Add(o.manager, o.metrics),
+		policies.Add(ctx, o.manager, o.metrics),
 	)
 }
 

@@ -33,8 +33,9 @@ type Proxy interface {
 type ProxiedFlows interface {
 	// SetRulesets says how many rulesets entries name or connections may have, and
 	// under which other ruleset's entries the connections of a ruleset may go on: all
-	// of it.
-	SetRulesets(active int, successors map[model.RulesetID]model.RulesetID) error
+	// of it. Until entries are those that were asked for, they may do so under what
+	// was said before, too.
+	SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error
 	// RulesetsInUse are those that connections have.
 	RulesetsInUse() (map[model.RulesetID]bool, error)
 }
@@ -53,6 +54,7 @@ type offer struct {
 	told       bool           // the kernel was told active and successors
 	active     int
 	successors map[model.RulesetID]model.RulesetID
+	before     map[model.RulesetID]model.RulesetID
 }
 
 // adoptRulesets takes up the numbers that a former agent gave. Without them the same
@@ -90,17 +92,18 @@ func (e *Engine) holders() map[uint32]rulesets.Holder {
 func (e *Engine) offerRulesets(ctx context.Context, b rulesets.Book) {
 	e.book = b
 	e.writeDown(b.Rows())
-	e.tellKernel(b)
+	e.tellKernel(b, e.settled.Successors())
 	e.tellProxy(ctx, b.Interim(e.settled))
 }
 
-// settleRulesets has the proxy take the book in full, once the kernel has the policy
-// sets of it.
+// settleRulesets has the kernel and the proxy take the book in full, once the kernel
+// has the policy sets of it.
 func (e *Engine) settleRulesets(ctx context.Context) {
 	if e.last == nil {
 		return
 	}
 	e.settled = e.book
+	e.tellKernel(e.book, nil)
 	e.tellProxy(ctx, e.book.List())
 }
 
@@ -132,16 +135,20 @@ func (e *Engine) writeDown(rows []rulesets.Row) {
 	e.offered.rows = rows
 }
 
-func (e *Engine) tellKernel(b rulesets.Book) {
+func (e *Engine) tellKernel(b rulesets.Book, before map[model.RulesetID]model.RulesetID) {
 	active, successors := len(b.Rows()), b.Successors()
-	if e.cfg.Proxied == nil || e.offered.told && active == e.offered.active && maps.Equal(successors, e.offered.successors) {
+	if maps.Equal(before, successors) {
+		before = nil
+	}
+	if e.cfg.Proxied == nil || e.offered.told && active == e.offered.active &&
+		maps.Equal(successors, e.offered.successors) && maps.Equal(before, e.offered.before) {
 		return
 	}
-	if err := e.cfg.Proxied.SetRulesets(active, successors); err != nil {
+	if err := e.cfg.Proxied.SetRulesets(active, successors, before); err != nil {
 		e.cfg.Log.Error("the kernel cannot be told of rulesets", "error", err)
 		return
 	}
-	e.offered.told, e.offered.active, e.offered.successors = true, active, successors
+	e.offered.told, e.offered.active, e.offered.successors, e.offered.before = true, active, successors, before
 }
 
 // awaitProxy waits a little for the proxy to have what is new. Without it connections

@@ -62,7 +62,14 @@ func (p *l7) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
 	return errors.New("no proxy is connected")
 }
 
-func (p *l7) SetRulesets(active int, follow map[model.RulesetID]model.RulesetID) error {
+// SetRulesets asserts that no connection that may go on loses that before its entries
+// are those that were asked for.
+func (p *l7) SetRulesets(active int, follow, before map[model.RulesetID]model.RulesetID) error {
+	for id, to := range p.follow {
+		if p.kernel()[to] && follow[id] != to && before[id] != to {
+			p.t.Errorf("the kernel names %d, under which connections of %d could go on, and can no more", to, id)
+		}
+	}
 	p.active, p.follow = active, follow
 	return p.fails
 }
@@ -238,6 +245,25 @@ func TestNumbersOutliveTheAgentAndTheirEntries(t *testing.T) {
 	again.engine.tendRulesets(t.Context())
 	if len(q.now()) != 0 || q.active != 0 || len(q.rows) != 0 {
 		t.Errorf("left are %v, %d active, rows %+v", q.now(), q.active, q.rows)
+	}
+}
+
+// TestRulesGoBackAndForth, and so do the successors of rulesets that connections have.
+func TestRulesGoBackAndForth(t *testing.T) {
+	w, p := newL7World(t, fake.New())
+	both, one := []model.Policy{asking("p", "/a"), asking("q", "/b")}, []model.Policy{asking("p", "/a")}
+	w.put(both...)
+	first := only(t, p.kernel())
+	w.put(one...)
+	second := only(t, p.kernel())
+	p.used = map[model.RulesetID]bool{first: true, second: true}
+	for range 2 {
+		if w.put(both...); p.follow[second] != first || only(t, p.kernel()) != first {
+			t.Errorf("with both, successors are %v of %d and %d", p.follow, first, second)
+		}
+		if w.put(one...); p.follow[first] != second || only(t, p.kernel()) != second {
+			t.Errorf("with one, successors are %v of %d and %d", p.follow, first, second)
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ type Config struct {
 	Failed func(kind string)      // a request for a kind of object has failed
 	Report func([]source.Problem) // what is wrong with objects now
 	Ready  func() error           // why the node's datapath does not work, or nil
+	// Faults are what the node's proxy has against policies: see publish.NodeConfig.
+	Faults func() ([]publish.Fault, bool)
 	// Avoid has addresses be given out last; nil: none are given out.
 	Avoid func([]netip.Addr)
 }
@@ -53,7 +55,7 @@ func New(cfg Config) *Member {
 	})
 	m.status = publish.NewNode(publish.NodeConfig{
 		Node: cfg.Node, Nodes: cfg.Client.Nodes, Version: weft.Version(), Log: cfg.Log.With("part", "status"),
-		Ready: cfg.Ready, Changed: changed,
+		Ready: cfg.Ready, Faults: cfg.Faults, Changed: changed,
 	})
 	return m
 }

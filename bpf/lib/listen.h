@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The listeners of the proxy: a port for each ruleset, in two blocks. */
+/* The listeners of the proxies: a port for each ruleset, in a block for each proxy. */
 #pragma once
 
 #include "leg.h"
@@ -25,7 +25,8 @@ static __always_inline void weft_listen_enter(struct bpf_sock_ops *ctx)
 	struct weft_proxy_key key = {};
 	__u32 a[4];
 
-	if (place >= WEFT_PROXY_BLOCKS * WEFT_MAX_RULESET)
+	if (place >= WEFT_PROXY_BLOCKS * WEFT_MAX_RULESET ||
+	    bpf_get_netns_cookie(ctx) != weft_cfg.host_netns)
 		return;
 	if (ctx->family == AF_INET) {
 		if (ctx->local_ip4 != bpf_htonl(0x7f000001))
@@ -118,30 +119,36 @@ static __always_inline int weft_lookup_choose(struct bpf_sk_lookup *ctx)
 	return err ? SK_DROP : SK_PASS;
 }
 
-/* Whether the caller is of the proxy's group. */
+/* Whether the caller is of a proxy's group. */
 static __always_inline bool weft_is_proxy_task(__u64 want)
 {
 	__u64 group;
 
 	for (int i = 1; i <= WEFT_CGROUP_DEPTH; i++) {
 		group = bpf_get_current_ancestor_cgroup_id(i);
-		if (group == want)
-			return true;
 		if (!group)
 			break;
+		if (group == want)
+			return true;
 	}
 	return false;
 }
 
-/* Nobody but the proxy has its ports in the host's network namespace. */
+/*
+ * Nobody but the proxy of the block has its ports in the host's network namespace, and
+ * nobody at all while it is not known: who listened then would never be found.
+ */
 static __always_inline int weft_bind_allowed(struct bpf_sock_addr *ctx)
 {
+	__u32 port = bpf_ntohs(ctx->user_port);
 	struct weft_l7_row *l7;
+	__u64 group;
 
-	if (!weft_is_proxy_port(bpf_ntohs(ctx->user_port)))
+	if (!weft_is_proxy_port(port))
 		return WEFT_ALLOW;
 	l7 = weft_l7_get();
-	if (!l7 || !l7->cgroup || bpf_get_netns_cookie(ctx) != weft_cfg.host_netns)
+	if (!l7 || !l7->active || bpf_get_netns_cookie(ctx) != weft_cfg.host_netns)
 		return WEFT_ALLOW;
-	return weft_is_proxy_task(l7->cgroup) ? WEFT_ALLOW : WEFT_REFUSE;
+	group = weft_proxy_place(port) < WEFT_MAX_RULESET ? l7->cgroup[0] : l7->cgroup[1];
+	return weft_is_proxy_task(group) ? WEFT_ALLOW : WEFT_REFUSE;
 }

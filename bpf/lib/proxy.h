@@ -13,7 +13,7 @@
 
 #include "ct.h"
 
-#define WEFT_CGROUP_DEPTH 16 /* to which the proxy's group is looked for */
+#define WEFT_CGROUP_DEPTH 16 /* to which a proxy's group is looked for */
 
 static __always_inline struct weft_l7_row *weft_l7_get(void)
 {
@@ -29,25 +29,31 @@ static __always_inline bool weft_l7_active(void)
 	return l7 && l7->active;
 }
 
+/* Whether there is a proxy. */
+static __always_inline bool weft_l7_known(const struct weft_l7_row *l7)
+{
+	return l7->cgroup[0] | l7->cgroup[1];
+}
+
 /*
- * Which ruleset the proxy enforced before it opened the flow of this packet; 0: it is
- * not the proxy's. CAP_NET_RAW is enough to set a mark, so that only those count that
- * sockets of the proxy's own group set.
+ * Which ruleset a proxy enforced before it opened the flow of this packet; 0: it is no
+ * proxy's. CAP_NET_RAW is enough to set a mark, so that only those count that sockets of
+ * a proxy's own group set.
  */
 __noinline int weft_proxy_passed(struct __sk_buff *ctx)
 {
 	struct weft_l7_row *l7 = weft_l7_get();
 	__u64 group;
 
-	if (!l7 || !l7->cgroup || ctx->ingress_ifindex ||
+	if (!l7 || !weft_l7_known(l7) || ctx->ingress_ifindex ||
 	    (ctx->mark & WEFT_MARK_MASK) != WEFT_MARK_PASSED)
 		return 0;
 	for (int i = 1; i <= WEFT_CGROUP_DEPTH; i++) {
 		group = bpf_skb_ancestor_cgroup_id(ctx, i);
-		if (group == l7->cgroup)
-			return ctx->mark >> WEFT_MARK_RULESET_SHIFT;
 		if (!group)
 			break;
+		if (group == l7->cgroup[0] || group == l7->cgroup[1])
+			return ctx->mark >> WEFT_MARK_RULESET_SHIFT;
 	}
 	return 0;
 }
@@ -60,10 +66,13 @@ __noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
 	if (one == other)
 		return one != 0;
 	row = bpf_map_lookup_elem(&weft_ruleset, &one);
-	return one && other && row && row->as == other;
+	return one && other && row && (row->as == other || row->before == other);
 }
 
-/* A socket that listens for the ruleset, to be released; the preferred block's first. */
+/*
+ * A socket that listens for the ruleset, to be released; the preferred block's first. A
+ * block without a group has none.
+ */
 static __always_inline struct bpf_sock *weft_proxy_find(__u32 ruleset, __u32 family)
 {
 	struct weft_l7_row *l7 = weft_l7_get();
@@ -72,12 +81,14 @@ static __always_inline struct bpf_sock *weft_proxy_find(__u32 ruleset, __u32 fam
 	__u8 prefer;
 
 	/* Without these nobody would lead the connection to the socket. */
-	if (!l7 || !l7->cgroup || !l7->active)
+	if (!l7 || !l7->active)
 		return NULL;
 	prefer = l7->prefer & 1;
 	for (int i = 0; i < WEFT_PROXY_BLOCKS * WEFT_PROXY_PLACES; i++) {
 		key.block = (i / WEFT_PROXY_PLACES) ^ prefer;
 		key.place = i % WEFT_PROXY_PLACES;
+		if (!l7->cgroup[key.block & 1])
+			continue;
 		sk = bpf_map_lookup_elem(&weft_proxy, &key);
 		if (sk)
 			return sk;

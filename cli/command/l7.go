@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -59,6 +60,15 @@ func (a *app) proxyConfigCommand() *cobra.Command {
 				if _, err := fmt.Fprintf(w, "%sproxies connected: %d; acknowledged: %d of %d\n", node, m.GetProxies(),
 					m.GetAcknowledgedRevision(), m.GetWantedRevision()); err != nil {
 					return err
+				}
+				for _, s := range m.GetSessions() {
+					if s.GetPod() == "" {
+						continue
+					}
+					if _, err := fmt.Fprintf(w, "%s  pod %s: block %d of ports, since %s, acknowledged %d\n", node, s.GetPod(), s.GetBlock(),
+						s.GetStarted().AsTime().Format(time.RFC3339), s.GetAcknowledgedRevision()); err != nil {
+						return err
+					}
 				}
 				all = append(all, m.GetObjects()...)
 				nodes = appendNode(nodes, one.agent.Node, len(m.GetObjects()), named)

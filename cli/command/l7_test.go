@@ -28,9 +28,12 @@ func (a *agent) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*ag
 }
 
 func (a *agent) ListProxyConfig(context.Context, *agentv1.ListProxyConfigRequest) (*agentv1.ListProxyConfigResponse, error) {
-	return &agentv1.ListProxyConfigResponse{Proxies: 1, WantedRevision: 4, AcknowledgedRevision: 3, Objects: []*agentv1.ProxyObject{
+	return &agentv1.ListProxyConfigResponse{Proxies: 2, WantedRevision: 4, AcknowledgedRevision: 3, Objects: []*agentv1.ProxyObject{
 		{Type: "cluster", Name: "original-destination", Version: "c1", Standing: "in force"},
 		{Type: "route", Name: "ruleset-7", Ruleset: 7, Version: "d2", Standing: "refused", Message: "bad\nregex"},
+	}, Sessions: []*agentv1.ProxySession{
+		{Pod: "00000000-0000-4000-8000-000000000002", Block: 1, Started: timestamppb.New(now()), AcknowledgedRevision: 3},
+		{Pod: "00000000-0000-4000-8000-000000000001", Started: timestamppb.New(now().Add(-time.Hour)), AcknowledgedRevision: 4},
 	}}, nil
 }
 

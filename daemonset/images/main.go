@@ -33,7 +33,8 @@ type image struct {
 func images() []image {
 	return []image{
 		{name: "weft-agent", main: "weft-agent",
-			binaries: map[string]string{"weft-agent": "./agent", "weft": "./cli", "weft-cni": "./daemonset/cni"}},
+			binaries: map[string]string{"weft-agent": "./agent", "weft": "./cli", "weft-cni": "./daemonset/cni",
+				"weft-envoy": "./envoy/weft-envoy"}},
 		{name: "weft-operator", main: "weft-operator", user: "65532:65532",
 			binaries: map[string]string{"weft-operator": "./operator"}},
 	}

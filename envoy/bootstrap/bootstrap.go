@@ -31,17 +31,29 @@ import (
 
 // Names of the sockets in the folder of the node's sockets.
 const (
-	ADSSocket   = "xds.sock"
-	ALSSocket   = "als.sock"
-	AdminSocket = "envoy-admin.sock"
+	ADSSocket = "xds.sock"
+	ALSSocket = "als.sock"
 )
+
+// AdminSocket is the name of Envoy's own socket, in its folder.
+const AdminSocket = "envoy-admin.sock"
 
 // Config is what differs between nodes.
 type Config struct {
 	Node           string // name of the node, in what Envoy says of itself
-	RunDir         string // absolute
+	Proxy          Proxy  // which one it is, in the same place
+	RunDir         string // of the node's sockets, absolute
+	Dir            string // of what is this Envoy's alone, absolute; empty: RunDir
 	MaxHeapBytes   uint64 // of Envoy's memory; requests are refused when it is near
 	MaxConnections uint64 // of clients, over all rulesets
+}
+
+// OwnDir is the folder of what is this Envoy's alone.
+func (c Config) OwnDir() string {
+	if c.Dir == "" {
+		return c.RunDir
+	}
+	return c.Dir
 }
 
 const (
@@ -51,7 +63,7 @@ const (
 
 // Build gives the file's content, the same for the same configuration.
 func Build(c Config) ([]byte, error) {
-	if !filepath.IsAbs(c.RunDir) || c.MaxHeapBytes == 0 || c.MaxConnections == 0 {
+	if !filepath.IsAbs(c.RunDir) || !filepath.IsAbs(c.OwnDir()) || c.MaxHeapBytes == 0 || c.MaxConnections == 0 {
 		return nil, errors.New("building Envoy's bootstrap: an absolute folder and bounds of memory and connections are needed")
 	}
 	overload, err := overloadManager(c)
@@ -59,8 +71,8 @@ func Build(c Config) ([]byte, error) {
 		return nil, err
 	}
 	b := &bootstrapv3.Bootstrap{
-		Node:  &corev3.Node{Id: c.Node, Cluster: "weft"},
-		Admin: &bootstrapv3.Admin{Address: pipe(filepath.Join(c.RunDir, AdminSocket), ownerOnly)},
+		Node:  &corev3.Node{Id: c.Node, Cluster: "weft", Metadata: c.Proxy.Metadata()},
+		Admin: &bootstrapv3.Admin{Address: pipe(filepath.Join(c.OwnDir(), AdminSocket), ownerOnly)},
 		DynamicResources: &bootstrapv3.Bootstrap_DynamicResources{
 			AdsConfig: &corev3.ApiConfigSource{
 				ApiType:             corev3.ApiConfigSource_DELTA_GRPC,

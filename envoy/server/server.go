@@ -10,11 +10,13 @@ package server
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/envoy/bootstrap"
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -25,6 +27,8 @@ type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	options  xds.Options
 	snapshot string
+	name     string
+	admit    func(bootstrap.Proxy) error
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -34,11 +38,29 @@ type Server struct {
 	changed  chan struct{} // closed when something becomes acknowledged or a proxy comes or goes
 }
 
-// New makes a server that has nothing to say yet. What is in force it keeps in the
-// file snapshot.
+// What a proxy is told of who speaks to it: the agent, or who stands in for it.
+const (
+	Agent   = "weft-agent"
+	StandIn = "weft-envoy"
+)
+
+// New makes an agent's server, that has nothing to say yet. What is in force it keeps in
+// the file snapshot.
 func New(o xds.Options, snapshot string, log *slog.Logger) *Server {
-	return &Server{options: o, snapshot: snapshot, log: log, sessions: make(map[*session]chan struct{}), changed: make(chan struct{})}
+	return &Server{options: o, snapshot: snapshot, name: Agent, admit: func(bootstrap.Proxy) error { return nil }, log: log,
+		sessions: make(map[*session]chan struct{}), changed: make(chan struct{})}
 }
+
+// NewStandIn makes one that says what the snapshot has.
+func NewStandIn(snapshot string, log *slog.Logger) (*Server, error) {
+	s := New(xds.Options{}, snapshot, log)
+	s.name = StandIn
+	return s, s.restore()
+}
+
+// Admit has each proxy looked at before it is told anything; one with an error has to
+// call again. It is called before Register.
+func (s *Server) Admit(look func(bootstrap.Proxy) error) { s.admit = look }
 
 // Register offers the service.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
@@ -47,18 +69,30 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // Update sets what is to be in force: all of it. It does not wait.
 func (s *Server) Update(in model.Rulesets) {
-	resources, faults := xds.Translate(in, s.options)
-	next := &state{revision: in.Revision, rulesets: in.List, faults: faults, resources: make(map[string]map[string]xds.Resource)}
-	for _, url := range order() {
-		next.resources[url] = make(map[string]xds.Resource, len(resources[url]))
-		for _, r := range resources[url] {
-			next.resources[url][r.Name] = r
-		}
-	}
+	next := s.translate(in)
 	s.set(next)
 	if err := s.save(next); err != nil {
 		s.log.Error("an Envoy that starts while the agent is away would lack rulesets", "error", err)
 	}
+}
+
+func (s *Server) translate(in model.Rulesets) *state {
+	resources, faults := xds.Translate(in, s.options)
+	next := newState(in.Revision)
+	next.rulesets, next.faults = in.List, faults
+	for block, of := range next.resources {
+		if block > 0 {
+			o := s.options
+			o.Block = uint8(block)
+			resources[xds.TypeListener] = xds.Listeners(in, faults, o)
+		}
+		for _, url := range order() {
+			for _, r := range resources[url] {
+				of[url][r.Name] = r
+			}
+		}
+	}
+	return next
 }
 
 func (s *Server) set(next *state) {
@@ -110,6 +144,14 @@ func (s *Server) Wanted() model.Revision {
 		return 0
 	}
 	return s.want.revision
+}
+
+// Asks tells whether any ruleset asks for something; before the first Update that is not
+// known, and so.
+func (s *Server) Asks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.want == nil || slices.ContainsFunc(s.want.rulesets, func(r model.Ruleset) bool { return !r.Open })
 }
 
 // Connected is how many proxies are.

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strconv"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/weftmesh/weft/envoy/bootstrap"
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -21,8 +23,22 @@ const maxBatch = 250
 type state struct {
 	revision  model.Revision
 	rulesets  []model.Ruleset
-	resources map[string]map[string]xds.Resource // by type and name
+	resources [model.ProxyBlocks]resources // by block of the proxy's ports
 	faults    []xds.Fault
+}
+
+// resources by type and name.
+type resources map[string]map[string]xds.Resource
+
+func newState(rev model.Revision) *state {
+	s := &state{revision: rev}
+	for block := range s.resources {
+		s.resources[block] = make(resources)
+		for _, url := range order() {
+			s.resources[block][url] = make(map[string]xds.Resource)
+		}
+	}
+	return s
 }
 
 // session is what is known of one proxy that is connected: a machine without I/O
@@ -30,6 +46,8 @@ type state struct {
 // way at a time. If the proxy refuses one with several resources, each is sent
 // again by itself, so that those that are good are in force and the bad one is known.
 type session struct {
+	proxy bootstrap.Proxy
+	from  string // who speaks to the proxy
 	types map[string]*typeState
 	nonce uint64
 	acked model.Revision // everything of it is acknowledged, or refused
@@ -54,8 +72,8 @@ type batch struct {
 	versions map[string]string
 }
 
-func newSession() *session {
-	s := &session{types: make(map[string]*typeState)}
+func newSession(p bootstrap.Proxy, from string) *session {
+	s := &session{proxy: p, from: from, types: make(map[string]*typeState)}
 	for _, t := range order() {
 		s.types[t] = &typeState{subscribed: make(map[string]bool), known: make(map[string]string),
 			refused: make(map[string]refusal), suspects: make(map[string]bool)}
@@ -131,6 +149,9 @@ func (t *typeState) wants(name, version string) bool {
 	return known != version || version != "" && !has
 }
 
+// of is the part of a state that is for this proxy.
+func (s *session) of(want *state) resources { return want.resources[s.proxy.Block] }
+
 // responses are those that can be sent now.
 func (s *session) responses(want *state) (out []*discoveryv3.DeltaDiscoveryResponse) {
 	for _, url := range order() {
@@ -138,17 +159,28 @@ func (s *session) responses(want *state) (out []*discoveryv3.DeltaDiscoveryRespo
 		if !t.asked || t.inFlight != nil {
 			continue
 		}
-		names := t.differing(want.resources[url])
+		names, more := t.differing(s.of(want)[url])
 		if len(names) == 0 && (t.answered || !t.wildcard) {
 			continue // only the first is sent when it is empty: Envoy waits for one
 		}
-		out = append(out, s.response(url, t, names, want))
+		r := s.response(url, t, names, want)
+		if url == xds.TypeListener {
+			r.ControlPlane = &corev3.ControlPlane{Identifier: s.from}
+			if more {
+				r.ControlPlane.Identifier += moreFollows
+			}
+		}
+		out = append(out, r)
 	}
 	return out
 }
 
-// differing are the names of the next response.
-func (t *typeState) differing(want map[string]xds.Resource) (names []string) {
+// moreFollows is in the name of who speaks as long as a proxy has not been told of all
+// listeners.
+const moreFollows = ", not done"
+
+// differing are the names of the next response; there may be more after it.
+func (t *typeState) differing(want map[string]xds.Resource) (names []string, more bool) {
 	for name, r := range want {
 		if (t.wildcard || t.subscribed[name]) && t.wants(name, r.Version) {
 			names = append(names, name)
@@ -166,9 +198,9 @@ func (t *typeState) differing(want map[string]xds.Resource) (names []string) {
 		}
 	}
 	if i := slices.IndexFunc(names, func(n string) bool { return t.suspects[n] }); i >= 0 {
-		return names[i : i+1]
+		return names[i : i+1], len(names) > 1
 	}
-	return names[:min(len(names), maxBatch)]
+	return names[:min(len(names), maxBatch)], len(names) > maxBatch
 }
 
 func (s *session) response(url string, t *typeState, names []string, want *state) *discoveryv3.DeltaDiscoveryResponse {
@@ -179,7 +211,7 @@ func (s *session) response(url string, t *typeState, names []string, want *state
 	t.answered = true
 	for _, name := range names {
 		delete(t.suspects, name)
-		resource, there := want.resources[url][name]
+		resource, there := s.of(want)[url][name]
 		t.inFlight.versions[name] = resource.Version
 		if !there {
 			r.RemovedResources = append(r.RemovedResources, name)
@@ -193,7 +225,7 @@ func (s *session) response(url string, t *typeState, names []string, want *state
 // settled tells whether the proxy has, or has refused, all of a state. It asks for
 // the routes of a listener only when it has taken that.
 func (s *session) settled(want *state) bool {
-	for url, resources := range want.resources {
+	for url, resources := range s.of(want) {
 		t := s.types[url]
 		if t.inFlight != nil {
 			return false
@@ -204,7 +236,7 @@ func (s *session) settled(want *state) bool {
 			}
 		}
 		for name, r := range resources {
-			if url == xds.TypeRoute && !t.subscribed[name] && s.refused(xds.TypeListener, want.resources[xds.TypeListener][name]) {
+			if url == xds.TypeRoute && !t.subscribed[name] && s.refused(xds.TypeListener, s.of(want)[xds.TypeListener][name]) {
 				continue
 			}
 			if t.wants(name, r.Version) {

@@ -13,6 +13,7 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 
+	"github.com/weftmesh/weft/envoy/bootstrap"
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/tests/level"
@@ -20,12 +21,11 @@ import (
 
 // wanted is a state of routes (and listeners) with these versions.
 func wanted(rev model.Revision, versions map[string]string) *state {
-	s := &state{revision: rev, resources: make(map[string]map[string]xds.Resource)}
+	s := newState(rev)
 	for _, url := range order() {
-		s.resources[url] = make(map[string]xds.Resource)
 		for name, v := range versions {
 			if url != xds.TypeCluster {
-				s.resources[url][name] = xds.Resource{Name: name, Version: v}
+				s.resources[0][url][name] = xds.Resource{Name: name, Version: v}
 			}
 		}
 	}
@@ -107,7 +107,7 @@ func TestProxiesEndWithWhatIsWanted(t *testing.T) {
 
 // connect as Envoy does: for all listeners, and for routes by name.
 func connect(proxy *fake, names []string) *session {
-	s := newSession()
+	s := newSession(bootstrap.Proxy{}, Agent)
 	for _, url := range order() {
 		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: url, InitialResourceVersions: make(map[string]string)}
 		for n, v := range proxy.has[url] {
@@ -127,14 +127,14 @@ func checkEnd(t *testing.T, round int, s *session, proxy *fake, want *state) {
 		t.Fatalf("round %d: not settled", round)
 	}
 	for _, url := range order() {
-		for name, r := range want.resources[url] {
+		for name, r := range want.resources[0][url] {
 			got, refused := proxy.has[url][name], s.refused(url, r)
 			if (r.Version == "bad") != refused || !refused && got != r.Version {
 				t.Fatalf("round %d: %s is %q, refused %v; want %q", round, name, got, refused, r.Version)
 			}
 		}
 		for name := range proxy.has[url] {
-			if _, there := want.resources[url][name]; !there {
+			if _, there := want.resources[0][url][name]; !there {
 				t.Fatalf("round %d: %s is still there", round, name)
 			}
 		}
@@ -170,23 +170,32 @@ func TestOneBadAmongManyIsFound(t *testing.T) {
 // agent that does not know them yet.
 func TestSilenceBeforeTheFirstUpdate(t *testing.T) {
 	srv := New(xds.Options{}, filepath.Join(t.TempDir(), SnapshotFile), slog.New(slog.DiscardHandler))
-	if err := srv.Restore(); err == nil || srv.want != nil || srv.Status() != nil || len(srv.FaultList()) > 0 {
+	if err := srv.restore(); err == nil || srv.want != nil || srv.Status() != nil || len(srv.FaultList()) > 0 {
 		t.Errorf("without a snapshot: %v", err)
 	}
 	srv.Update(model.Rulesets{Revision: 5, List: []model.Ruleset{{ID: 3}}})
 	if srv.Acknowledged() != 0 {
 		t.Error("acknowledged by nobody")
 	}
-	other := New(xds.Options{}, srv.snapshot, slog.New(slog.DiscardHandler))
-	if err := other.Restore(); err != nil {
+	other, err := NewStandIn(srv.snapshot, slog.New(slog.DiscardHandler))
+	if err != nil {
 		t.Fatal(err)
 	}
-	for url, list := range srv.want.resources {
-		for name, r := range list {
-			if got := other.want.resources[url][name]; got.Version != r.Version || string(got.Body.Value) != string(r.Body.Value) {
-				t.Errorf("%s is not as it was kept", name)
+	for block, of := range srv.want.resources {
+		for _, url := range order() {
+			for name, r := range of[url] {
+				if got := other.want.resources[block][url][name]; got.Version != r.Version || string(got.Body.Value) != string(r.Body.Value) {
+					t.Errorf("%s of block %d is not as it was kept", name, block)
+				}
+			}
+			if want, got := len(of[url]), len(other.want.resources[block][url]); want != got {
+				t.Errorf("of block %d, %d of %s were kept, want %d", block, got, url, want)
 			}
 		}
+	}
+	a, b := other.want.resources[0][xds.TypeListener], other.want.resources[1][xds.TypeListener]
+	if a["ruleset-3"].Version == b["ruleset-3"].Version {
+		t.Error("both blocks have the same ports")
 	}
 	if other.want.revision != 5 {
 		t.Errorf("revision %d", other.want.revision)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
@@ -20,15 +21,22 @@ import (
 // all that is in force: for an Envoy that starts while the agent is away.
 const SnapshotFile = "xds.last"
 
+// otherBlock is before the names of the listeners of block 1; all else is the same.
+const otherBlock = "block-1/"
+
 // save writes the snapshot if it is another than the last.
 func (s *Server) save(want *state) error {
 	all := &discoveryv3.DeltaDiscoveryResponse{SystemVersionInfo: strconv.FormatUint(uint64(want.revision), 10)}
-	for _, url := range order() {
-		for _, name := range sortedNames(want.resources[url]) {
-			r := want.resources[url][name]
-			all.Resources = append(all.Resources, &discoveryv3.Resource{Name: name, Version: r.Version, Resource: r.Body})
+	enter := func(prefix string, of map[string]xds.Resource) {
+		for _, name := range sortedNames(of) {
+			r := of[name]
+			all.Resources = append(all.Resources, &discoveryv3.Resource{Name: prefix + name, Version: r.Version, Resource: r.Body})
 		}
 	}
+	for _, url := range order() {
+		enter("", want.resources[0][url])
+	}
+	enter(otherBlock, want.resources[1][xds.TypeListener])
 	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(all)
 	if err != nil {
 		return fmt.Errorf("encoding what is in force: %w", err)
@@ -42,9 +50,9 @@ func (s *Server) save(want *state) error {
 	return nil
 }
 
-// Restore sets what was in force last, from the snapshot, for who stands in for the
+// restore sets what was in force last, from the snapshot, for who stands in for the
 // agent. A snapshot that is not there changes nothing.
-func (s *Server) Restore() error {
+func (s *Server) restore() error {
 	text, err := os.ReadFile(s.snapshot)
 	if err != nil {
 		return fmt.Errorf("reading what was in force: %w", err)
@@ -57,13 +65,14 @@ func (s *Server) Restore() error {
 	if err != nil {
 		return fmt.Errorf("reading what was in force: %w", err)
 	}
-	want := &state{revision: model.Revision(revision), resources: make(map[string]map[string]xds.Resource)}
-	for _, url := range order() {
-		want.resources[url] = make(map[string]xds.Resource)
-	}
+	want := newState(model.Revision(revision))
 	for _, r := range all.Resources {
-		if of := want.resources[r.Resource.GetTypeUrl()]; of != nil {
-			of[r.Name] = xds.Resource{Name: r.Name, Version: r.Version, Body: r.Resource}
+		url := r.Resource.GetTypeUrl()
+		name, other := strings.CutPrefix(r.Name, otherBlock)
+		for block, of := range want.resources {
+			if of[url] != nil && (url != xds.TypeListener || other == (block == 1)) {
+				of[url][name] = xds.Resource{Name: name, Version: r.Version, Body: r.Resource}
+			}
 		}
 	}
 	s.set(want)

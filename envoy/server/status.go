@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/weftmesh/weft/envoy/bootstrap"
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -39,9 +40,9 @@ func (s *Server) Status() (out []ResourceStatus) {
 		return nil
 	}
 	for url, short := range map[string]string{xds.TypeCluster: "cluster", xds.TypeListener: "listener", xds.TypeRoute: "route"} {
-		for _, r := range s.want.resources[url] {
+		for _, r := range s.want.resources[0][url] { // of the blocks only the ports differ
 			st := ResourceStatus{Type: short, Name: r.Name, Ruleset: r.Ruleset, Version: r.Version}
-			st.Standing, st.Text = s.standing(url, r)
+			st.Standing, st.Text = s.standing(url, r.Name)
 			out = append(out, st)
 		}
 	}
@@ -51,21 +52,40 @@ func (s *Server) Status() (out []ResourceStatus) {
 	return out
 }
 
-func (s *Server) standing(url string, r xds.Resource) (Standing, string) {
+func (s *Server) standing(url, name string) (Standing, string) {
 	standing, text := InForce, ""
 	if len(s.sessions) == 0 {
 		return Pending, ""
 	}
 	for session := range s.sessions {
-		t := session.types[url]
-		if no, refused := t.refused[r.Name]; refused && no.version == r.Version {
+		t, version := session.types[url], session.of(s.want)[url][name].Version
+		if no, refused := t.refused[name]; refused && no.version == version {
 			return Refused, no.text
 		}
-		if t.known[r.Name] != r.Version {
+		if t.known[name] != version {
 			standing = Pending
 		}
 	}
 	return standing, text
+}
+
+// Session is how one proxy that is connected stands.
+type Session struct {
+	bootstrap.Proxy
+	Acknowledged model.Revision
+}
+
+// Sessions are the proxies that are connected, the one that was started last first.
+func (s *Server) Sessions() (out []Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for session := range s.sessions {
+		out = append(out, Session{session.proxy, session.acked})
+	}
+	slices.SortFunc(out, func(a, b Session) int {
+		return cmp.Or(cmp.Compare(b.Started, a.Started), cmp.Compare(a.Block, b.Block), cmp.Compare(a.Acknowledged, b.Acknowledged))
+	})
+	return out
 }
 
 // FaultList are what keeps rulesets from being in force as they are written: what
@@ -80,11 +100,11 @@ func (s *Server) FaultList() []xds.Fault {
 	out := slices.Clone(s.want.faults)
 	for _, rs := range s.want.rulesets {
 		for _, url := range []string{xds.TypeListener, xds.TypeRoute} {
-			r, there := s.want.resources[url][xds.RulesetName(rs.ID)]
-			if !there {
+			name := xds.RulesetName(rs.ID)
+			if _, there := s.want.resources[0][url][name]; !there {
 				continue
 			}
-			if standing, text := s.standing(url, r); standing == Refused {
+			if standing, text := s.standing(url, name); standing == Refused {
 				out = append(out, blame(rs, fmt.Sprintf("the proxy refuses it: %s", text))...)
 			}
 		}

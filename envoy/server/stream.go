@@ -6,15 +6,36 @@ import (
 	"fmt"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/envoy/bootstrap"
 )
 
 type stream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
 
-// DeltaAggregatedResources serves one proxy until it goes.
+// DeltaAggregatedResources serves one proxy until it goes. With its first request it
+// says which one it is, or that it is leaving, and nothing else.
 func (s *Server) DeltaAggregatedResources(conn stream) error {
-	me, wake := newSession(), make(chan struct{}, 1)
+	first, err := conn.Recv()
+	if err != nil {
+		return err
+	}
+	proxy, err := bootstrap.ReadProxy(first.GetNode())
+	if err == nil {
+		err = s.admit(proxy)
+	}
+	if err != nil {
+		s.log.Warn("a proxy is not served", "block", proxy.Block, "pod", proxy.Pod, "error", err)
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if proxy.Leaving {
+		return nil // that was all
+	}
+	me, wake := newSession(proxy, s.name), make(chan struct{}, 1)
 	s.enter(me, wake)
 	defer s.leave(me)
+	s.heard(me, first)
 	requests, failed := make(chan *discoveryv3.DeltaDiscoveryRequest), make(chan error, 1)
 	go receive(conn, requests, failed) // until the stream ends, which is when this returns
 	for {

@@ -53,10 +53,15 @@ func startChild(cfg Config, epoch int, output *os.File) (*child, error) {
 // only root may use, not abstract ones, which any process on the host could take.
 func plainArguments(cfg Config) []string {
 	drain := int(cfg.Drain.Seconds())
-	return []string{"-c", cfg.file(bootstrapFile), "-l", "warn", "--skip-deprecated-logs",
+	args := []string{"-c", cfg.file(bootstrapFile), "-l", "warn", "--skip-deprecated-logs",
 		"--concurrency", strconv.Itoa(cfg.Concurrency),
 		"--socket-path", cfg.file(restartSocket), "--socket-mode", "600",
 		"--drain-time-s", strconv.Itoa(drain), "--parent-shutdown-time-s", strconv.Itoa(drain + 1)}
+	if cfg.inPod() {
+		// Whoever leaves finds another Envoy: each client is asked to with its next answer.
+		args = append(args, "--drain-strategy", "immediate")
+	}
+	return args
 }
 
 // arguments of the process of an epoch.

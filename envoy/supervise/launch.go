@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/envoy/bootstrap"
 )
 
 // Flags of weft-envoy, in one place for who starts it and who reads them.
@@ -22,6 +24,8 @@ const (
 	FlagHeap        = "max-heap-bytes"
 	FlagConnections = "max-connections"
 	FlagDrain       = "drain"
+	FlagDir         = "dir" // of pods alone, as the next
+	FlagPod         = "pod"
 )
 
 // Arguments of a weft-envoy that does what a configuration says.
@@ -52,16 +56,32 @@ func Launch(ctx context.Context, weftEnvoy string, cfg Config) error {
 		return nil
 	}
 	if pid != 0 {
-		if err := dismiss(ctx, pid, cfg); err != nil {
+		if err := dismiss(ctx, pid, syscall.SIGUSR1, cfg); err != nil {
 			return err
 		}
 	}
 	return detach(weftEnvoy, cfg)
 }
 
-// dismiss has a supervisor go without its Envoy.
-func dismiss(ctx context.Context, pid int, cfg Config) error {
-	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+// EndIdle ends weft-envoy and its Envoy if that has no client, and tells whether one ran
+// and was ended.
+func EndIdle(ctx context.Context, cfg Config) (bool, error) {
+	pid, _, err := holder(cfg)
+	if err != nil || pid == 0 {
+		return false, err
+	}
+	if n, err := newAdmin(cfg.file(bootstrap.AdminSocket)).connections(ctx); err != nil || n > 0 {
+		return false, err
+	}
+	if err := dismiss(ctx, pid, syscall.SIGTERM, cfg); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// dismiss has a supervisor go: by USR1 without its Envoy, by TERM with it.
+func dismiss(ctx context.Context, pid int, by syscall.Signal, cfg Config) error {
+	if err := syscall.Kill(pid, by); err != nil {
 		return fmt.Errorf("asking the supervisor %d to leave: %w", pid, err)
 	}
 	tick := time.NewTicker(look / 20)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/weftmesh/weft/envoy/bootstrap"
 	"github.com/weftmesh/weft/envoy/server"
-	"github.com/weftmesh/weft/envoy/xds"
 )
 
 // standIn serves what was in force last at the agent's socket while the agent is
@@ -30,7 +29,7 @@ type standIn struct {
 
 // look serves or stops, as the agent is there or not.
 func (s *standIn) look(ctx context.Context) error {
-	path := s.cfg.file(bootstrap.ADSSocket)
+	path := s.cfg.shared(bootstrap.ADSSocket)
 	there := inode(path)
 	if s.srv != nil {
 		if there != s.own {
@@ -66,8 +65,8 @@ func inode(path string) uint64 {
 
 // serve takes the place of a socket at which nobody listens.
 func (s *standIn) serve(path string, dead uint64) error {
-	last := server.New(xds.Options{}, s.cfg.file(server.SnapshotFile), s.log)
-	if err := last.Restore(); errors.Is(err, os.ErrNotExist) {
+	last, err := server.NewStandIn(s.cfg.shared(server.SnapshotFile), s.log)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil // nothing was ever in force
 	} else if err != nil {
 		return err

@@ -46,7 +46,11 @@ func Default() Config {
 	}
 }
 
-// Names of files in the folder of the node's sockets.
+// inPod tells whether Envoy runs in a pod, which weft-envoy is the first process of and
+// outside of which nothing of it stays. Two may be side by side on a node.
+func (c Config) inPod() bool { return c.Bootstrap.Proxy.Pod != "" }
+
+// Names of files in Envoy's own folder.
 const (
 	bootstrapFile = "envoy.json"
 	baseFile      = "envoy.base"
@@ -80,6 +84,7 @@ type Supervisor struct {
 	backoff  time.Duration
 	exits    chan exit
 	standIn  standIn
+	told     int // looks in a row that found that Envoy was told everything by the agent
 }
 
 // New makes a supervisor; reload asks it for a hot restart.
@@ -89,7 +94,9 @@ func New(cfg Config, reload <-chan struct{}, log *slog.Logger) *Supervisor {
 		standIn: standIn{cfg: cfg, log: log}}
 }
 
-func (c Config) file(name string) string { return filepath.Join(c.Bootstrap.RunDir, name) }
+// file of this Envoy's own, and shared with the agent and with others.
+func (c Config) file(name string) string   { return filepath.Join(c.Bootstrap.OwnDir(), name) }
+func (c Config) shared(name string) string { return filepath.Join(c.Bootstrap.RunDir, name) }
 
 // Run keeps Envoy running until ctx ends, and ends it then unless the cause is
 // ErrLeave. Only one supervisor runs for a folder.
@@ -99,10 +106,21 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
-	if s.output, err = openLog(s.cfg.file(logFile)); err != nil {
-		return err
+	if s.cfg.inPod() {
+		block, err := s.enterPod(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer block.Close()
+	} else {
+		if s.output, err = openLog(s.cfg.file(logFile)); err != nil {
+			return err
+		}
+		defer s.output.Close()
 	}
-	defer s.output.Close()
 	defer s.standIn.stop()
 	s.standInNow(ctx)
 	if err := s.adopt(ctx); err != nil {
@@ -119,6 +137,25 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	}
 	s.end()
 	return err
+}
+
+// enterPod takes what an Envoy in a pod has: a block of ports, until the file is closed,
+// and the output of the container.
+func (s *Supervisor) enterPod(ctx context.Context) (*os.File, error) {
+	if err := s.forget(); err != nil {
+		return nil, err
+	}
+	block, file, err := takeBlock(ctx, s.cfg.Bootstrap.RunDir, s.blockBefore(), s.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFile(s.cfg.file(blockFile), []byte{'0' + block}); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	s.cfg.Bootstrap.Proxy.Block, s.cfg.Bootstrap.Proxy.Started = block, time.Now().UnixNano()
+	s.output = os.Stderr
+	s.log.Info("a block of ports is this Envoy's", "block", block)
+	return file, nil
 }
 
 // watch restarts what ended, and replaces what is outdated.
@@ -145,8 +182,11 @@ func (s *Supervisor) watch(ctx context.Context) error {
 				again = s.replace("asked to")
 			}
 		case <-tick.C:
-			trimLog(s.output)
+			if !s.cfg.inPod() {
+				trimLog(s.output)
+			}
 			s.look(ctx)
+			s.note(ctx)
 			s.standInNow(ctx)
 			if again == nil && s.outdated() {
 				again = s.replace("another binary")
@@ -223,8 +263,14 @@ func (s *Supervisor) outdated() bool {
 	return err == nil && now != s.runs
 }
 
-// end lets connections end, then the processes.
+// end lets connections end, then the processes. Who needs a stand-in finds another one.
 func (s *Supervisor) end() {
+	s.standIn.stop()
+	if s.cfg.inPod() {
+		if err := leave(context.Background(), s.cfg); err != nil {
+			s.log.Warn("new connections may come until Envoy ends", "error", err)
+		}
+	}
 	s.admin.drain(s.cfg.Drain)
 	for _, c := range s.children {
 		c.terminate()

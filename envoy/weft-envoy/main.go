@@ -43,28 +43,38 @@ connection. USR1 ends weft-envoy alone; the next one takes over the Envoy that r
 		Version:       weft.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cfg) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), cfg, true) },
 	}
+	flags(cmd, &cfg)
+	cmd.Flags().StringVar(&cfg.Cgroup, supervise.FlagCgroup, "", "folder on cgroup2 for Envoy, made if it is missing; empty: where weft-envoy is")
+	cmd.AddCommand(podCommand(), healthCommand(), installCommand())
+	return cmd
+}
+
+// flags that say how Envoy runs, wherever it does.
+func flags(cmd *cobra.Command, cfg *supervise.Config) {
 	f := cmd.Flags()
 	f.StringVar(&cfg.Binary, supervise.FlagEnvoy, "/usr/local/bin/envoy", "Envoy's binary")
 	f.StringVar(&cfg.Bootstrap.Node, supervise.FlagNode, "node", "name of the node")
 	f.StringVar(&cfg.Bootstrap.RunDir, supervise.FlagRunDir, "/run/weft", "folder of the node's sockets")
-	f.StringVar(&cfg.Cgroup, supervise.FlagCgroup, "", "folder on cgroup2 for Envoy, made if it is missing; empty: where weft-envoy is")
 	f.IntVar(&cfg.Concurrency, supervise.FlagConcurrency, cfg.Concurrency, "threads that serve, at most 4")
 	f.Uint64Var(&cfg.Bootstrap.MaxHeapBytes, supervise.FlagHeap, cfg.Bootstrap.MaxHeapBytes, "bytes of memory from which on Envoy refuses work")
 	f.Uint64Var(&cfg.Bootstrap.MaxConnections, supervise.FlagConnections, cfg.Bootstrap.MaxConnections, "clients at the same time")
 	f.DurationVar(&cfg.Drain, supervise.FlagDrain, cfg.Drain, "how long connections may go on in an Envoy that is replaced or ended")
-	return cmd
 }
 
-func run(ctx context.Context, cfg supervise.Config) error {
+// run keeps Envoy running; where it leaves Envoy to another supervisor, USR1 asks it to.
+func run(ctx context.Context, cfg supervise.Config, leaves bool) error {
 	if cfg.Concurrency < 1 || cfg.Concurrency > supervise.MaxThreads {
 		return errors.New("concurrency must be 1 to 4")
 	}
 	ctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Notify(signals, syscall.SIGHUP)
+	if leaves {
+		signal.Notify(signals, syscall.SIGUSR1)
+	}
 	reload := make(chan struct{})
 	go func() { // until ctx ends
 		for {

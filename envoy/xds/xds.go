@@ -92,16 +92,33 @@ func Translate(in model.Rulesets, o Options) (Resources, []Fault) {
 	for _, rs := range in.List {
 		found := check(rs)
 		faults = append(faults, found...)
-		broken := len(found) > 0
-		out[TypeListener] = append(out[TypeListener], pack(RulesetName(rs.ID), rs.ID, listener(rs, broken, o)))
 		if wantsHTTP(rs) {
-			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(rs, broken)))
+			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(rs, len(found) > 0)))
 		}
 	}
+	out[TypeListener] = Listeners(in, faults, o)
 	for _, list := range out {
-		slices.SortFunc(list, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
+		sortResources(list)
 	}
 	return out, faults
+}
+
+// Listeners are all that differs between the blocks of ports. The faults are those of
+// Translate.
+func Listeners(in model.Rulesets, faults []Fault, o Options) (out []Resource) {
+	broken := make(map[model.RulesetID]bool)
+	for _, f := range faults {
+		broken[f.Ruleset] = true
+	}
+	for _, rs := range in.List {
+		out = append(out, pack(RulesetName(rs.ID), rs.ID, listener(rs, broken[rs.ID], o)))
+	}
+	sortResources(out)
+	return out
+}
+
+func sortResources(list []Resource) {
+	slices.SortFunc(list, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
 }
 
 // wantsHTTP tells whether requests are looked at. That is so without any rule, too:

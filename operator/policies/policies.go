@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package policies tells in the condition Valid of each policy whether agents
-// take it, by the same conversion that they use.
+// take it, by the same conversion that they use, and whether nodes' proxies do, as
+// the status of WeftNodes says.
 package policies
 
 import (
@@ -9,7 +10,6 @@ import (
 	"errors"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,19 +22,11 @@ import (
 	"github.com/weftmesh/weft/pkg/metrics"
 )
 
-// Reasons of the condition Valid.
-const (
-	reasonAccepted = "Accepted"
-	reasonInvalid  = "Invalid"
-)
-
-// maxMessage is the longest message that a condition may have.
-const maxMessage = 32768
-
 // Add makes the controllers and adds them to the manager.
-func Add(mgr ctrl.Manager, m *metrics.Operator) error {
+func Add(ctx context.Context, mgr ctrl.Manager, m *metrics.Operator) error {
 	c := mgr.GetClient()
 	return errors.Join(
+		index(ctx, mgr.GetFieldIndexer()),
 		add(mgr, m, v1alpha1.KindNetworkPolicy, &v1alpha1.WeftNetworkPolicy{}, func(ctx context.Context, req reconcile.Request) error {
 			var p v1alpha1.WeftNetworkPolicy
 			if err := c.Get(ctx, req.NamespacedName, &p); err != nil {
@@ -42,7 +34,7 @@ func Add(mgr ctrl.Manager, m *metrics.Operator) error {
 			}
 			before := p.DeepCopy()
 			_, fault := v1alpha1.FromWeftNetworkPolicy(p.DeepCopy())
-			return patch(ctx, c, &p, before, &p.Status, fault)
+			return patch(ctx, c, &p, before, &p.Status, v1alpha1.KindNetworkPolicy, fault)
 		}),
 		add(mgr, m, v1alpha1.KindClusterNetworkPolicy, &v1alpha1.WeftClusterNetworkPolicy{}, func(ctx context.Context, req reconcile.Request) error {
 			var p v1alpha1.WeftClusterNetworkPolicy
@@ -51,7 +43,7 @@ func Add(mgr ctrl.Manager, m *metrics.Operator) error {
 			}
 			before := p.DeepCopy()
 			_, fault := v1alpha1.FromWeftClusterNetworkPolicy(p.DeepCopy())
-			return patch(ctx, c, &p, before, &p.Status, fault)
+			return patch(ctx, c, &p, before, &p.Status, v1alpha1.KindClusterNetworkPolicy, fault)
 		}),
 	)
 }
@@ -59,6 +51,7 @@ func Add(mgr ctrl.Manager, m *metrics.Operator) error {
 func add(mgr ctrl.Manager, m *metrics.Operator, kind string, obj client.Object, f func(context.Context, reconcile.Request) error) error {
 	return ctrl.NewControllerManagedBy(mgr).Named(kind).
 		For(obj, builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})).
+		Watches(&v1alpha1.WeftNode{}, concerned(kind), builder.WithPredicates(faultsChanged())).
 		WithOptions(controller.Options{RateLimiter: watch.Retries()}).
 		Complete(watch.Counted(m, kind, func(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 			return reconcile.Result{}, f(ctx, req)
@@ -66,23 +59,14 @@ func add(mgr ctrl.Manager, m *metrics.Operator, kind string, obj client.Object, 
 }
 
 // patch writes the condition if it is not there yet, and leaves others alone.
-func patch(ctx context.Context, c client.Client, obj, before client.Object, status *v1alpha1.PolicyStatus, fault error) error {
-	if !meta.SetStatusCondition(&status.Conditions, condition(obj.GetGeneration(), fault)) {
+func patch(ctx context.Context, c client.Client, obj, before client.Object, status *v1alpha1.PolicyStatus, kind string, fault error) error {
+	refused, err := refusedOn(ctx, c, kind, client.ObjectKeyFromObject(obj))
+	if err != nil {
+		return err
+	}
+	if !meta.SetStatusCondition(&status.Conditions, condition(obj.GetGeneration(), fault, refused)) {
 		return nil
 	}
 	return client.IgnoreNotFound(c.Status().Patch(ctx, obj,
 		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})))
-}
-
-// condition is Valid for a policy of this generation.
-func condition(generation int64, fault error) metav1.Condition {
-	out := metav1.Condition{
-		Type: v1alpha1.ConditionValid, Status: metav1.ConditionTrue, Reason: reasonAccepted,
-		Message: "agents take the policy as it is", ObservedGeneration: generation,
-	}
-	if fault != nil {
-		text := fault.Error()
-		out.Status, out.Reason, out.Message = metav1.ConditionFalse, reasonInvalid, text[:min(len(text), maxMessage)]
-	}
-	return out
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package uninstall takes Weft off the nodes of a cluster, before the objects of its
-// installation go: the agents end first, then a pod on every node removes what they
+// installation go: agents and Envoys end first, then a pod on every node removes what they
 // left there, and then what Weft wrote into the API goes, but for definitions and
 // policies, which are the user's. It may be repeated after a failure.
 package uninstall
@@ -26,6 +26,7 @@ import (
 
 const (
 	agent    = "weft-agent"    // DaemonSet, and the label of its pods
+	envoy    = "weft-envoy"    // the same
 	operator = "weft-operator" // Deployment, its Lease, and the label of its pods
 	cleanup  = "weft-cleanup"  // label of the pods that clean, and how their names begin
 
@@ -86,23 +87,26 @@ func (u *Uninstaller) Run(ctx context.Context) error {
 	return nil
 }
 
-// endWorkloads ends the agents, which would bring back what is removed, and the
-// operators, which would taint nodes without an agent.
+// endWorkloads ends the agents, which would bring back what is removed, the Envoys, whose
+// keepers stand in for an agent that is away, and the operators, which would taint
+// nodes without an agent.
 func (u *Uninstaller) endWorkloads(ctx context.Context) error {
-	for _, w := range []struct{ resource, name string }{{"deployments", operator}, {"daemonsets", agent}} {
+	for _, w := range []struct{ resource, name string }{
+		{"deployments", operator}, {"daemonsets", agent}, {"daemonsets", envoy},
+	} {
 		err := u.in(schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: w.resource}).
 			Delete(ctx, w.name, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("deleting %s: %w", w.name, err)
 		}
 	}
-	u.cfg.Log.Info("waiting until agents and operators have ended")
+	u.cfg.Log.Info("waiting until agents, Envoys and operators have ended")
 	return u.wait(ctx, func() (left []string, err error) {
 		nodes, err := u.nodes(ctx)
 		if err != nil {
 			return nil, err
 		}
-		pods, err := u.pods(ctx, agent, operator)
+		pods, err := u.pods(ctx, agent, envoy, operator)
 		for _, p := range pods {
 			on := slices.IndexFunc(nodes, func(n *corev1.Node) bool { return n.Name == p.Spec.NodeName })
 			if on >= 0 && answers(nodes[on]) {

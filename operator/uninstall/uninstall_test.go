@@ -31,10 +31,10 @@ type cluster struct {
 	client *fake.FakeDynamicClient
 	// phase is what becomes of a pod that cleans a node.
 	phase func(node string) corev1.PodStatus
-	// agentsStay: agents do not end when their DaemonSet is deleted.
-	agentsStay bool
-	cleaned    []string // nodes on which the pod was created
-	early      []string // of these, before the agents had ended
+	// stays is a DaemonSet whose pods do not end when it is deleted.
+	stays   string
+	cleaned []string // nodes on which the pod was created
+	early   []string // of these, before agents and Envoys had ended
 }
 
 func gvr(group, version, resource string) schema.GroupVersionResource {
@@ -49,6 +49,10 @@ const objects = `
 {apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: weft-operator, namespace: weft-system}}
 ---
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: weft-agent, namespace: weft-system}}
+---
+{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: weft-envoy, namespace: weft-system}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: weft-envoy-1, namespace: weft-system, labels: {app.kubernetes.io/name: weft-envoy}}, spec: {nodeName: n1}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: weft-agent-1, namespace: weft-system, labels: {app.kubernetes.io/name: weft-agent}}, spec: {nodeName: n1}}
 ---
@@ -107,11 +111,16 @@ func newCluster(t *testing.T) *cluster {
 		gvr(group, version, "weftendpointslices"):  "WeftEndpointSliceList",
 		gvr(group, version, "weftnetworkpolicies"): "WeftNetworkPolicyList",
 	}, all...)
-	c.client.PrependReactor("delete", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if c.agentsStay {
+	c.client.PrependReactor("delete", "daemonsets", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		name := a.(clienttesting.DeleteAction).GetName()
+		if c.stays == name {
 			return false, nil, nil
 		}
-		return false, nil, c.client.Tracker().Delete(pods(), namespace, "weft-agent-1")
+		err := c.client.Tracker().Delete(pods(), namespace, name+"-1")
+		if apierrors.IsNotFound(err) {
+			err = nil // they had ended
+		}
+		return false, nil, err
 	})
 	c.client.PrependReactor("create", "pods", c.runPod)
 	c.client.PrependReactor("delete-collection", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
@@ -130,8 +139,10 @@ func (c *cluster) runPod(a clienttesting.Action) (bool, runtime.Object, error) {
 	o := a.(clienttesting.CreateAction).GetObject().(*unstructured.Unstructured)
 	node, _, _ := unstructured.NestedString(o.Object, "spec", "nodeName")
 	c.cleaned = append(c.cleaned, node)
-	if _, err := c.client.Tracker().Get(pods(), namespace, "weft-agent-1"); err == nil {
-		c.early = append(c.early, node)
+	for _, name := range []string{"weft-agent-1", "weft-envoy-1"} {
+		if _, err := c.client.Tracker().Get(pods(), namespace, name); err == nil {
+			c.early = append(c.early, node)
+		}
 	}
 	status, err := runtime.DefaultUnstructuredConverter.ToUnstructured(new(c.phase(node)))
 	if err != nil {
@@ -192,7 +203,7 @@ func TestNothingOfWeftIsLeft(t *testing.T) {
 		}
 	}
 	c.equal("cleaned", c.cleaned, []string{"n1", "n2", "n1", "n2"})
-	c.equal("cleaned while agents ran", c.early, nil)
+	c.equal("cleaned while agents or Envoys ran", c.early, nil)
 	c.equal("pods", c.names(pods()), []string{"other", "weft-agent-3"})
 	for _, resource := range []string{"weftnodes", "weftidentities", "weftendpointslices"} {
 		c.equal(resource, c.names(gvr("weftmesh.io", "v1alpha1", resource)), nil)
@@ -242,14 +253,16 @@ func TestNodeThatIsNotCleanIsNamed(t *testing.T) {
 }
 
 func TestWhatTakesTooLongIsNamed(t *testing.T) {
-	c := newCluster(t)
-	c.agentsStay = true
-	if err := c.run(); err == nil || err.Error() != "time is up while waiting for weft-agent-1 on n1" {
-		t.Errorf("an agent that does not end: %v", err)
+	for _, name := range []string{"weft-agent", "weft-envoy"} {
+		c := newCluster(t)
+		c.stays = name
+		if err := c.run(); err == nil || err.Error() != "time is up while waiting for "+name+"-1 on n1" {
+			t.Errorf("a pod of %s that does not end: %v", name, err)
+		}
+		c.equal("cleaned", c.cleaned, nil)
 	}
-	c.equal("cleaned", c.cleaned, nil)
 
-	c = newCluster(t)
+	c := newCluster(t)
 	c.phase = func(string) corev1.PodStatus {
 		return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{
 			Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such image"}}}}}

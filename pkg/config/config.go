@@ -78,10 +78,10 @@ type Tunnel struct {
 	Port uint16 `json:"port"`
 }
 
-// Envoy configures the proxy of a plain host, which runs from when a policy first needs
-// it. In Kubernetes there is none yet.
+// Envoy configures the proxy. On a plain host it runs from when a policy first needs it;
+// in Kubernetes it is in pods of its own (DaemonSet weft-envoy).
 type Envoy struct {
-	// The stock Envoy, of version 1.40; empty: this host has no proxy. Without one the connections that rules about requests are for are refused.
+	// The stock Envoy, of version 1.40, where not Kubernetes brings it; empty: this node has no proxy. Without one the connections that rules about requests are for are refused.
 	Binary string `json:"binary"`
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,6 +57,9 @@ func (d *Datapath) replacePrograms() error {
 		return err
 	}
 	if err := d.attacher.takeOver(); err != nil {
+		return err
+	}
+	if err := d.adoptProxy(); err != nil {
 		return err
 	}
 	settle()
@@ -113,6 +117,9 @@ func (b *bridges) build(cfg Config, adopted *adoption, olds *oldTables, att atta
 	if err := att.replace(b.from); err != nil {
 		return fmt.Errorf("putting bridges in place of the programs in use: %w", err)
 	}
+	if err := b.fromLookup(); err != nil {
+		return fmt.Errorf("putting a bridge in place of the look-up of sockets: %w", err)
+	}
 	return nil
 }
 
@@ -139,30 +146,77 @@ func (b *bridges) from(s side, inUse ebpf.ProgramID) (*ebpf.Program, error) {
 		return nil, fmt.Errorf("opening program %d: %w", inUse, err)
 	}
 	defer old.Close()
-	banks, err := b.banks(old, b.over.Programs[s.name])
+	return b.bridge(old, b.over.Programs[s.name], &ebpf.ProgramSpec{Type: ebpf.SchedCLS, AttachType: s.attach}, actShot)
+}
+
+// fromLookup has the host's look-ups of sockets cross at the same time: who finds the
+// listener of a connection reads the conntrack that its SYN was just entered into.
+func (b *bridges) fromLookup() error {
+	l, err := link.LoadPinnedLink(filepath.Join(b.pins.socketsDir(), lookupPin), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("opening the pinned link: %w", err)
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil {
+		return fmt.Errorf("asking for its program: %w", err)
+	}
+	old, err := ebpf.NewProgramFromID(info.Program)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the network namespace that it was for is gone
+	}
+	if err != nil {
+		return fmt.Errorf("opening program %d: %w", info.Program, err)
+	}
+	defer old.Close()
+	bridge, err := b.bridge(old, b.over.Programs[lookupProgram], &ebpf.ProgramSpec{Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup}, skDrop)
+	if err != nil {
+		return err
+	}
+	if err := l.Update(bridge); err != nil && !errors.Is(err, unix.ENOLINK) {
+		return fmt.Errorf("updating the link: %w", err)
+	}
+	return nil
+}
+
+// bridge makes a program of a kind that leads to one or the other, and else gives a
+// verdict.
+func (b *bridges) bridge(old, over *ebpf.Program, kind *ebpf.ProgramSpec, otherwise int32) (*ebpf.Program, error) {
+	inUse, err := old.Info()
+	if err != nil {
+		return nil, fmt.Errorf("asking for a program in use: %w", err)
+	}
+	id, _ := inUse.ID()
+	banks, err := b.banks(old, over)
 	if err != nil {
 		return nil, err
 	}
 	defer banks.Close()
 	bridge, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "weft_bridge", Type: ebpf.SchedCLS, AttachType: s.attach, License: "Dual BSD/GPL",
+		Name: "weft_bridge", Type: kind.Type, AttachType: kind.AttachType, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{
 			asm.LoadMapValue(asm.R3, b.cell.FD(), 0),
 			asm.LoadMem(asm.R3, asm.R3, 0, asm.Word),
 			asm.LoadMapPtr(asm.R2, banks.FD()),
 			asm.FnTailCall.Call(),
-			asm.Mov.Imm(asm.R0, actShot),
+			asm.Mov.Imm(asm.R0, otherwise),
 			asm.Return(),
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("loading a bridge: %w", err)
 	}
-	b.built[inUse] = bridge
+	b.built[id] = bridge
 	return bridge, nil
 }
 
-const actShot = 2 // TC_ACT_SHOT
+const (
+	actShot = 2 // TC_ACT_SHOT
+	skDrop  = 0 // SK_DROP
+)
 
 // banks are the two programs that a bridge leads to. The kernel empties an array
 // of programs when no process and no pin holds it any more: it is pinned, for an

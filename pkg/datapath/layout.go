@@ -87,6 +87,7 @@ func appendSpans(c converter, have, want btf.Type, from, to uint32) (converter, 
 		if have, ok := have.(*btf.Array); ok {
 			return appendElements(c, have, want, from, to)
 		}
+		return appendSpans(c, have, want.Type, from, to) // what was alone is the first
 	case *btf.Int, *btf.Enum:
 		return appendNumber(c, have, want, from, to)
 	}

@@ -36,12 +36,12 @@ func TestMembersAreMatchedByName(t *testing.T) {
 	old := structure("flow",
 		member("gone", number(2)), member("port", array(number(2), 2)),
 		member("inner", structure("in", member("x", number(1)), member("y", number(1)))),
-		member("grows", number(2)), member("shrinks", number(4)), member("list", array(number(1), 2)))
+		member("grows", number(2)), member("shrinks", number(4)), member("list", array(number(1), 2)), member("alone", number(2)))
 	now := structure("flow",
 		member("list", array(number(1), 4)), member("shrinks", number(2)), member("grows", number(4)),
 		member("added", number(2)),
 		member("inner", structure("in", member("y", number(1)), member("z", number(1)), member("x", number(1)))),
-		member("port", array(&btf.Typedef{Name: "be16", Type: number(2)}, 2)))
+		member("port", array(&btf.Typedef{Name: "be16", Type: number(2)}, 2)), member("alone", array(number(2), 2)))
 	c, err := appendSpans(nil, old, now, 0, 0)
 	must(t, err)
 	src := []byte{
@@ -51,6 +51,7 @@ func TestMembersAreMatchedByName(t *testing.T) {
 		9, 10, // grows
 		11, 12, 0, 0, // shrinks
 		13, 14, // list
+		15, 16, // alone
 	}
 	want := []byte{
 		13, 14, 0, 0, // list
@@ -59,6 +60,7 @@ func TestMembersAreMatchedByName(t *testing.T) {
 		0, 0, // added
 		8, 0, 7, // inner
 		3, 4, 5, 6, // port
+		15, 16, 0, 0, // alone
 	}
 	dst := bytes.Repeat([]byte{0xff}, len(want))
 	c.convert(dst, src)

@@ -126,9 +126,6 @@ func (d *Datapath) open(cfg Config) error {
 	if err := attachSockets(d.pins, cfg.Cgroup, &d.progs, d.log); err != nil {
 		return err
 	}
-	if err := d.adoptProxy(); err != nil {
-		return err
-	}
 	return d.readState()
 }
 

@@ -57,7 +57,8 @@ func (c converter) same(from, to uint32) bool {
 	return from == to && !slices.ContainsFunc(c, func(s span) bool { return s.from != s.to })
 }
 
-// load loads the programs of devices with what reads the old tables in them.
+// load loads the programs of devices, and the one of look-ups of sockets, with what
+// reads the old tables in them.
 func (t *oldTables) load(cfg Config, adopted *adoption) (*ebpf.Collection, error) {
 	spec, err := loadSpec(cfg)
 	if err != nil {
@@ -83,7 +84,7 @@ func (t *oldTables) load(cfg Config, adopted *adoption) (*ebpf.Collection, error
 	if err := t.configure(spec); err != nil {
 		return nil, err
 	}
-	devices := make(map[string]bool)
+	devices := map[string]bool{lookupProgram: true}
 	for _, sides := range placesOf(&weftbpf.BpfPrograms{}) {
 		for _, s := range sides {
 			devices[s.name] = true

@@ -19,39 +19,72 @@ import (
 	"github.com/weftmesh/weft/pkg/model"
 )
 
-// Pins of the links that only a node with a proxy has.
-const (
-	listenPin = "listen"
-	lookupPin = "lookup"
-)
+// lookupPin is the pin of a link that only a node with a proxy has.
+const lookupPin = "lookup"
 
-// SetProxy makes the kernel know the proxy by its group, and hand over to it while it
-// is active. Its listeners are known from when they begin to listen: it must come
+// listenPins are those of its links by which listeners are seen, by block.
+func listenPins() [model.ProxyBlocks]string { return [model.ProxyBlocks]string{"listen", "listen1"} }
+
+// lookupProgram is the name in the object of the program of look-ups of sockets.
+const lookupProgram = "weft_lookup"
+
+// SetProxy makes the kernel know proxies by their groups, and hand over to them while
+// they are active. Listeners are known from when they begin to listen: it must come
 // first. It is idempotent.
 func (d *Datapath) SetProxy(p model.Proxy) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var row weftbpf.BpfWeftL7Row
-	row.Prefer = uint32(p.Prefer)
+	if p == (model.Proxy{}) {
+		return errors.Join(d.writeProxy(weftbpf.BpfWeftL7Row{}), d.detachProxy())
+	}
+	row, err := d.readProxy()
+	if err != nil {
+		return err
+	}
+	row.Prefer, row.Active = uint32(p.Prefer), 0
 	if p.Active {
 		row.Active = 1
 	}
-	if p.Cgroup == "" {
-		return errors.Join(d.writeProxy(row), d.detachProxy())
-	}
-	id, err := cgroupNumber(p.Cgroup)
-	if err != nil {
-		return fmt.Errorf("finding the proxy's group: %w", err)
-	}
-	row.Cgroup = id
-	listen := socketHook{name: listenPin, attach: ebpf.AttachCGroupSockOps, prog: d.progs.WeftListen}
-	if err := attachSocket(d.pins, p.Cgroup, id, listen, d.log); err != nil {
-		return fmt.Errorf("attaching to the proxy's group %s: %w", p.Cgroup, err)
+	for block, dir := range p.Cgroups {
+		if dir == "" {
+			continue
+		}
+		if row.Cgroup[block], err = d.attachListen(block, dir); err != nil {
+			return err
+		}
 	}
 	if err := d.attachLookup(); err != nil {
 		return fmt.Errorf("attaching to the host's look-ups of sockets: %w", err)
 	}
 	return d.writeProxy(row)
+}
+
+// attachListen has the listeners of a group seen, and gives the group's number.
+func (d *Datapath) attachListen(block int, dir string) (uint64, error) {
+	id, err := cgroupNumber(dir)
+	if err != nil {
+		return 0, fmt.Errorf("finding the proxy's group: %w", err)
+	}
+	listen := socketHook{name: listenPins()[block], attach: ebpf.AttachCGroupSockOps, prog: d.progs.WeftListen}
+	if err := attachSocket(d.pins, dir, id, listen, d.log); err != nil {
+		return 0, fmt.Errorf("attaching to the proxy's group %s: %w", dir, err)
+	}
+	return id, nil
+}
+
+// PreferredBlock is the block of the listeners that new connections go to.
+func (d *Datapath) PreferredBlock() (uint8, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	row, err := d.readProxy()
+	return uint8(row.Prefer), err
+}
+
+func (d *Datapath) readProxy() (row weftbpf.BpfWeftL7Row, err error) {
+	if err := d.maps.WeftL7.Lookup(uint32(0), &row); err != nil {
+		return row, fmt.Errorf("reading the proxy's row: %w", err)
+	}
+	return row, nil
 }
 
 func (d *Datapath) writeProxy(row weftbpf.BpfWeftL7Row) error {
@@ -64,7 +97,8 @@ func (d *Datapath) writeProxy(row weftbpf.BpfWeftL7Row) error {
 // detachProxy ends what only a proxy needs.
 func (d *Datapath) detachProxy() error {
 	var errs []error
-	for _, name := range []string{listenPin, lookupPin} {
+	pins := listenPins()
+	for _, name := range append(pins[:], lookupPin) {
 		errs = append(errs, removeLink(filepath.Join(d.pins.socketsDir(), name)))
 	}
 	return errors.Join(errs...)
@@ -72,7 +106,11 @@ func (d *Datapath) detachProxy() error {
 
 // adoptProxy puts the new programs into the links that an earlier agent left.
 func (d *Datapath) adoptProxy() error {
-	for name, prog := range map[string]*ebpf.Program{listenPin: d.progs.WeftListen, lookupPin: d.progs.WeftLookup} {
+	pins := map[string]*ebpf.Program{lookupPin: d.progs.WeftLookup}
+	for _, name := range listenPins() {
+		pins[name] = d.progs.WeftListen
+	}
+	for name, prog := range pins {
 		old, err := link.LoadPinnedLink(filepath.Join(d.pins.socketsDir(), name), nil)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -122,12 +160,13 @@ func (d *Datapath) attachLookup() error {
 }
 
 // SetRulesetSuccessors says which rulesets satisfy another one, too: open connections
-// of the first may stay when policy asks for the second. Others satisfy none.
-func (d *Datapath) SetRulesetSuccessors(as map[model.RulesetID]model.RulesetID) error {
+// of the first may stay when policy asks for the second. Others satisfy none. What held
+// before goes on doing so as long as policy may still be that of before.
+func (d *Datapath) SetRulesetSuccessors(as, before map[model.RulesetID]model.RulesetID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for id := range model.RulesetID(model.MaxRulesets + 1) {
-		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id])}
+		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id]), Before: uint16(before[id])}
 		var have weftbpf.BpfWeftRulesetRow
 		if err := d.maps.WeftRuleset.Lookup(uint32(id), &have); err != nil {
 			return fmt.Errorf("reading ruleset %d: %w", id, err)
@@ -142,21 +181,21 @@ func (d *Datapath) SetRulesetSuccessors(as map[model.RulesetID]model.RulesetID) 
 	return nil
 }
 
-// ReadyRulesets are the rulesets for whose connections, of both families, the proxy
-// listens in the preferred block, sorted.
+// ReadyRulesets are the rulesets for whose connections, of both families, a proxy
+// listens, sorted: where the one of the preferred block does not, the other has them.
 func (d *Datapath) ReadyRulesets() ([]model.RulesetID, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var row weftbpf.BpfWeftL7Row
-	if err := d.maps.WeftL7.Lookup(uint32(0), &row); err != nil {
-		return nil, fmt.Errorf("reading the proxy's row: %w", err)
+	row, err := d.readProxy()
+	if err != nil {
+		return nil, err
 	}
 	listens := make(map[model.RulesetID]map[uint8]bool) // by family
 	var key, next weftbpf.BpfWeftProxyKey
-	err := d.maps.WeftProxy.NextKey(nil, &next)
+	err = d.maps.WeftProxy.NextKey(nil, &next)
 	for ; err == nil; err = d.maps.WeftProxy.NextKey(key, &next) {
 		key = next
-		if uint32(key.Block) != row.Prefer {
+		if row.Cgroup[key.Block] == 0 {
 			continue
 		}
 		id := model.RulesetID(key.Ruleset)

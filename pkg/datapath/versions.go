@@ -56,7 +56,7 @@ func pinnedMaps() []mapPin {
 		{name: "weft_outer", version: 1, keep: true},
 		{name: "weft_tunnel", version: 1, keep: true},
 		{name: "weft_known", version: 1, keep: true},
-		{name: "weft_l7", version: 1, keep: true},
+		{name: "weft_l7", version: 2, keep: true},
 		{name: "weft_proxy", version: 1},
 		{name: "weft_ruleset", version: 1, keep: true},
 		{name: "weft_sock", version: 1},

@@ -13,8 +13,9 @@ const MaxRulesets = 1000
 // default (net.ipv4.ip_local_port_range begins at 32768): two blocks, for the proxy
 // that runs and the one that takes over.
 const (
+	ProxyBlocks    = 2
 	FirstProxyPort = 14000
-	LastProxyPort  = FirstProxyPort + 2*MaxRulesets - 1
+	LastProxyPort  = FirstProxyPort + ProxyBlocks*MaxRulesets - 1
 )
 
 // ProxyPort is the port of a ruleset's listener in a block, 0 or 1.
@@ -101,9 +102,12 @@ type Rulesets struct {
 	List     []Ruleset // sorted by number
 }
 
-// Proxy is what the kernel is to know of the node's proxy; zero: there is none.
+// Proxy is what the kernel is to know of the node's proxies; zero: there is none.
 type Proxy struct {
-	Cgroup string // folder on cgroup2 of the group that all its processes are in
-	Prefer uint8  // block of the listeners that new connections go to
-	Active bool   // rulesets are in force, or connections have some
+	// Cgroups are folders on cgroup2, by block: of the group that all processes of the
+	// proxy are in whose listeners have the ports of the block. Where there is none the
+	// kernel goes by the one that it knows.
+	Cgroups [ProxyBlocks]string
+	Prefer  uint8 // block of the listeners that new connections go to
+	Active  bool  // rulesets are in force, or connections have some
 }

@@ -9,7 +9,7 @@ import (
 
 // goals is every figure that has a goal or is compared with another one.
 func goals() []goal {
-	return slices.Concat(packetGoals(), trafficGoals(), changeGoals(), memoryGoals(), exportGoals(), nodesGoals(), clusterGoals())
+	return slices.Concat(packetGoals(), trafficGoals(), changeGoals(), memoryGoals(), exportGoals(), nodesGoals(), clusterGoals(), l7Goals())
 }
 
 func packetGoals() (out []goal) {
@@ -102,6 +102,26 @@ func nodesGoals() (out []goal) {
 		}
 	}
 	return out
+}
+
+// l7Goals are of requests, against the same Envoy as a plain reverse proxy.
+func l7Goals() (out []goal) {
+	const bare, without = "/bare_envoy", "/bare_envoy_without_records"
+	for _, way := range []string{"http1_kept", "http1_new", "grpc_kept", "grpc_new"} {
+		group := "tests/speed/L7/" + way
+		compare := func(figure, unit string, b bound) {
+			out = append(out, goal{figure + "/weft", unit, figure + bare, b}, goal{figure + without, unit, figure + bare, bound{}})
+		}
+		compare(group+"/saturation/rate", "requests/s", ratioAtLeast(0.95))
+		compare(group+"/saturation/cpu", "us/request", bound{})
+		for _, rate := range []string{"100_per_s", "500_per_s", "1000_per_s"} {
+			compare(group+"/"+rate+"/p50", "us", bound{})
+			compare(group+"/"+rate+"/p99", "us", ratioAtMost(1.1))
+			compare(group+"/"+rate+"/cpu", "us/request", bound{})
+		}
+		out = append(out, goal{group + "/1000_per_s/p99_added", "us", "", valueAtMost(1000)})
+	}
+	return append(out, goal{"tests/speed/L7Memory/both", "MB", "", valueAtMost(150)})
 }
 
 func clusterGoals() []goal {

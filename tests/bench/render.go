@@ -15,7 +15,7 @@ var notes string
 
 func render(rows []row, missing []goal) string {
 	var b strings.Builder
-	b.WriteString("# Benchmarks\n\nRendered by `make bench` and `make bench-cluster` from build/bench.jsonl and tests/bench/notes.md. Absolute figures depend on the machine;\n" +
+	b.WriteString("# Benchmarks\n\nRendered by `make bench`, `make bench-cluster` and `make bench-l7` from build/bench.jsonl and tests/bench/notes.md. Absolute figures depend on the machine;\n" +
 		"ratios are what to compare. Each figure is compared only with what was measured in turn with it, in the same run.\n\n## Goals\n\n")
 	table(&b, rows, true)
 	missed(&b, rows, missing)

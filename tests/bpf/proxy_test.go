@@ -48,7 +48,7 @@ func (n *node) asks(h *host, dir uint8, ruleset uint16) {
 func (n *node) listen(ruleset uint16) {
 	n.Helper()
 	// A group that is nobody's: the root has no level.
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: 1, Active: 1})
+	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1}, Active: 1})
 	for family, addr := range map[uint8]string{4: "0.0.0.0:0", 6: "[::]:0"} {
 		var lc net.ListenConfig
 		lc.SetMultipathTCP(false)
@@ -70,6 +70,12 @@ func (n *node) listen(ruleset uint16) {
 
 // asProxy makes this process the proxy: packets of its own are in its group.
 func (n *node) asProxy() {
+	n.Helper()
+	n.asProxyOf(0)
+}
+
+// asProxyOf makes it that of a block.
+func (n *node) asProxyOf(block int) {
 	n.Helper()
 	mount, err := cgroup.FindMount()
 	if err != nil {
@@ -95,7 +101,9 @@ func (n *node) asProxy() {
 	if err := unix.Stat(dir, &st); err != nil {
 		n.Fatal(err)
 	}
-	n.put(n.objs.WeftL7, uint32(0), weftbpf.BpfWeftL7Row{Cgroup: st.Ino, Active: 1})
+	row := weftbpf.BpfWeftL7Row{Cgroup: [2]uint64{1, 1}, Active: 1}
+	row.Cgroup[block] = st.Ino
+	n.put(n.objs.WeftL7, uint32(0), row)
 }
 
 func (n *node) enter(group string) {
@@ -183,13 +191,13 @@ func TestDownstreamLegsGoToTheProxy(t *testing.T) {
 	}
 }
 
-func TestOnlyTheProxysGroupHasPassed(t *testing.T) {
-	for _, f := range families {
+func TestOnlyAProxysGroupHasPassed(t *testing.T) {
+	for i, f := range append(families, families...) {
 		n := proxied(t)
 		frame := func(port uint16) []byte { return got(f, n.a, n.b, protoTCP, tcp(port, 80, syn)) }
 		v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, frame(5000))
 		n.up("another's mark", v, mark, actRedirect)
-		n.asProxy()
+		n.asProxyOf(i / len(families))
 		for in, mark := range map[uint32]uint32{0: 1 << 16, n.uplink: markPassed | 1<<16} {
 			n.toMarked(n.b, in, mark, frame(5001))
 			if ct, _ := n.flow(f, n.a, n.b, 5001, 80, protoTCP); ct != nil && ct.Passed != 0 {
@@ -214,7 +222,7 @@ func TestStagesArePassedInOrder(t *testing.T) {
 		flags                 uint8
 	}{
 		{0, 3, 0, 0}, {3, 4, 3, 0}, {4, 4, 4, flagUpstream}, {9, 3, 9, 0},
-		{5, 4, 5, 0}, {6, 6, 6, flagUpstream},
+		{5, 4, 5, 0}, {6, 6, 6, flagUpstream}, {7, 7, 7, flagUpstream},
 	} {
 		for _, f := range families {
 			t.Run(fmt.Sprintf("IPv%d after %d", f, tc.passed), func(t *testing.T) {
@@ -225,6 +233,7 @@ func TestStagesArePassedInOrder(t *testing.T) {
 				n.asks(n.b, ingress, 4)
 				n.put(n.objs.WeftRuleset, uint32(5), weftbpf.BpfWeftRulesetRow{As: 3})
 				n.put(n.objs.WeftRuleset, uint32(6), weftbpf.BpfWeftRulesetRow{As: 4})
+				n.put(n.objs.WeftRuleset, uint32(7), weftbpf.BpfWeftRulesetRow{As: 9, Before: 4})
 				n.asProxy()
 				mark := uint32(markPassed) | uint32(tc.passed)<<16
 				n.toMarked(n.b, 0, mark, got(f, n.a, n.b, protoTCP, tcp(5000, 80, syn)))
@@ -252,7 +261,7 @@ func TestNobodyListensForTheRuleset(t *testing.T) {
 		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoUDP, udp(4000, 80))) })
 		// A socket alone is not enough: without a proxy in force nothing leads to it.
 		n.listen(2)
-		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: 1}, {Active: 1}} {
+		for _, row := range []weftbpf.BpfWeftL7Row{{Cgroup: [2]uint64{1}}, {Active: 1}, {Cgroup: [2]uint64{0, 1}, Active: 1}} {
 			n.put(n.objs.WeftL7, uint32(0), row)
 			n.told(f, proxyNotReady, func() (uint32, []byte) {
 				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))

@@ -50,6 +50,7 @@ func (c *Cluster) ask(ctx context.Context, dir, name string) error {
 	}
 	if name != controlPlane && name != outside {
 		questions["weft-status.txt"] = "weft status"
+		questions["weft-l7.txt"] = "weft l7 rulesets; weft l7 config; ls -l /run/weft"
 		questions["weft-flows.txt"] = "weft observe --last 1000"
 		questions["pins.txt"] = "ls -lR /sys/fs/bpf"
 		questions["maps.txt"] = c.binary() + " maps"
@@ -86,6 +87,7 @@ func (c *Cluster) askAPI(ctx context.Context, dir string) error {
 		"pods.yaml":     {"get", "pods", "-A", "-o", "yaml"},
 		"weft-pods.txt": {"describe", "pods", "-n", "weft-system"},
 		"crds.txt":      {"get", "crds"},
+		"policies.yaml": {"get", "weftnodes,weftnetworkpolicies,weftclusternetworkpolicies", "-A", "-o", "yaml"},
 	} {
 		out, failed := c.Kubectl(ctx, append(args, "--request-timeout=5s")...)
 		if failed != nil {

@@ -24,6 +24,8 @@ const (
 	// AgnhostImage is the test image of Kubernetes: agnhost, and busybox's shell,
 	// wget, nc, ping, nslookup and the like.
 	AgnhostImage = "registry.k8s.io/e2e-test-images/agnhost:2.66.1"
+	// EnvoyImage is the stock Envoy, by the name that the chart has.
+	EnvoyImage = "docker.io/envoyproxy/envoy:distroless-v1.40.0"
 )
 
 // A change of what follows makes the images anew.
@@ -38,9 +40,13 @@ func (c *Cluster) makeImages(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	defer release()
-	sum := sha256.Sum256(fmt.Append(imagesSource, c.tools))
+	pin, err := os.ReadFile(filepath.Join(c.at.envoy(), "pin"))
+	if err != nil {
+		return nil, fmt.Errorf("no Envoy is there: run 'make envoy' first: %w", err)
+	}
+	sum := sha256.Sum256(fmt.Append(imagesSource, c.tools, string(pin)))
 	dir := filepath.Join(c.at.cache(), "images-"+hex.EncodeToString(sum[:6]))
-	archives := []string{filepath.Join(dir, "pause.tar"), filepath.Join(dir, "coredns.tar"), filepath.Join(dir, "agnhost.tar")}
+	archives := []string{filepath.Join(dir, "pause.tar"), filepath.Join(dir, "coredns.tar"), filepath.Join(dir, "agnhost.tar"), filepath.Join(dir, "envoy.tar")}
 	if _, err := os.Stat(dir); err == nil {
 		return archives, nil
 	}
@@ -52,7 +58,7 @@ func (c *Cluster) makeImages(ctx context.Context) ([]string, error) {
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return nil, err
 	}
-	for _, write := range []func(context.Context, string) error{c.pauseImage, c.coreDNSImage, c.agnhostImage} {
+	for _, write := range []func(context.Context, string) error{c.pauseImage, c.coreDNSImage, c.agnhostImage, c.envoyImage} {
 		if err := write(ctx, work); err != nil {
 			return nil, fmt.Errorf("making images: %w", err)
 		}
@@ -106,6 +112,42 @@ func (c *Cluster) agnhostImage(ctx context.Context, dir string) error {
 	return oci.Write(filepath.Join(dir, "agnhost.tar"), []string{AgnhostImage}, []oci.Image{{
 		Architecture: runtime.GOARCH, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"},
 		Layers: [][]oci.File{shell, agnhost}}})
+}
+
+// envoyImage has the binary that make envoy brings, where the official image has it, and
+// this machine's C library in the place of that image's.
+func (c *Cluster) envoyImage(ctx context.Context, dir string) error {
+	binary := filepath.Join(c.at.envoy(), "envoy")
+	libraries, err := sharedLibraries(ctx, binary)
+	if err != nil {
+		return err
+	}
+	return oci.Write(filepath.Join(dir, "envoy.tar"), []string{EnvoyImage}, []oci.Image{{
+		Architecture: runtime.GOARCH, Entrypoint: []string{"/usr/local/bin/envoy"}, User: "65532:65532",
+		Layers: [][]oci.File{append(libraries, oci.File{Path: "/usr/local/bin/envoy", From: binary})}}})
+}
+
+// sharedLibraries are those that a binary is run with, its loader among them, at the
+// places where it looks for them.
+func sharedLibraries(ctx context.Context, binary string) ([]oci.File, error) {
+	out, err := exec.CommandContext(ctx, "ldd", binary).Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking ldd for the libraries of %s: %w", binary, err)
+	}
+	var files []oci.File
+	for line := range strings.Lines(string(out)) { // NAME => /PATH (ADDRESS), or /PATH (ADDRESS)
+		path, _, _ := strings.Cut(strings.TrimSpace(line), " (")
+		if _, found, ok := strings.Cut(path, " => "); ok {
+			path = found
+		}
+		if filepath.IsAbs(path) {
+			files = append(files, oci.File{Path: path, From: path})
+		}
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("ldd names no library of %s: %s", binary, out)
+	}
+	return files, nil
 }
 
 // busybox takes the static one out of Debian's package, which is not installed.

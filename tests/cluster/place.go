@@ -52,6 +52,7 @@ func (p place) dir() string              { return filepath.Join(p.clusters(), p.
 func (p place) pki() string              { return filepath.Join(p.dir(), "pki") }
 func (p place) machine(n string) string  { return filepath.Join(p.dir(), "machines", n) }
 func (p place) bin() string              { return filepath.Join(p.repo, "build/bin") }
+func (p place) envoy() string            { return filepath.Join(p.repo, "build/envoy") }
 func (p place) weftImages() string       { return filepath.Join(p.repo, "build/images") }
 func (p place) lock() string             { return filepath.Join(p.clusters(), ".lock-"+p.name) }
 func (p place) record() string           { return filepath.Join(p.dir(), "cluster.json") }

@@ -149,7 +149,7 @@ func (n *node) furnish() error {
 	if err := path.Set(true); err != nil {
 		return err
 	}
-	return n.dp.SetProxy(model.Proxy{Cgroup: n.group, Active: true})
+	return n.dp.SetProxy(model.Proxy{Cgroups: [model.ProxyBlocks]string{n.group}, Active: true})
 }
 
 // open opens the datapath as an agent would that starts.

@@ -28,7 +28,9 @@ func TestAnotherAgentFindsTheProxyAsItIs(t *testing.T) {
 	calls("without an agent")
 	within(t, n.ns, n.open)
 	calls("before the agent has said anything")
-	within(t, n.ns, func() error { return n.dp.SetProxy(model.Proxy{Cgroup: n.group, Active: true}) })
+	within(t, n.ns, func() error {
+		return n.dp.SetProxy(model.Proxy{Cgroups: [model.ProxyBlocks]string{n.group}, Active: true})
+	})
 	calls("after the agent has said the same")
 	ready, err := n.dp.ReadyRulesets()
 	ok(t, err)

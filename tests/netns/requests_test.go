@@ -10,11 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/cgroup"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
 
@@ -131,6 +134,36 @@ func (n *node) envoyReady() {
 	}))
 }
 
+// Envoy runs while it is needed, and ends with the last rule that does.
+func TestEnvoyEndsWithTheLastRule(t *testing.T) {
+	n := proxied(t)
+	a, web := n.pod("a", "role=a"), n.pod("web", "app=web")
+	serveHTTP(t, web.NS, 8080)
+	needed := func() {
+		t.Helper()
+		n.write("web.yaml", fmt.Sprintf(requestPolicy, "/b"))
+		n.envoyReady()
+		onBoth(t, func(t *testing.T, family int) {
+			c := browser(t, a.NS)
+			asks(t, c, web, family, "/a", http.StatusOK)
+			c.CloseIdleConnections()
+		})
+	}
+	needed()
+	n.remove("web.yaml")
+	n.settle()
+	mount, err := cgroup.FindMount()
+	ok(t, err)
+	ok(t, sandbox.Eventually(t.Context(), time.Minute, "Envoy has ended", func() error {
+		text, err := os.ReadFile(filepath.Join(mount, "weft-envoy", "cgroup.procs"))
+		if err == nil && len(text) > 0 {
+			err = fmt.Errorf("there are processes %q", text)
+		}
+		return err
+	}))
+	needed()
+}
+
 // requestFlow waits for the flow of a request.
 func (n *node) requestFlow(from, to *sandbox.Pod, path string, status uint32) {
 	n.t.Helper()
@@ -145,17 +178,20 @@ func (n *node) requestFlow(from, to *sandbox.Pod, path string, status uint32) {
 	}))
 }
 
-// serveHTTP answers requests with the client's address.
+// serveHTTP answers requests, by HTTP/1 and HTTP/2, with the client's address.
 func serveHTTP(t *testing.T, ns *sandbox.NS, port uint16) {
 	t.Helper()
 	for network, addr := range map[string]string{"tcp4": "0.0.0.0", "tcp6": "[::]"} {
 		ln, err := ns.Listen(network, fmt.Sprintf("%s:%d", addr, port))
 		ok(t, err)
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
 			if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 				fmt.Fprint(w, from.Addr())
 			}
-		})}
+		}), Protocols: new(http.Protocols)}
+		srv.Protocols.SetHTTP1(true)
+		srv.Protocols.SetUnencryptedHTTP2(true)
 		go func() { _ = srv.Serve(ln) }() // ends with the test
 		t.Cleanup(func() { _ = srv.Close() })
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -55,6 +56,61 @@ func TestPoliciesSayWhetherTheyAreValid(t *testing.T) {
 		must(t, c.Get(ctx, client.ObjectKeyFromObject(p), p))
 		return valid(p.Status.Conditions, 2, metav1.ConditionTrue, "")
 	})
+}
+
+// refuse writes into a node's status what its proxy has against policies.
+func refuse(t *testing.T, node string, faults ...v1alpha1.ProxyFault) {
+	t.Helper()
+	eventually(t, "the status of "+node+" is written", func() error {
+		n := &v1alpha1.WeftNode{}
+		must(t, theWorld.client.Get(context.Background(), client.ObjectKey{Name: node}, n))
+		n.Status.ProxyFaults = faults
+		return theWorld.client.Status().Update(context.Background(), n)
+	})
+}
+
+// What proxies of nodes refuse is told at the policy, while they do and are there.
+func TestPoliciesSayWhetherProxiesTakeThem(t *testing.T) {
+	ctx, c := context.Background(), theWorld.client
+	theWorld.clear(t)
+	namespace(t, "proxied", nil)
+	operate(t, "").leads()
+	for _, name := range []string{"p1", "p2"} {
+		must(t, c.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+		eventually(t, name+" is known", func() error { return c.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.WeftNode{}) })
+	}
+	spec := &v1alpha1.PolicySpec{EndpointSelector: &metav1.LabelSelector{}, Ingress: []v1alpha1.IngressRule{{}}}
+	p := &v1alpha1.WeftNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "proxied", Name: "p"}, Spec: spec}
+	cluster := &v1alpha1.WeftClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: spec.DeepCopy()}
+	must(t, c.Create(ctx, p))
+	must(t, c.Create(ctx, cluster))
+	says := func(what string, status metav1.ConditionStatus, reason, message string) {
+		t.Helper()
+		eventually(t, what, func() error {
+			must(t, c.Get(ctx, client.ObjectKeyFromObject(p), p))
+			if err := valid(p.Status.Conditions, 1, status, message); err != nil {
+				return err
+			}
+			if got := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionValid).Reason; got != reason {
+				return fmt.Errorf("reason %s", got)
+			}
+			return nil
+		})
+	}
+	says("before there is a fault", metav1.ConditionTrue, "Accepted", "")
+	fault := v1alpha1.ProxyFault{Kind: v1alpha1.KindNetworkPolicy, Namespace: "proxied", Name: "p", Message: "the proxy refuses it: bad"}
+	refuse(t, "p1", fault)
+	says("one node refuses it", metav1.ConditionFalse, "RefusedByProxy", "on p1: the proxy refuses it: bad")
+	refuse(t, "p2", fault)
+	says("both do", metav1.ConditionFalse, "RefusedByProxy", "on p1, p2: ")
+	must(t, c.Get(ctx, client.ObjectKeyFromObject(cluster), cluster))
+	if err := valid(cluster.Status.Conditions, 1, metav1.ConditionTrue, ""); err != nil {
+		t.Errorf("another kind of the same name: %v", err)
+	}
+	refuse(t, "p1")
+	says("one takes it", metav1.ConditionFalse, "RefusedByProxy", "on p2: ")
+	must(t, c.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "p2"}}))
+	says("the other one is gone", metav1.ConditionTrue, "Accepted", "")
 }
 
 // dryRun asks the API server for a policy's spec, in both kinds.

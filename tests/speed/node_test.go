@@ -34,7 +34,7 @@ type node struct {
 	runtime *sandbox.Runtime
 }
 
-func startNode(tb testing.TB) *node {
+func startNode(tb testing.TB, settings ...string) *node {
 	tb.Helper()
 	bin, err := sandbox.BinDir()
 	ok(tb, err)
@@ -44,7 +44,7 @@ func startNode(tb testing.TB) *node {
 	ok(tb, os.MkdirAll(n.group, 0o755))
 	ok(tb, os.MkdirAll(manifestDir, 0o755))
 	const config = "/etc/weft/config.yaml"
-	text := fmt.Sprintf("nodeName: node-1\nmetricsAddress: \"127.0.0.1:9465\"\ncgroup: %s\npodCIDRs: [\"10.244.0.0/20\", \"fd00:10:244::/64\"]\n", n.group)
+	text := fmt.Sprintf("nodeName: node-1\nmetricsAddress: \"127.0.0.1:9465\"\ncgroup: %s\npodCIDRs: [\"10.244.0.0/20\", \"fd00:10:244::/64\"]\n%s\n", n.group, strings.Join(settings, "\n"))
 	ok(tb, os.WriteFile(config, []byte(text), 0o644))
 	n.agent, err = sandbox.StartAgent(sandbox.AgentConfig{Binary: filepath.Join(bin, "weft-agent"), Config: config})
 	ok(tb, err)

@@ -44,6 +44,8 @@ const (
 	kindConnect = "connect" // client: a new connection, a byte and its answer
 	kindRate    = "rate"    // client: as many of these as there can be
 	kindStream  = "stream"  // client: as many bytes as the server takes
+	kindServe   = "serve"   // server: answers requests of the web
+	kindWeb     = "web"     // client: requests of the web
 )
 
 // order is what a peer is to do. A process of its own, of one thread that is bound
@@ -53,6 +55,7 @@ type order struct {
 	At   netip.AddrPort
 	CPU  int
 	For  time.Duration // measured; a tenth more before that is not
+	Web  webOrder      // of kindWeb
 }
 
 // outcome is what a client has seen: nanoseconds at the median, or bytes or
@@ -76,8 +79,13 @@ func runPeer(text string) error {
 	if err := unix.SchedSetaffinity(0, &set); err != nil {
 		return fmt.Errorf("binding to CPU %d: %w", o.CPU, err)
 	}
-	if o.Kind == kindEcho || o.Kind == kindSink {
+	switch o.Kind {
+	case kindEcho, kindSink:
 		return servePeer(o)
+	case kindServe:
+		return serveWeb(o)
+	case kindWeb:
+		return askWeb(o)
 	}
 	var out outcome
 	var err error
@@ -245,8 +253,8 @@ func start(tb testing.TB, ns *sandbox.NS, group string, o order) (*exec.Cmd, io.
 	return cmd, out
 }
 
-// serveAt runs a server until the benchmark ends.
-func serveAt(tb testing.TB, ns *sandbox.NS, o order) {
+// serveAt runs a server until the benchmark ends, and gives its process.
+func serveAt(tb testing.TB, ns *sandbox.NS, o order) (pid int) {
 	tb.Helper()
 	cmd, out := start(tb, ns, "", o)
 	tb.Cleanup(func() {
@@ -257,17 +265,24 @@ func serveAt(tb testing.TB, ns *sandbox.NS, o order) {
 	if err != nil || line != "ready\n" {
 		tb.Fatalf("the server at %s in %s said %q, error %v", o.At, ns.Name, line, err)
 	}
+	return cmd.Process.Pid
 }
 
-// measure runs a client to its end.
-func measure(tb testing.TB, ns *sandbox.NS, group string, o order) float64 {
+// runClient runs a client to its end, and gives what it has seen.
+func runClient(tb testing.TB, ns *sandbox.NS, group string, o order, seen any) {
 	tb.Helper()
 	cmd, out := start(tb, ns, group, o)
 	text, err := io.ReadAll(out)
 	ok(tb, err)
 	ok(tb, cmd.Wait())
+	ok(tb, json.Unmarshal(text, seen))
+}
+
+// measure is the figure of a client that has run to its end.
+func measure(tb testing.TB, ns *sandbox.NS, group string, o order) float64 {
+	tb.Helper()
 	var got outcome
-	ok(tb, json.Unmarshal(text, &got))
+	runClient(tb, ns, group, o, &got)
 	if got.Count < 20 { // of some thousands, where nobody else has the CPU
 		tb.Fatalf("%s to %s: only %d in %s", o.Kind, o.At, got.Count, o.For)
 	}

@@ -171,6 +171,46 @@ func TestPods(t *testing.T) {
 	}
 }
 
+// TestEnvoy: two fit on a node, it may no more than it needs, and it goes with its value.
+func TestEnvoy(t *testing.T) {
+	const odder = "{image: {registry: mesh.example, tag: v2, pullPolicy: Always, pullSecrets: [one]}, envoy: {image: 'envoy.example/envoy@sha256:" +
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef', resources: {limits: {memory: 2Gi}}}}"
+	for name, v := range map[string]string{"default": "", "odd": odder} {
+		d := named[*appsv1.DaemonSet](t, render(t, v), "weft-envoy")
+		if u := d.Spec.UpdateStrategy.RollingUpdate; u.MaxSurge.String() != "10%" || u.MaxUnavailable.String() != "0" {
+			t.Errorf("%s values: it is replaced so: %+v", name, u)
+		}
+		pod := d.Spec.Template.Spec
+		if !pod.HostNetwork || pod.HostPID || pod.HostIPC || *pod.AutomountServiceAccountToken || pod.PriorityClassName != "system-node-critical" ||
+			!slices.Contains(pod.Tolerations, corev1.Toleration{Operator: corev1.TolerationOpExists}) {
+			t.Errorf("%s values: pod %+v", name, pod)
+		}
+		for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+			s, added := c.SecurityContext, []corev1.Capability{"NET_ADMIN"}
+			if c.Name == "install" {
+				added = nil
+			}
+			if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || len(c.Ports) > 0 ||
+				!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || !slices.Equal(s.Capabilities.Add, added) {
+				t.Errorf("%s values: %s may %+v, ports %v", name, c.Name, s, c.Ports)
+			}
+		}
+		images := []string{pod.InitContainers[0].Image, pod.Containers[0].Image}
+		want, policy := []string{"ghcr.io/weftmesh/weft-agent:v" + d.Labels["app.kubernetes.io/version"], "docker.io/envoyproxy/envoy:distroless-v1.40.0"}, corev1.PullIfNotPresent
+		if v == odder {
+			want, policy = []string{"mesh.example/weft-agent:v2", "envoy.example/envoy@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}, corev1.PullAlways
+		}
+		if !slices.Equal(images, want) || pod.Containers[0].ImagePullPolicy != policy || (len(pod.ImagePullSecrets) == 1) != (v == odder) {
+			t.Errorf("%s values: images %v, want %v; secrets %v", name, images, want, pod.ImagePullSecrets)
+		}
+	}
+	for _, d := range all[*appsv1.DaemonSet](render(t, "envoy: {enabled: false}")) {
+		if d.Name != "weft-agent" {
+			t.Errorf("%s is there without a proxy", d.Name)
+		}
+	}
+}
+
 // TestOperatorIsTolerantOfNodesWithoutNetwork: else nothing would ever start.
 func TestOperatorIsTolerantOfNodesWithoutNetwork(t *testing.T) {
 	pod := pods(t, render(t, ""))["weft-operator"]
@@ -259,6 +299,9 @@ func TestAgentsAreReplacedOnlyIfNeeded(t *testing.T) {
 	}
 	if !reflect.DeepEqual(template(""), template("logLevel: debug")) {
 		t.Error("agents are replaced for what they read again while they run")
+	}
+	if !reflect.DeepEqual(template(""), template("envoy: {image: other, resources: {limits: {memory: 1Gi}}}")) {
+		t.Error("agents are replaced for what they do not read")
 	}
 	if reflect.DeepEqual(template(""), template("mtu: 1400")) {
 		t.Error("a change of the configuration does not reach agents")

@@ -41,6 +41,7 @@ conntrack: {entriesIPv4: 4000000, entriesIPv6: 2048}
 flows: {bufferSize: 100}
 cni: {binDir: /usr/libexec/cni, confDir: /var/lib/cni/net.d}
 agent: {maxUnavailable: 3, metricsAddress: ":9999", resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}}
+envoy: {enabled: false, image: "registry.example:5000/proxies/envoy:v1.40.1", resources: {requests: {cpu: 2, memory: 1Gi}, limits: {memory: 2Gi}}}
 operator: {replicas: 1, metricsAddress: "[2001:db8::7]:9998", resources: {requests: {cpu: 20m, memory: 64M}, limits: {cpu: 2}}}
 `
 

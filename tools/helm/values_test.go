@@ -107,7 +107,7 @@ func TestValuesOfTheWrongKindAreRefused(t *testing.T) {
 	for _, bad := range []string{
 		"logLevel: loud", "mtu: 600", "tunnel: {protocol: geneve}", "tunnel: {protocol: vxlan, port: 70000}", "operator: {replicas: 0}", "clusterCIDRs: []", "clusterCIDRs: [pods]",
 		"apiServer: {host: 'https://x'}", "cni: {binDir: opt/cni}", "image: {pullPolicy: Sometimes}", "agent: {maxUnavailable: 0}",
-		"agent: {metricsAddress: ''}", "agent: {metricsAddress: '9465'}", "operator: {metricsAddress: 'localhost:9466'}", "operator: {metricsAddress: ':70000'}",
+		"envoy: {enabled: 'yes'}", "envoy: {image: 'https://x/envoy'}", "envoy: {image: ''}", "agent: {metricsAddress: ''}", "agent: {metricsAddress: '9465'}", "operator: {metricsAddress: 'localhost:9466'}", "operator: {metricsAddress: ':70000'}",
 	} {
 		if _, _, err := run(t, bad, "template", "weft", chart); err == nil {
 			t.Errorf("%s is not refused", bad)

@@ -53,6 +53,7 @@ imagePullSecrets:
 {{- $_ := set $config "metricsAddress" .Values.agent.metricsAddress -}}
 {{- $_ := set $config "operator" (dict "healthSocket" "/run/weft-operator/health.sock" "metricsAddress" .Values.operator.metricsAddress) -}}
 {{- $_ := set $config "cni" (dict "install" true "binDir" .Values.cni.binDir "confDir" .Values.cni.confDir) -}}
+{{- if not .Values.envoy.enabled }}{{ $_ := set $config "envoy" (dict "binary" "") }}{{ end -}}
 {{- with $labels }}{{ $_ := set $config "identityLabels" . }}{{ end -}}
 {{ toYaml $config }}
 {{- end }}

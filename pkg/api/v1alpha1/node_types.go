@@ -57,6 +57,36 @@ type NodeStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// ProxyFaults are the policies that the node's proxy does not have as they are
+	// written: each once, the first of them if there are more.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	ProxyFaults []ProxyFault `json:"proxyFaults,omitempty"`
+}
+
+// MaxProxyFaults and MaxFaultMessage are how many faults a status has, and how long the
+// message of one is.
+const (
+	MaxProxyFaults  = 32
+	MaxFaultMessage = 512
+)
+
+// ProxyFault is what a node's proxy has against a policy.
+type ProxyFault struct {
+	// Kind of the policy.
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+	// Namespace of the policy, if its kind has one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the policy.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Message is what the proxy says.
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message"`
 }
 
 // ConditionReady of a WeftNode: its agent has proven that the datapath works.

@@ -35,8 +35,8 @@ func (d *Datapath) Proxy() model.Proxy {
 	return d.proxy.proxy
 }
 
-// SetRulesetSuccessors keeps the pairs.
-func (d *Datapath) SetRulesetSuccessors(as map[model.RulesetID]model.RulesetID) error {
+// SetRulesetSuccessors keeps the pairs that hold for good.
+func (d *Datapath) SetRulesetSuccessors(as, _ map[model.RulesetID]model.RulesetID) error {
 	return d.write(func() error {
 		if !maps.Equal(d.proxy.successors, as) {
 			d.writes++

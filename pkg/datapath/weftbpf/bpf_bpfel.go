@@ -322,7 +322,7 @@ type BpfWeftIp6Key struct {
 
 type BpfWeftL7Row struct {
 	_      structs.HostLayout
-	Cgroup uint64
+	Cgroup [2]uint64
 	Active uint32
 	Prefer uint32
 }
@@ -537,9 +537,9 @@ type BpfWeftRouteRow struct {
 }
 
 type BpfWeftRulesetRow struct {
-	_   structs.HostLayout
-	As  uint16
-	Pad uint16
+	_      structs.HostLayout
+	As     uint16
+	Before uint16
 }
 
 type BpfWeftSlotKey struct {

@@ -36,7 +36,8 @@ func TestNothingButWhatIsNeededIsRestarted(t *testing.T) {
 	// Helm makes everything at once; nobody may end because something is not there yet.
 	out := w.kubectl("get pods -n weft-system -o jsonpath={range.items[*]}{.metadata.name}={.status.containerStatuses[0].restartCount};{end}")
 	for pod := range strings.SplitSeq(strings.TrimSuffix(out, ";"), ";") {
-		if name, restarts, _ := strings.Cut(pod, "="); strings.HasPrefix(name, "weft-operator-") && restarts != "0" {
+		name, restarts, _ := strings.Cut(pod, "=")
+		if (strings.HasPrefix(name, "weft-operator-") || strings.HasPrefix(name, "weft-envoy-")) && restarts != "0" {
 			t.Errorf("%s was restarted %s times", name, restarts)
 		}
 	}

@@ -86,6 +86,7 @@ func (w *world) nothingLeft(nodes ...int) (again func()) {
 	w.t.Helper()
 	before := make(map[int]string)
 	for _, n := range nodes {
+		w.eventually(60*time.Second, fmt.Sprintf("a node %d on which all services can be reached", n), func() error { return w.served(n) })
 		before[n] = w.traces(n)
 	}
 	return func() {
@@ -95,6 +96,25 @@ func (w *world) nothingLeft(nodes ...int) (again func()) {
 			w.t.Logf("node %d is as it was after %v", n, took.Round(100*time.Millisecond))
 		}
 	}
+}
+
+// served is an error while a service has no pod that is ready, as DNS has not after an
+// outage of the API server.
+func (w *world) served(n int) error {
+	var fronts, served int
+	for line := range strings.Lines(w.rows(n, false)) {
+		name, key, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case name == "weft_svc4" || name == "weft_svc6":
+			fronts++
+		case name == "weft_svc_slot" && strings.HasSuffix(key, "00000000"): // the first of a service
+			served++
+		}
+	}
+	if fronts == 0 || served < fronts {
+		return fmt.Errorf("of %d services %d have pods", fronts, served)
+	}
+	return nil
 }
 
 // podIdentities are the addresses of pods in a node's kernel, with their identities.

@@ -29,6 +29,7 @@ type counts struct {
 	Answered int
 	Failed   int      // by an error
 	PauseMS  int64    // longest time without an answer
+	SlowMS   int64    // longest time until a request over HTTP failed
 	Errors   []string // the first few
 
 	last time.Time
@@ -74,9 +75,10 @@ func call(args []string) error {
 		name, rest, _ := strings.Cut(a, "=")
 		kind, address, _ := strings.Cut(rest, ",")
 		loop := map[string]func(*caller, string, *counts){
-			"stream": (*caller).stream, "request": (*caller).request, "datagram": (*caller).datagram, "probe": (*caller).probe}[kind]
+			"stream": (*caller).stream, "request": (*caller).request, "datagram": (*caller).datagram, "probe": (*caller).probe,
+			"web": (*caller).web, "visit": (*caller).visit, "web2": (*caller).web2}[kind]
 		if loop == nil || address == "" {
-			return fmt.Errorf("%q: want NAME=KIND,ADDRESS; KIND is stream, request, datagram or probe", a)
+			return fmt.Errorf("%q: want NAME=KIND,ADDRESS; KIND is stream, request, datagram, probe, web, visit or web2", a)
 		}
 		count := &counts{}
 		c.targets[name] = count

@@ -1867,8 +1867,9 @@ type ListProxyConfigResponse struct {
 	Proxies uint32                 `protobuf:"varint,2,opt,name=proxies,proto3" json:"proxies,omitempty"` // connected now
 	// Revision of the rulesets that was given last, and the newest that every
 	// connected proxy has acknowledged.
-	WantedRevision       uint64 `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
-	AcknowledgedRevision uint64 `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	WantedRevision       uint64          `protobuf:"varint,3,opt,name=wanted_revision,json=wantedRevision,proto3" json:"wanted_revision,omitempty"`
+	AcknowledgedRevision uint64          `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	Sessions             []*ProxySession `protobuf:"bytes,5,rep,name=sessions,proto3" json:"sessions,omitempty"` // those that are connected, the newest first
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1931,6 +1932,82 @@ func (x *ListProxyConfigResponse) GetAcknowledgedRevision() uint64 {
 	return 0
 }
 
+func (x *ListProxyConfigResponse) GetSessions() []*ProxySession {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// ProxySession is a proxy that is connected.
+type ProxySession struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Pod                  string                 `protobuf:"bytes,1,opt,name=pod,proto3" json:"pod,omitempty"`         // its UID; empty: it is the host's
+	Block                uint32                 `protobuf:"varint,2,opt,name=block,proto3" json:"block,omitempty"`    // of ports
+	Started              *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=started,proto3" json:"started,omitempty"` // not of the host's
+	AcknowledgedRevision uint64                 `protobuf:"varint,4,opt,name=acknowledged_revision,json=acknowledgedRevision,proto3" json:"acknowledged_revision,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *ProxySession) Reset() {
+	*x = ProxySession{}
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProxySession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProxySession) ProtoMessage() {}
+
+func (x *ProxySession) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProxySession.ProtoReflect.Descriptor instead.
+func (*ProxySession) Descriptor() ([]byte, []int) {
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProxySession) GetPod() string {
+	if x != nil {
+		return x.Pod
+	}
+	return ""
+}
+
+func (x *ProxySession) GetBlock() uint32 {
+	if x != nil {
+		return x.Block
+	}
+	return 0
+}
+
+func (x *ProxySession) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *ProxySession) GetAcknowledgedRevision() uint64 {
+	if x != nil {
+		return x.AcknowledgedRevision
+	}
+	return 0
+}
+
 type ProxyObject struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"` // "listener", "route", "cluster"
@@ -1945,7 +2022,7 @@ type ProxyObject struct {
 
 func (x *ProxyObject) Reset() {
 	*x = ProxyObject{}
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2034,7 @@ func (x *ProxyObject) String() string {
 func (*ProxyObject) ProtoMessage() {}
 
 func (x *ProxyObject) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2047,7 @@ func (x *ProxyObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProxyObject.ProtoReflect.Descriptor instead.
 func (*ProxyObject) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProxyObject) GetType() string {
@@ -2024,7 +2101,7 @@ type ListPoliciesRequest struct {
 
 func (x *ListPoliciesRequest) Reset() {
 	*x = ListPoliciesRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2113,7 @@ func (x *ListPoliciesRequest) String() string {
 func (*ListPoliciesRequest) ProtoMessage() {}
 
 func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2126,7 @@ func (x *ListPoliciesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesRequest.ProtoReflect.Descriptor instead.
 func (*ListPoliciesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListPoliciesRequest) GetEntries() bool {
@@ -2069,7 +2146,7 @@ type ListPoliciesResponse struct {
 
 func (x *ListPoliciesResponse) Reset() {
 	*x = ListPoliciesResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2158,7 @@ func (x *ListPoliciesResponse) String() string {
 func (*ListPoliciesResponse) ProtoMessage() {}
 
 func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2171,7 @@ func (x *ListPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListPoliciesResponse) GetPolicies() []*Policy {
@@ -2127,7 +2204,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2216,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2229,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Policy) GetKind() string {
@@ -2221,7 +2298,7 @@ type EndpointPolicy struct {
 
 func (x *EndpointPolicy) Reset() {
 	*x = EndpointPolicy{}
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2310,7 @@ func (x *EndpointPolicy) String() string {
 func (*EndpointPolicy) ProtoMessage() {}
 
 func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2323,7 @@ func (x *EndpointPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointPolicy.ProtoReflect.Descriptor instead.
 func (*EndpointPolicy) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EndpointPolicy) GetEndpoint() uint32 {
@@ -2278,7 +2355,7 @@ type PolicyEntry struct {
 
 func (x *PolicyEntry) Reset() {
 	*x = PolicyEntry{}
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2367,7 @@ func (x *PolicyEntry) String() string {
 func (*PolicyEntry) ProtoMessage() {}
 
 func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2380,7 @@ func (x *PolicyEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEntry.ProtoReflect.Descriptor instead.
 func (*PolicyEntry) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PolicyEntry) GetDirection() string {
@@ -2370,7 +2447,7 @@ type ObserveFlowsRequest struct {
 
 func (x *ObserveFlowsRequest) Reset() {
 	*x = ObserveFlowsRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2382,7 +2459,7 @@ func (x *ObserveFlowsRequest) String() string {
 func (*ObserveFlowsRequest) ProtoMessage() {}
 
 func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2395,7 +2472,7 @@ func (x *ObserveFlowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsRequest.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ObserveFlowsRequest) GetFollow() bool {
@@ -2459,7 +2536,7 @@ type FlowFilter struct {
 
 func (x *FlowFilter) Reset() {
 	*x = FlowFilter{}
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2548,7 @@ func (x *FlowFilter) String() string {
 func (*FlowFilter) ProtoMessage() {}
 
 func (x *FlowFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2561,7 @@ func (x *FlowFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowFilter.ProtoReflect.Descriptor instead.
 func (*FlowFilter) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FlowFilter) GetPod() []string {
@@ -2607,7 +2684,7 @@ type ObserveFlowsResponse struct {
 
 func (x *ObserveFlowsResponse) Reset() {
 	*x = ObserveFlowsResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2696,7 @@ func (x *ObserveFlowsResponse) String() string {
 func (*ObserveFlowsResponse) ProtoMessage() {}
 
 func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2709,7 @@ func (x *ObserveFlowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveFlowsResponse.ProtoReflect.Descriptor instead.
 func (*ObserveFlowsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ObserveFlowsResponse) GetResponse() isObserveFlowsResponse_Response {
@@ -2724,7 +2801,7 @@ type Flow struct {
 
 func (x *Flow) Reset() {
 	*x = Flow{}
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2813,7 @@ func (x *Flow) String() string {
 func (*Flow) ProtoMessage() {}
 
 func (x *Flow) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2826,7 @@ func (x *Flow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flow.ProtoReflect.Descriptor instead.
 func (*Flow) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Flow) GetTime() *timestamppb.Timestamp {
@@ -2925,7 +3002,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3014,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3027,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Request) GetRuleset() uint32 {
@@ -3034,7 +3111,7 @@ type FlowService struct {
 
 func (x *FlowService) Reset() {
 	*x = FlowService{}
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3123,7 @@ func (x *FlowService) String() string {
 func (*FlowService) ProtoMessage() {}
 
 func (x *FlowService) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[32]
+	mi := &file_agent_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3136,7 @@ func (x *FlowService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlowService.ProtoReflect.Descriptor instead.
 func (*FlowService) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{32}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *FlowService) GetNamespace() string {
@@ -3100,7 +3177,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3112,7 +3189,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[33]
+	mi := &file_agent_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3125,7 +3202,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{33}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Peer) GetIp() string {
@@ -3204,7 +3281,7 @@ type RuleRef struct {
 
 func (x *RuleRef) Reset() {
 	*x = RuleRef{}
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3293,7 @@ func (x *RuleRef) String() string {
 func (*RuleRef) ProtoMessage() {}
 
 func (x *RuleRef) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[34]
+	mi := &file_agent_v1_agent_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3306,7 @@ func (x *RuleRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleRef.ProtoReflect.Descriptor instead.
 func (*RuleRef) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{34}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RuleRef) GetKind() string {
@@ -3277,7 +3354,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3366,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[35]
+	mi := &file_agent_v1_agent_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3379,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{35}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Counters) GetPackets() uint64 {
@@ -3329,7 +3406,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3341,7 +3418,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[36]
+	mi := &file_agent_v1_agent_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3354,7 +3431,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{36}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Attachment) GetContainerId() string {
@@ -3385,7 +3462,7 @@ type PrepareRequest struct {
 
 func (x *PrepareRequest) Reset() {
 	*x = PrepareRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3474,7 @@ func (x *PrepareRequest) String() string {
 func (*PrepareRequest) ProtoMessage() {}
 
 func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[37]
+	mi := &file_agent_v1_agent_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3487,7 @@ func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
 func (*PrepareRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{37}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PrepareRequest) GetAttachment() *Attachment {
@@ -3472,7 +3549,7 @@ type PrepareResponse struct {
 
 func (x *PrepareResponse) Reset() {
 	*x = PrepareResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3561,7 @@ func (x *PrepareResponse) String() string {
 func (*PrepareResponse) ProtoMessage() {}
 
 func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[38]
+	mi := &file_agent_v1_agent_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3574,7 @@ func (x *PrepareResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrepareResponse.ProtoReflect.Descriptor instead.
 func (*PrepareResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{38}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PrepareResponse) GetEndpoint() uint32 {
@@ -3573,7 +3650,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3585,7 +3662,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[39]
+	mi := &file_agent_v1_agent_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3598,7 +3675,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{39}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CommitRequest) GetAttachment() *Attachment {
@@ -3624,7 +3701,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3713,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[40]
+	mi := &file_agent_v1_agent_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +3726,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{40}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *CommitResponse) GetRevision() uint64 {
@@ -3668,7 +3745,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3680,7 +3757,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[41]
+	mi := &file_agent_v1_agent_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3693,7 +3770,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{41}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeleteRequest) GetAttachment() *Attachment {
@@ -3711,7 +3788,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3800,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[42]
+	mi := &file_agent_v1_agent_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3813,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{42}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{43}
 }
 
 type CheckRequest struct {
@@ -3748,7 +3825,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3760,7 +3837,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[43]
+	mi := &file_agent_v1_agent_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,7 +3850,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{43}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CheckRequest) GetAttachment() *Attachment {
@@ -3792,7 +3869,7 @@ type CheckResponse struct {
 
 func (x *CheckResponse) Reset() {
 	*x = CheckResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3881,7 @@ func (x *CheckResponse) String() string {
 func (*CheckResponse) ProtoMessage() {}
 
 func (x *CheckResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[44]
+	mi := &file_agent_v1_agent_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +3894,7 @@ func (x *CheckResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckResponse.ProtoReflect.Descriptor instead.
 func (*CheckResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{44}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CheckResponse) GetEndpoint() *PrepareResponse {
@@ -3837,7 +3914,7 @@ type CollectGarbageRequest struct {
 
 func (x *CollectGarbageRequest) Reset() {
 	*x = CollectGarbageRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3849,7 +3926,7 @@ func (x *CollectGarbageRequest) String() string {
 func (*CollectGarbageRequest) ProtoMessage() {}
 
 func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[45]
+	mi := &file_agent_v1_agent_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3862,7 +3939,7 @@ func (x *CollectGarbageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageRequest.ProtoReflect.Descriptor instead.
 func (*CollectGarbageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{45}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CollectGarbageRequest) GetValid() []*Attachment {
@@ -3888,7 +3965,7 @@ type CollectGarbageResponse struct {
 
 func (x *CollectGarbageResponse) Reset() {
 	*x = CollectGarbageResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +3977,7 @@ func (x *CollectGarbageResponse) String() string {
 func (*CollectGarbageResponse) ProtoMessage() {}
 
 func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[46]
+	mi := &file_agent_v1_agent_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +3990,7 @@ func (x *CollectGarbageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectGarbageResponse.ProtoReflect.Descriptor instead.
 func (*CollectGarbageResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{46}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CollectGarbageResponse) GetRemoved() []*Attachment {
@@ -3931,7 +4008,7 @@ type CNIStatusRequest struct {
 
 func (x *CNIStatusRequest) Reset() {
 	*x = CNIStatusRequest{}
-	mi := &file_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3943,7 +4020,7 @@ func (x *CNIStatusRequest) String() string {
 func (*CNIStatusRequest) ProtoMessage() {}
 
 func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[47]
+	mi := &file_agent_v1_agent_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3956,7 +4033,7 @@ func (x *CNIStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusRequest.ProtoReflect.Descriptor instead.
 func (*CNIStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{47}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{48}
 }
 
 type CNIStatusResponse struct {
@@ -3969,7 +4046,7 @@ type CNIStatusResponse struct {
 
 func (x *CNIStatusResponse) Reset() {
 	*x = CNIStatusResponse{}
-	mi := &file_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_agent_v1_agent_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3981,7 +4058,7 @@ func (x *CNIStatusResponse) String() string {
 func (*CNIStatusResponse) ProtoMessage() {}
 
 func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_v1_agent_proto_msgTypes[48]
+	mi := &file_agent_v1_agent_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3994,7 +4071,7 @@ func (x *CNIStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CNIStatusResponse.ProtoReflect.Descriptor instead.
 func (*CNIStatusResponse) Descriptor() ([]byte, []int) {
-	return file_agent_v1_agent_proto_rawDescGZIP(), []int{48}
+	return file_agent_v1_agent_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CNIStatusResponse) GetReady() bool {
@@ -4126,11 +4203,17 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05ready\x18\a \x01(\x0e2\x18.weft.agent.v1.ReadinessR\x05ready\x12:\n" +
 	"\vconnections\x18\b \x01(\x0e2\x18.weft.agent.v1.ReadinessR\vconnections\x12\x16\n" +
 	"\x06faults\x18\t \x03(\tR\x06faults\"\x18\n" +
-	"\x16ListProxyConfigRequest\"\xc7\x01\n" +
+	"\x16ListProxyConfigRequest\"\x80\x02\n" +
 	"\x17ListProxyConfigResponse\x124\n" +
 	"\aobjects\x18\x01 \x03(\v2\x1a.weft.agent.v1.ProxyObjectR\aobjects\x12\x18\n" +
 	"\aproxies\x18\x02 \x01(\rR\aproxies\x12'\n" +
 	"\x0fwanted_revision\x18\x03 \x01(\x04R\x0ewantedRevision\x123\n" +
+	"\x15acknowledged_revision\x18\x04 \x01(\x04R\x14acknowledgedRevision\x127\n" +
+	"\bsessions\x18\x05 \x03(\v2\x1b.weft.agent.v1.ProxySessionR\bsessions\"\xa1\x01\n" +
+	"\fProxySession\x12\x10\n" +
+	"\x03pod\x18\x01 \x01(\tR\x03pod\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\rR\x05block\x124\n" +
+	"\astarted\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x123\n" +
 	"\x15acknowledged_revision\x18\x04 \x01(\x04R\x14acknowledgedRevision\"\x9f\x01\n" +
 	"\vProxyObject\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
@@ -4403,7 +4486,7 @@ func file_agent_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_agent_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_agent_v1_agent_proto_goTypes = []any{
 	(Health)(0),                     // 0: weft.agent.v1.Health
 	(Readiness)(0),                  // 1: weft.agent.v1.Readiness
@@ -4433,39 +4516,40 @@ var file_agent_v1_agent_proto_goTypes = []any{
 	(*Ruleset)(nil),                 // 25: weft.agent.v1.Ruleset
 	(*ListProxyConfigRequest)(nil),  // 26: weft.agent.v1.ListProxyConfigRequest
 	(*ListProxyConfigResponse)(nil), // 27: weft.agent.v1.ListProxyConfigResponse
-	(*ProxyObject)(nil),             // 28: weft.agent.v1.ProxyObject
-	(*ListPoliciesRequest)(nil),     // 29: weft.agent.v1.ListPoliciesRequest
-	(*ListPoliciesResponse)(nil),    // 30: weft.agent.v1.ListPoliciesResponse
-	(*Policy)(nil),                  // 31: weft.agent.v1.Policy
-	(*EndpointPolicy)(nil),          // 32: weft.agent.v1.EndpointPolicy
-	(*PolicyEntry)(nil),             // 33: weft.agent.v1.PolicyEntry
-	(*ObserveFlowsRequest)(nil),     // 34: weft.agent.v1.ObserveFlowsRequest
-	(*FlowFilter)(nil),              // 35: weft.agent.v1.FlowFilter
-	(*ObserveFlowsResponse)(nil),    // 36: weft.agent.v1.ObserveFlowsResponse
-	(*Flow)(nil),                    // 37: weft.agent.v1.Flow
-	(*Request)(nil),                 // 38: weft.agent.v1.Request
-	(*FlowService)(nil),             // 39: weft.agent.v1.FlowService
-	(*Peer)(nil),                    // 40: weft.agent.v1.Peer
-	(*RuleRef)(nil),                 // 41: weft.agent.v1.RuleRef
-	(*Counters)(nil),                // 42: weft.agent.v1.Counters
-	(*Attachment)(nil),              // 43: weft.agent.v1.Attachment
-	(*PrepareRequest)(nil),          // 44: weft.agent.v1.PrepareRequest
-	(*PrepareResponse)(nil),         // 45: weft.agent.v1.PrepareResponse
-	(*CommitRequest)(nil),           // 46: weft.agent.v1.CommitRequest
-	(*CommitResponse)(nil),          // 47: weft.agent.v1.CommitResponse
-	(*DeleteRequest)(nil),           // 48: weft.agent.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 49: weft.agent.v1.DeleteResponse
-	(*CheckRequest)(nil),            // 50: weft.agent.v1.CheckRequest
-	(*CheckResponse)(nil),           // 51: weft.agent.v1.CheckResponse
-	(*CollectGarbageRequest)(nil),   // 52: weft.agent.v1.CollectGarbageRequest
-	(*CollectGarbageResponse)(nil),  // 53: weft.agent.v1.CollectGarbageResponse
-	(*CNIStatusRequest)(nil),        // 54: weft.agent.v1.CNIStatusRequest
-	(*CNIStatusResponse)(nil),       // 55: weft.agent.v1.CNIStatusResponse
-	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 57: google.protobuf.Duration
+	(*ProxySession)(nil),            // 28: weft.agent.v1.ProxySession
+	(*ProxyObject)(nil),             // 29: weft.agent.v1.ProxyObject
+	(*ListPoliciesRequest)(nil),     // 30: weft.agent.v1.ListPoliciesRequest
+	(*ListPoliciesResponse)(nil),    // 31: weft.agent.v1.ListPoliciesResponse
+	(*Policy)(nil),                  // 32: weft.agent.v1.Policy
+	(*EndpointPolicy)(nil),          // 33: weft.agent.v1.EndpointPolicy
+	(*PolicyEntry)(nil),             // 34: weft.agent.v1.PolicyEntry
+	(*ObserveFlowsRequest)(nil),     // 35: weft.agent.v1.ObserveFlowsRequest
+	(*FlowFilter)(nil),              // 36: weft.agent.v1.FlowFilter
+	(*ObserveFlowsResponse)(nil),    // 37: weft.agent.v1.ObserveFlowsResponse
+	(*Flow)(nil),                    // 38: weft.agent.v1.Flow
+	(*Request)(nil),                 // 39: weft.agent.v1.Request
+	(*FlowService)(nil),             // 40: weft.agent.v1.FlowService
+	(*Peer)(nil),                    // 41: weft.agent.v1.Peer
+	(*RuleRef)(nil),                 // 42: weft.agent.v1.RuleRef
+	(*Counters)(nil),                // 43: weft.agent.v1.Counters
+	(*Attachment)(nil),              // 44: weft.agent.v1.Attachment
+	(*PrepareRequest)(nil),          // 45: weft.agent.v1.PrepareRequest
+	(*PrepareResponse)(nil),         // 46: weft.agent.v1.PrepareResponse
+	(*CommitRequest)(nil),           // 47: weft.agent.v1.CommitRequest
+	(*CommitResponse)(nil),          // 48: weft.agent.v1.CommitResponse
+	(*DeleteRequest)(nil),           // 49: weft.agent.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 50: weft.agent.v1.DeleteResponse
+	(*CheckRequest)(nil),            // 51: weft.agent.v1.CheckRequest
+	(*CheckResponse)(nil),           // 52: weft.agent.v1.CheckResponse
+	(*CollectGarbageRequest)(nil),   // 53: weft.agent.v1.CollectGarbageRequest
+	(*CollectGarbageResponse)(nil),  // 54: weft.agent.v1.CollectGarbageResponse
+	(*CNIStatusRequest)(nil),        // 55: weft.agent.v1.CNIStatusRequest
+	(*CNIStatusResponse)(nil),       // 56: weft.agent.v1.CNIStatusResponse
+	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
 }
 var file_agent_v1_agent_proto_depIdxs = []int32{
-	56, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	57, // 0: weft.agent.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	0,  // 1: weft.agent.v1.GetStatusResponse.health:type_name -> weft.agent.v1.Health
 	9,  // 2: weft.agent.v1.GetStatusResponse.components:type_name -> weft.agent.v1.ComponentStatus
 	10, // 3: weft.agent.v1.GetStatusResponse.flows:type_name -> weft.agent.v1.FlowCounters
@@ -4474,78 +4558,80 @@ var file_agent_v1_agent_proto_depIdxs = []int32{
 	14, // 6: weft.agent.v1.ListEndpointsResponse.endpoints:type_name -> weft.agent.v1.Endpoint
 	17, // 7: weft.agent.v1.ListIdentitiesResponse.identities:type_name -> weft.agent.v1.Identity
 	20, // 8: weft.agent.v1.ListServicesResponse.services:type_name -> weft.agent.v1.Service
-	57, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
+	58, // 9: weft.agent.v1.Service.affinity:type_name -> google.protobuf.Duration
 	21, // 10: weft.agent.v1.Service.frontends:type_name -> weft.agent.v1.Frontend
 	22, // 11: weft.agent.v1.Frontend.backends:type_name -> weft.agent.v1.ServiceBackend
 	25, // 12: weft.agent.v1.ListRulesetsResponse.rulesets:type_name -> weft.agent.v1.Ruleset
-	41, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
+	42, // 13: weft.agent.v1.Ruleset.rules:type_name -> weft.agent.v1.RuleRef
 	1,  // 14: weft.agent.v1.Ruleset.ready:type_name -> weft.agent.v1.Readiness
 	1,  // 15: weft.agent.v1.Ruleset.connections:type_name -> weft.agent.v1.Readiness
-	28, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
-	31, // 17: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
-	32, // 18: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
-	33, // 19: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
-	56, // 20: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
-	35, // 21: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
-	35, // 22: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
-	2,  // 23: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
-	3,  // 24: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
-	37, // 25: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
-	56, // 26: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
-	3,  // 27: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
-	2,  // 28: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
-	6,  // 29: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
-	5,  // 30: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
-	40, // 31: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
-	40, // 32: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
-	41, // 33: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
-	41, // 34: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
-	42, // 35: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
-	42, // 36: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
-	57, // 37: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
-	39, // 38: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
-	38, // 39: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
-	4,  // 40: weft.agent.v1.Flow.leg:type_name -> weft.agent.v1.FlowLeg
-	43, // 41: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 42: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 43: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
-	43, // 44: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
-	45, // 45: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
-	43, // 46: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
-	43, // 47: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
-	7,  // 48: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
-	12, // 49: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
-	15, // 50: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
-	29, // 51: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
-	18, // 52: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
-	23, // 53: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
-	26, // 54: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
-	34, // 55: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
-	44, // 56: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
-	46, // 57: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
-	48, // 58: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
-	50, // 59: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
-	52, // 60: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
-	54, // 61: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
-	8,  // 62: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
-	13, // 63: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
-	16, // 64: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
-	30, // 65: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
-	19, // 66: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
-	24, // 67: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
-	27, // 68: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
-	36, // 69: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
-	45, // 70: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
-	47, // 71: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
-	49, // 72: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
-	51, // 73: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
-	53, // 74: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
-	55, // 75: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
-	62, // [62:76] is the sub-list for method output_type
-	48, // [48:62] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	29, // 16: weft.agent.v1.ListProxyConfigResponse.objects:type_name -> weft.agent.v1.ProxyObject
+	28, // 17: weft.agent.v1.ListProxyConfigResponse.sessions:type_name -> weft.agent.v1.ProxySession
+	57, // 18: weft.agent.v1.ProxySession.started:type_name -> google.protobuf.Timestamp
+	32, // 19: weft.agent.v1.ListPoliciesResponse.policies:type_name -> weft.agent.v1.Policy
+	33, // 20: weft.agent.v1.ListPoliciesResponse.endpoints:type_name -> weft.agent.v1.EndpointPolicy
+	34, // 21: weft.agent.v1.EndpointPolicy.entries:type_name -> weft.agent.v1.PolicyEntry
+	57, // 22: weft.agent.v1.ObserveFlowsRequest.since:type_name -> google.protobuf.Timestamp
+	36, // 23: weft.agent.v1.ObserveFlowsRequest.include:type_name -> weft.agent.v1.FlowFilter
+	36, // 24: weft.agent.v1.ObserveFlowsRequest.exclude:type_name -> weft.agent.v1.FlowFilter
+	2,  // 25: weft.agent.v1.FlowFilter.verdict:type_name -> weft.agent.v1.Verdict
+	3,  // 26: weft.agent.v1.FlowFilter.type:type_name -> weft.agent.v1.FlowType
+	38, // 27: weft.agent.v1.ObserveFlowsResponse.flow:type_name -> weft.agent.v1.Flow
+	57, // 28: weft.agent.v1.Flow.time:type_name -> google.protobuf.Timestamp
+	3,  // 29: weft.agent.v1.Flow.type:type_name -> weft.agent.v1.FlowType
+	2,  // 30: weft.agent.v1.Flow.verdict:type_name -> weft.agent.v1.Verdict
+	6,  // 31: weft.agent.v1.Flow.drop_reason:type_name -> weft.agent.v1.DropReason
+	5,  // 32: weft.agent.v1.Flow.direction:type_name -> weft.agent.v1.Direction
+	41, // 33: weft.agent.v1.Flow.source:type_name -> weft.agent.v1.Peer
+	41, // 34: weft.agent.v1.Flow.destination:type_name -> weft.agent.v1.Peer
+	42, // 35: weft.agent.v1.Flow.egress:type_name -> weft.agent.v1.RuleRef
+	42, // 36: weft.agent.v1.Flow.ingress:type_name -> weft.agent.v1.RuleRef
+	43, // 37: weft.agent.v1.Flow.forward:type_name -> weft.agent.v1.Counters
+	43, // 38: weft.agent.v1.Flow.reverse:type_name -> weft.agent.v1.Counters
+	58, // 39: weft.agent.v1.Flow.age:type_name -> google.protobuf.Duration
+	40, // 40: weft.agent.v1.Flow.service:type_name -> weft.agent.v1.FlowService
+	39, // 41: weft.agent.v1.Flow.request:type_name -> weft.agent.v1.Request
+	4,  // 42: weft.agent.v1.Flow.leg:type_name -> weft.agent.v1.FlowLeg
+	44, // 43: weft.agent.v1.PrepareRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 44: weft.agent.v1.CommitRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 45: weft.agent.v1.DeleteRequest.attachment:type_name -> weft.agent.v1.Attachment
+	44, // 46: weft.agent.v1.CheckRequest.attachment:type_name -> weft.agent.v1.Attachment
+	46, // 47: weft.agent.v1.CheckResponse.endpoint:type_name -> weft.agent.v1.PrepareResponse
+	44, // 48: weft.agent.v1.CollectGarbageRequest.valid:type_name -> weft.agent.v1.Attachment
+	44, // 49: weft.agent.v1.CollectGarbageResponse.removed:type_name -> weft.agent.v1.Attachment
+	7,  // 50: weft.agent.v1.AgentService.GetStatus:input_type -> weft.agent.v1.GetStatusRequest
+	12, // 51: weft.agent.v1.AgentService.ListEndpoints:input_type -> weft.agent.v1.ListEndpointsRequest
+	15, // 52: weft.agent.v1.AgentService.ListIdentities:input_type -> weft.agent.v1.ListIdentitiesRequest
+	30, // 53: weft.agent.v1.AgentService.ListPolicies:input_type -> weft.agent.v1.ListPoliciesRequest
+	18, // 54: weft.agent.v1.AgentService.ListServices:input_type -> weft.agent.v1.ListServicesRequest
+	23, // 55: weft.agent.v1.AgentService.ListRulesets:input_type -> weft.agent.v1.ListRulesetsRequest
+	26, // 56: weft.agent.v1.AgentService.ListProxyConfig:input_type -> weft.agent.v1.ListProxyConfigRequest
+	35, // 57: weft.agent.v1.AgentService.ObserveFlows:input_type -> weft.agent.v1.ObserveFlowsRequest
+	45, // 58: weft.agent.v1.CNIService.Prepare:input_type -> weft.agent.v1.PrepareRequest
+	47, // 59: weft.agent.v1.CNIService.Commit:input_type -> weft.agent.v1.CommitRequest
+	49, // 60: weft.agent.v1.CNIService.Delete:input_type -> weft.agent.v1.DeleteRequest
+	51, // 61: weft.agent.v1.CNIService.Check:input_type -> weft.agent.v1.CheckRequest
+	53, // 62: weft.agent.v1.CNIService.CollectGarbage:input_type -> weft.agent.v1.CollectGarbageRequest
+	55, // 63: weft.agent.v1.CNIService.CNIStatus:input_type -> weft.agent.v1.CNIStatusRequest
+	8,  // 64: weft.agent.v1.AgentService.GetStatus:output_type -> weft.agent.v1.GetStatusResponse
+	13, // 65: weft.agent.v1.AgentService.ListEndpoints:output_type -> weft.agent.v1.ListEndpointsResponse
+	16, // 66: weft.agent.v1.AgentService.ListIdentities:output_type -> weft.agent.v1.ListIdentitiesResponse
+	31, // 67: weft.agent.v1.AgentService.ListPolicies:output_type -> weft.agent.v1.ListPoliciesResponse
+	19, // 68: weft.agent.v1.AgentService.ListServices:output_type -> weft.agent.v1.ListServicesResponse
+	24, // 69: weft.agent.v1.AgentService.ListRulesets:output_type -> weft.agent.v1.ListRulesetsResponse
+	27, // 70: weft.agent.v1.AgentService.ListProxyConfig:output_type -> weft.agent.v1.ListProxyConfigResponse
+	37, // 71: weft.agent.v1.AgentService.ObserveFlows:output_type -> weft.agent.v1.ObserveFlowsResponse
+	46, // 72: weft.agent.v1.CNIService.Prepare:output_type -> weft.agent.v1.PrepareResponse
+	48, // 73: weft.agent.v1.CNIService.Commit:output_type -> weft.agent.v1.CommitResponse
+	50, // 74: weft.agent.v1.CNIService.Delete:output_type -> weft.agent.v1.DeleteResponse
+	52, // 75: weft.agent.v1.CNIService.Check:output_type -> weft.agent.v1.CheckResponse
+	54, // 76: weft.agent.v1.CNIService.CollectGarbage:output_type -> weft.agent.v1.CollectGarbageResponse
+	56, // 77: weft.agent.v1.CNIService.CNIStatus:output_type -> weft.agent.v1.CNIStatusResponse
+	64, // [64:78] is the sub-list for method output_type
+	50, // [50:64] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_agent_v1_agent_proto_init() }
@@ -4553,18 +4639,18 @@ func file_agent_v1_agent_proto_init() {
 	if File_agent_v1_agent_proto != nil {
 		return
 	}
-	file_agent_v1_agent_proto_msgTypes[29].OneofWrappers = []any{
+	file_agent_v1_agent_proto_msgTypes[30].OneofWrappers = []any{
 		(*ObserveFlowsResponse_Flow)(nil),
 		(*ObserveFlowsResponse_Lost)(nil),
 	}
-	file_agent_v1_agent_proto_msgTypes[31].OneofWrappers = []any{}
+	file_agent_v1_agent_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_v1_agent_proto_rawDesc), len(file_agent_v1_agent_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

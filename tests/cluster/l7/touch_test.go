@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package l7
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Connections that no rule about requests is about never touch an Envoy.
+func TestOnlyWhatARuleIsAboutTouchesEnvoy(t *testing.T) {
+	w := installed(t)
+	l := w.loaded("l7-touch")
+	l.ask("stop") // what follows is all there is
+	connect := func(port int) {
+		t.Helper()
+		for _, to := range []*pod{l.near, l.far} {
+			for _, host := range to.ips {
+				out, err := w.exec(l.caller, "/agnhost connect --timeout=5s "+net.JoinHostPort(host, strconv.Itoa(port)))
+				if err != nil {
+					t.Fatalf("%s: %v %s", net.JoinHostPort(host, strconv.Itoa(port)), err, out)
+				}
+			}
+		}
+	}
+	before := w.touched()
+	for range 10 {
+		connect(7000)
+	}
+	if now := w.touched(); now != before {
+		t.Errorf("of 40 connections that no rule is about Envoys had %d", now-before)
+	}
+	connect(7080)
+	w.eventually(10*time.Second, "counted", func() error {
+		if now := w.touched(); now != before+4 {
+			return fmt.Errorf("of 4 connections that a rule is about Envoys had %d", now-before)
+		}
+		return nil
+	})
+}
+
+// touched is how many clients the Envoys of all nodes have had.
+func (w *world) touched() (n int) {
+	w.t.Helper()
+	var list struct {
+		Items []struct {
+			Metadata struct{ UID string }
+			Spec     struct{ NodeName string }
+		}
+	}
+	if err := json.Unmarshal([]byte(w.kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-envoy -o json")), &list); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, p := range list.Items {
+		for i, node := range w.Nodes() {
+			if node.Name() == p.Spec.NodeName {
+				n += w.clients(i+1, p.Metadata.UID)
+			}
+		}
+	}
+	return n
+}
+
+// clients of the Envoy of a pod, until now.
+func (w *world) clients(node int, uid string) (n int) {
+	w.t.Helper()
+	out := w.node(node, fmt.Sprintf("%s admin /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/own/envoy-admin.sock '/stats?filter=^(http|tcp)\\.weft\\.downstream_cx_total$'",
+		w.traffic(), uid))
+	for line := range strings.Lines(out) {
+		_, value, _ := strings.Cut(line, ":")
+		one, err := strconv.Atoi(strings.TrimSpace(value))
+		if err != nil {
+			w.t.Fatalf("counters of Envoy: %v: %q", err, out)
+		}
+		n += one
+	}
+	return n
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package l7
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weftmesh/weft/tests/cluster"
+)
+
+// shop has servers beside the clients and on the other node, and clients of which each
+// may ask for something else at the same port.
+type shop struct {
+	*world
+	namespace string
+	near, far *pod
+	a, b, c   *pod // may ask for /clientip, for /hostname, for nothing
+	service   [2]string
+}
+
+// rules of the servers. From nodes comes what their own programs ask for.
+const rules = `
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftNetworkPolicy
+metadata: {name: servers, namespace: NS}
+spec:
+  endpointSelector: {matchLabels: {role: server}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {role: a}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
+  - fromEndpoints: [{matchLabels: {role: b}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /hostname}]}}]
+  - fromEntities: [remote-node]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
+`
+
+func newShop(t *testing.T) *shop {
+	t.Helper()
+	s := &shop{world: installed(t), namespace: "l7-shop"}
+	s.world.namespace(s.namespace)
+	one := func(name string, node int, role string) *pod {
+		return &pod{namespace: s.namespace, name: name, node: node, role: role, command: serving()}
+	}
+	s.near, s.far = one("near", 1, "server"), one("far", 2, "server")
+	s.a, s.b, s.c = one("a", 1, "a"), one("b", 1, "b"), one("c", 1, "c")
+	s.make(s.near, s.far, s.a, s.b, s.c)
+	s.service = s.world.service(s.namespace, 8080)
+	s.apply(strings.ReplaceAll(rules, "NS", s.namespace))
+	s.shell("weft status --wait --timeout 60s")
+	return s
+}
+
+// Three clients ask at the same port, on the same node and on another, over both families
+// and through a Service: each gets what its rule allows, and the server sees who asks.
+func TestEachClientGetsWhatItsRuleAllows(t *testing.T) {
+	s := newShop(t)
+	for family, name := range []string{"IPv4", "IPv6"} {
+		for _, to := range []struct{ name, host string }{
+			{"near", s.near.ips[family]}, {"far", s.far.ips[family]}, {"service", s.service[family]},
+		} {
+			t.Run(name+" "+to.name, func(t *testing.T) {
+				part := *s
+				part.world = &world{Cluster: s.Cluster, t: t}
+				part.each(family, to.host)
+			})
+		}
+	}
+}
+
+func (s *shop) each(family int, host string) {
+	s.t.Helper()
+	s.eventually(settle, "a's request allowed", func() error {
+		out, err := s.fetch(s.a, url(host, 8080, "/clientip"))
+		if err != nil {
+			return err
+		}
+		if from, _, _ := net.SplitHostPort(out); from != s.a.ips[family] {
+			return fmt.Errorf("the server sees %q, not %s", out, s.a.ips[family])
+		}
+		return nil
+	})
+	s.eventually(settle, "b's request allowed", func() error {
+		out, err := s.fetch(s.b, url(host, 8080, "/hostname"))
+		if err == nil && out != "near" && out != "far" {
+			err = fmt.Errorf("it is %q that answers", out)
+		}
+		return err
+	})
+	s.denied(s.a, url(host, 8080, "/hostname"))
+	s.denied(s.b, url(host, 8080, "/clientip"))
+	s.denied(s.b, url(host, 8080, "/hostname/../clientip"))
+	if out, err := s.exec(s.c, "/agnhost connect --timeout=2s "+net.JoinHostPort(host, "8080")); err == nil || !strings.Contains(err.Error(), "TIMEOUT") {
+		s.t.Errorf("c, whom no rule is about, is not kept out: %v %s", err, out)
+	}
+}
+
+// denied must be a request, by the proxy, which names the policy.
+func (s *shop) denied(from *pod, url string) {
+	s.t.Helper()
+	if out, err := s.fetch(from, url); err == nil || !strings.Contains(err.Error(), "403 Forbidden") {
+		s.t.Errorf("%s asks for %s and gets %q, %v", from.name, url, out, err)
+	}
+	out, err := s.exec(from, "/l7/traffic ask '"+url+"'")
+	if err := errors.Join(err, wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers")); err != nil {
+		s.t.Errorf("%s asks for %s: %v", from.name, url, err)
+	}
+}
+
+// A program of a node asks a pod of another node, in the node's own network.
+func TestAProgramOfANodeIsAClient(t *testing.T) {
+	s := newShop(t)
+	for _, host := range s.near.ips {
+		s.eventually(settle, "the node's request allowed", func() error {
+			out, err := s.Node(2).Run(t.Context(), s.traffic()+" ask "+url(host, 8080, "/clientip"))
+			if err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			if from, _, _ := net.SplitHostPort(out); from != s.Node(2).IPv4() && from != s.Node(2).IPv6() {
+				return fmt.Errorf("the server sees %q, not the node", out)
+			}
+			return nil
+		})
+		out := s.node(2, s.traffic()+" ask "+url(host, 8080, "/hostname"))
+		if err := wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What a pod may ask of the outside is decided at the pod; the outside sees the node.
+func TestWhatAPodAsksOfTheOutside(t *testing.T) {
+	w := installed(t)
+	const namespace = "l7-out"
+	w.namespace(namespace)
+	p := &pod{namespace: namespace, name: "client", node: 2, role: "client", command: serving()}
+	w.make(p)
+	w.apply(fmt.Sprintf(`
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftNetworkPolicy
+metadata: {name: out, namespace: %s}
+spec:
+  endpointSelector: {}
+  egress:
+  - toCIDR: [%s/32]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
+`, namespace, cluster.OutsideIPv4))
+	w.eventually(settle, "asked through the proxy", func() error {
+		out, err := w.exec(p, "/l7/traffic ask "+url(cluster.OutsideIPv4, 8080, "/hostname"))
+		return errors.Join(err, wants(out, "denied by policy: WeftNetworkPolicy "+namespace+"/out"))
+	})
+	out, err := w.fetch(p, url(cluster.OutsideIPv4, 8080, "/clientip"))
+	if host, _, _ := net.SplitHostPort(out); err != nil || host != w.Node(2).IPv4() {
+		t.Errorf("the pod is seen as %q, %v", out, err)
+	}
+}
+
+// A call of gRPC, to a server that is not ours, by service and method.
+func TestCallsOfGRPC(t *testing.T) {
+	w := installed(t)
+	const namespace = "l7-grpc"
+	w.namespace(namespace)
+	server := &pod{namespace: namespace, name: "server", node: 2, role: "server", command: []string{"/agnhost", "grpc-health-checking"}}
+	client := &pod{namespace: namespace, name: "client", node: 1, role: "client", command: serving()}
+	w.make(server, client)
+	policy := func(method string) {
+		w.apply(fmt.Sprintf(`
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftNetworkPolicy
+metadata: {name: calls, namespace: %s}
+spec:
+  endpointSelector: {matchLabels: {role: server}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {role: client}}]
+    toPorts: [{ports: [{port: "5000", protocol: TCP}], rules: {grpc: [{service: grpc.health.v1.Health, method: %s}]}}]
+`, namespace, method))
+	}
+	called := func(family int, what string, parts ...string) {
+		t.Helper()
+		w.eventually(settle, what, func() error {
+			out, err := w.exec(client, "/l7/traffic health "+net.JoinHostPort(server.ips[family], "5000"))
+			return errors.Join(err, wants(out, parts...))
+		})
+	}
+	for family := range server.ips {
+		policy("Check")
+		called(family, "allowed", "0 ")
+		policy("Watch")
+		called(family, "denied", "7 ", "denied by policy: WeftNetworkPolicy "+namespace+"/calls")
+	}
+}
+
+// What a proxy cannot be told becomes the policy's condition, and goes with its reason;
+// other policies stay in force.
+func TestWhatTheProxyDoesNotTakeIsToldAtThePolicy(t *testing.T) {
+	s := newShop(t)
+	var odd []string
+	for i := range 6 { // more than can be told apart
+		odd = append(odd, fmt.Sprintf("{name: x-%d, value: v, mismatch: LOG}", i))
+	}
+	policy := func(headers string) {
+		s.apply(fmt.Sprintf(`
+apiVersion: weftmesh.io/v1alpha1
+kind: WeftNetworkPolicy
+metadata: {name: odd, namespace: %s}
+spec:
+  endpointSelector: {matchLabels: {role: c}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {role: a}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, headerMatches: [%s]}]}}]
+`, s.namespace, headers))
+	}
+	policy(strings.Join(odd, ", "))
+	condition := func() error {
+		out := s.kubectl("get wnp odd -n " + s.namespace + " -o jsonpath={.status.conditions[0].status}/{.status.conditions[0].reason}/{.status.conditions[0].message}")
+		return wants(out, "False/RefusedByProxy/", "on n1: ", "6 headers")
+	}
+	s.t.Logf("told after %v", s.eventually(settle, "told", condition).Round(100*time.Millisecond))
+	if _, err := s.fetch(s.a, url(s.near.ips[0], 8080, "/clientip")); err != nil {
+		t.Errorf("another policy is not in force: %v", err)
+	}
+	policy(odd[0])
+	s.kubectl("wait --for=condition=Valid wnp odd -n " + s.namespace + " --timeout=30s")
+	s.eventually(settle, "allowed", func() error { _, err := s.fetch(s.a, url(s.c.ips[0], 8080, "/clientip")); return err })
+}

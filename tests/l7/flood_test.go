@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package l7
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/tests/level"
+)
+
+const (
+	callsASecond = 5000
+	callers      = 16
+)
+
+// rawCall calls an address on its own thread, asks the proxy to close first, and waits
+// until it has.
+func rawCall(family int, to unix.Sockaddr, buf []byte) error {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, to); err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
+	if _, err := unix.Write(fd, []byte("GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")); err != nil {
+		return fmt.Errorf("asking: %w", err)
+	}
+	got := ""
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("reading: %w", err)
+		}
+		if n == 0 {
+			break
+		}
+		got += string(buf[:max(n, 0)])
+	}
+	if !strings.HasPrefix(got, "HTTP/1.1 403") {
+		return fmt.Errorf("the answer is %q", got)
+	}
+	return nil
+}
+
+// counted by the TCP of this thread's network namespace.
+func countedByTCP(name string) (int, error) {
+	text, err := os.ReadFile("/proc/thread-self/net/netstat")
+	if err != nil {
+		return 0, err
+	}
+	lines := strings.Split(string(text), "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		values := strings.Fields(lines[i+1])
+		for j, n := range strings.Fields(lines[i]) {
+			if n == name {
+				count := 0
+				_, err := fmt.Sscan(values[j], &count)
+				return count, err
+			}
+		}
+	}
+	return 0, fmt.Errorf("no counter %s", name)
+}
+
+// TestNoSYNIsLostAtManyCallsASecond: thousands of connections end as soon as they are
+// answered, and a port comes round five times a second.
+func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
+	n := newNode(t)
+	a, server := n.pod(alice), n.pod(web)
+	serve(t, server.ns, 80)
+	server.policy(rule(model.Ingress, alice, 1))
+	n.envoy(map[model.RulesetID]string{1: "/a"})
+	to := [2]unix.Sockaddr{&unix.SockaddrInet4{Port: 80, Addr: server.addrs[0].As4()}, &unix.SockaddrInet6{Port: 80, Addr: server.addrs[1].As16()}}
+	families := [2]int{unix.AF_INET, unix.AF_INET6}
+	total := callsASecond * level.Scale(30)
+	errs := make([]error, callers)
+	lost := 0
+	within(t, a.ns, func() error {
+		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("50000 50999"), 0); err != nil {
+			return err
+		}
+		before, err := countedByTCP("TCPSynRetrans")
+		lost = -before
+		return err
+	})
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			errs[c] = a.ns.Do(func() error {
+				buf := make([]byte, 4096)
+				for i := c; i < total; i += callers {
+					time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / callsASecond))) // the pace
+					if err := rawCall(families[i/callers%2], to[i/callers%2], buf); err != nil {
+						return fmt.Errorf("call %d: %w", i, err)
+					}
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+	ok(t, errors.Join(errs...))
+	took := time.Since(begin)
+	within(t, a.ns, func() error {
+		after, err := countedByTCP("TCPSynRetrans")
+		lost += after
+		return err
+	})
+	if lost != 0 {
+		t.Errorf("of %d calls, %d SYNs were sent again", total, lost)
+	}
+	if got := n.drops(); len(got) != 0 {
+		t.Errorf("dropped were %v", got)
+	}
+	t.Logf("%d calls, %.0f a second", total, float64(total)/took.Seconds())
+}
