@@ -15,6 +15,10 @@ int weft_from_vxlan(struct __sk_buff *ctx)
 	reason = weft_overlay_in(ctx, &p);
 	if (!reason && weft_unlikely(p.proxy)) {
 		weft_count(WEFT_PASSED, WEFT_INGRESS, p.segs, p.len);
+		/* By this device, which has no address, the stack takes only what it would
+		 * send by it, wherever rp_filter is not 0: nothing of nodes and the world. */
+		if (p.wire < WEFT_ID_CLUSTER_MIN)
+			return weft_proxy_turn(ctx, WEFT_MARK_PROXY);
 		ctx->mark = WEFT_MARK_PROXY;
 		return TC_ACT_OK;
 	}

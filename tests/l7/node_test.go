@@ -121,8 +121,9 @@ func (n *node) bpffs() string { return fmt.Sprintf("/sys/fs/bpf/node%d", n.n) }
 
 // furnish makes the node's devices and its datapath, from inside its namespace.
 func (n *node) furnish() error {
-	for _, s := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-		if err := os.WriteFile("/proc/sys/net/"+s, []byte("1"), 0); err != nil {
+	// Loose filtering of sources is what Debian has.
+	for s, value := range map[string]string{"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/conf/all/rp_filter": "2"} {
+		if err := os.WriteFile("/proc/sys/net/"+s, []byte(value), 0); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ type shop struct {
 	namespace string
 	near, far *pod
 	a, b, c   *pod // may ask for /clientip, for /hostname, for nothing
+	d         *pod // may ask for anything, with no rule about requests
 	service   [2]string
 }
 
@@ -35,9 +36,33 @@ spec:
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
   - fromEndpoints: [{matchLabels: {role: b}}]
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /hostname}]}}]
+  - fromEndpoints: [{matchLabels: {role: d}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}]}]
   - fromEntities: [remote-node]
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
 `
+
+func TestRequests(t *testing.T) {
+	whole := newShop(t)
+	for _, test := range []struct {
+		name string
+		run  func(*shop)
+	}{
+		{"each client gets what its rule allows", (*shop).eachClient},
+		{"a program of a node is a client", (*shop).nodeProgram},
+		{"only what a rule is about touches Envoy", (*shop).touches},
+		{"what the proxy does not take is told at the policy", (*shop).told},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(whole.in(t)) })
+	}
+}
+
+// in is the same shop in a part of the test.
+func (s *shop) in(t *testing.T) *shop {
+	part := *s
+	part.world = &world{Cluster: s.Cluster, t: t}
+	return &part
+}
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
@@ -48,26 +73,22 @@ func newShop(t *testing.T) *shop {
 	}
 	s.near, s.far = one("near", 1, "server"), one("far", 2, "server")
 	s.a, s.b, s.c = one("a", 1, "a"), one("b", 1, "b"), one("c", 1, "c")
-	s.make(s.near, s.far, s.a, s.b, s.c)
+	s.d = one("d", 1, "d")
+	s.make(s.near, s.far, s.a, s.b, s.c, s.d)
 	s.service = s.world.service(s.namespace, 8080)
 	s.apply(strings.ReplaceAll(rules, "NS", s.namespace))
 	s.shell("weft status --wait --timeout 60s")
 	return s
 }
 
-// Three clients ask at the same port, on the same node and on another, over both families
+// eachClient: three clients ask at the same port, on the same node and on another, over both families
 // and through a Service: each gets what its rule allows, and the server sees who asks.
-func TestEachClientGetsWhatItsRuleAllows(t *testing.T) {
-	s := newShop(t)
+func (s *shop) eachClient() {
 	for family, name := range []string{"IPv4", "IPv6"} {
 		for _, to := range []struct{ name, host string }{
 			{"near", s.near.ips[family]}, {"far", s.far.ips[family]}, {"service", s.service[family]},
 		} {
-			t.Run(name+" "+to.name, func(t *testing.T) {
-				part := *s
-				part.world = &world{Cluster: s.Cluster, t: t}
-				part.each(family, to.host)
-			})
+			s.t.Run(name+" "+to.name, func(t *testing.T) { s.in(t).each(family, to.host) })
 		}
 	}
 }
@@ -111,12 +132,11 @@ func (s *shop) denied(from *pod, url string) {
 	}
 }
 
-// A program of a node asks a pod of another node, in the node's own network.
-func TestAProgramOfANodeIsAClient(t *testing.T) {
-	s := newShop(t)
+// nodeProgram: a program of a node asks a pod of another node, in the node's own network.
+func (s *shop) nodeProgram() {
 	for _, host := range s.near.ips {
 		s.eventually(settle, "the node's request allowed", func() error {
-			out, err := s.Node(2).Run(t.Context(), s.traffic()+" ask "+url(host, 8080, "/clientip"))
+			out, err := s.Node(2).Run(s.t.Context(), s.traffic()+" ask "+url(host, 8080, "/clientip"))
 			if err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
@@ -127,7 +147,7 @@ func TestAProgramOfANodeIsAClient(t *testing.T) {
 		})
 		out := s.node(2, s.traffic()+" ask "+url(host, 8080, "/hostname"))
 		if err := wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers"); err != nil {
-			t.Error(err)
+			s.t.Error(err)
 		}
 	}
 }
@@ -194,10 +214,9 @@ spec:
 	}
 }
 
-// What a proxy cannot be told becomes the policy's condition, and goes with its reason;
+// told: what a proxy cannot be told becomes the policy's condition, and goes with its reason;
 // other policies stay in force.
-func TestWhatTheProxyDoesNotTakeIsToldAtThePolicy(t *testing.T) {
-	s := newShop(t)
+func (s *shop) told() {
 	var odd []string
 	for i := range 6 { // more than can be told apart
 		odd = append(odd, fmt.Sprintf("{name: x-%d, value: v, mismatch: LOG}", i))
@@ -221,7 +240,7 @@ spec:
 	}
 	s.t.Logf("told after %v", s.eventually(settle, "told", condition).Round(100*time.Millisecond))
 	if _, err := s.fetch(s.a, url(s.near.ips[0], 8080, "/clientip")); err != nil {
-		t.Errorf("another policy is not in force: %v", err)
+		s.t.Errorf("another policy is not in force: %v", err)
 	}
 	policy(odd[0])
 	s.kubectl("wait --for=condition=Valid wnp odd -n " + s.namespace + " --timeout=30s")
