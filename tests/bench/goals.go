@@ -114,6 +114,9 @@ func l7Goals() (out []goal) {
 		}
 		compare(group+"/saturation/rate", "requests/s", ratioAtLeast(0.95))
 		compare(group+"/saturation/cpu", "us/request", bound{})
+		for _, load := range []string{"100_per_s", "500_per_s", "1000_per_s", "saturation"} {
+			out = append(out, goal{group + "/" + load + "/failed/weft", "requests", "", valueAtMost(0)})
+		}
 		for _, rate := range []string{"100_per_s", "500_per_s", "1000_per_s"} {
 			compare(group+"/"+rate+"/p50", "us", bound{})
 			compare(group+"/"+rate+"/p99", "us", ratioAtMost(1.1))

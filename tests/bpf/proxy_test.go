@@ -465,6 +465,74 @@ func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 	}
 }
 
+func TestATranslatedFlowSharesItsPortWithNobody(t *testing.T) {
+	for _, f := range families {
+		n := newNode(t)
+		n.listen(1)
+		n.asProxy()
+		n.service(f, protoTCP, n.b)
+		n.policy(n.b, entry{dir: ingress, proto: protoTCP, port: 8080, bits: 16, action: allow, precedence: 1, ruleset: 1})
+		v, mark := n.fromMarked(n.a, sent(f, n.a, vip, protoTCP, tcp(4000, 80, syn)))
+		n.up("a call of a service", v, mark, actOK)
+		n.told(f, proxyClash, func() (uint32, []byte) {
+			v, _, frame := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 8080, syn)))
+			return v, frame
+		})
+	}
+}
+
+func TestLegsFollowTheirRuleset(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.listen(2)
+		open := sent(f, n.a, n.b, protoTCP, tcp(4000, 80, ack))
+		n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.put(n.objs.WeftRuleset, uint32(1), weftbpf.BpfWeftRulesetRow{As: 2})
+		n.asks(n.b, ingress, 2)
+		v, mark := n.fromMarked(n.a, open)
+		n.up("a packet of an open connection", v, mark, actOK)
+		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
+		n.put(n.objs.WeftRuleset, uint32(1), weftbpf.BpfWeftRulesetRow{})
+		n.asks(n.b, ingress, 2)
+		n.told(f, needsProxy, func() (uint32, []byte) {
+			v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, open)
+			return v, frame
+		})
+	}
+}
+
+func TestACallThatComesAgainIsTold(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		call := sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn))
+		v, mark := n.fromMarked(n.a, call)
+		n.up("a call", v, mark, actOK)
+		if err := n.objs.WeftProxy.Delete(weftbpf.BpfWeftProxyKey{Family: uint8(f), Ruleset: 1}); err != nil {
+			t.Fatal(err)
+		}
+		n.told(f, proxyNotReady, func() (uint32, []byte) {
+			v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, call)
+			return v, frame
+		})
+	}
+}
+
+// What somebody forges of a leg from elsewhere does not get into the pod.
+func TestOnlyTheProxySendsForItsLegs(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.far, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.fromMarked(n.b, sent(f, n.b, n.far, protoTCP, tcp(80, 4000, syn|ack)))
+		v, mark, _ := n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.far, n.b, protoTCP, tcp(4000, 80, ack)))
+		if v != actOK || mark == markProxy {
+			t.Errorf("the proxy's packet: verdict %d, mark %#x", v, mark)
+		}
+		v, mark, _ = n.toMarked(n.b, n.uplink, 0, got(f, n.far, n.b, protoTCP, tcp(4000, 80, ack)))
+		n.up("a forged one", v, mark, actRedirect)
+	}
+}
+
 // sentOut is a packet of a socket of the host's own that leaves by the uplink.
 func (n *node) sentOut(mark uint32, frame []byte) (verdict uint32) {
 	n.Helper()

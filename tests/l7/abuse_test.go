@@ -85,3 +85,18 @@ func TestOthersDoNotGetTheProxysPorts(t *testing.T) {
 		answers(t, client(t, a.ns), "http://"+server.at(family, 80)+"/b", 403, "refused by ruleset 1")
 	})
 }
+
+// Not even for a process of the host's that has its packets led to the host's sockets.
+func TestAListenerOfTheHostGetsNoCallOfAPods(t *testing.T) {
+	n := newNode(t)
+	server := n.pod(web)
+	serve(t, n.ns, 80)
+	const toProxy = 0x200
+	onBoth(t, func(t *testing.T, family int) {
+		conn, err := pretend(n, nil, server.at(family, 80), toProxy)
+		if err == nil {
+			conn.Close()
+			t.Error("a listener of the host's answers for a pod")
+		}
+	})
+}

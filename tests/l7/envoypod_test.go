@@ -206,11 +206,6 @@ type load struct {
 
 func startLoad(t *testing.T, from *sandbox.NS, server *pod) *load {
 	t.Helper()
-	// Ports that Envoy does not choose: a call whose port Envoy has towards the server is
-	// refused (PROXY_CLASH), which is not what is looked at here.
-	within(t, from, func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("20000 30000"), 0)
-	})
 	l := &load{quit: make(chan struct{})}
 	for i := range l.done {
 		tr := &http.Transport{DisableKeepAlives: i%2 == 1, DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {

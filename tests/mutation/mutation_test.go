@@ -27,7 +27,9 @@ type fault struct {
 	run      string // names of tests, parted by |
 }
 
-func faults() []fault { return slices.Concat(agentFaults(), kernelFaults(), betweenFaults()) }
+func faults() []fault {
+	return slices.Concat(agentFaults(), kernelFaults(), betweenFaults(), requestFaults())
+}
 
 // inKernel tells whether the kernel object must be made anew.
 func (f fault) inKernel() bool { return strings.HasPrefix(f.file, "bpf/") }
@@ -116,7 +118,7 @@ type tree struct {
 const objectFile = "pkg/datapath/weftbpf/bpf_bpfel.o"
 
 // newTree copies the repository's files. Kernel faults need the generator that
-// `make tools` builds.
+// `make tools` builds, and some tests the stock Envoy.
 func newTree(t *testing.T, todo []fault) *tree {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "ls-files", "-co", "--exclude-standard").Output()
@@ -137,13 +139,12 @@ func newTree(t *testing.T, todo []fault) *tree {
 	}
 	tr.object, err = os.ReadFile(filepath.Join(tr.dir, objectFile))
 	must(t, err)
-	for _, f := range todo {
-		if f.inKernel() {
-			bin, err := sandbox.BinDir()
-			must(t, err)
-			must(t, os.MkdirAll(filepath.Join(tr.dir, "build"), 0o755))
-			must(t, os.Symlink(filepath.Join(filepath.Dir(bin), "tools"), filepath.Join(tr.dir, "build/tools")))
-			break
+	if slices.ContainsFunc(todo, fault.inKernel) {
+		bin, err := sandbox.BinDir()
+		must(t, err)
+		must(t, os.MkdirAll(filepath.Join(tr.dir, "build"), 0o755))
+		for _, made := range []string{"tools", "bin", "envoy"} {
+			must(t, os.Symlink(filepath.Join(filepath.Dir(bin), made), filepath.Join(tr.dir, "build", made)))
 		}
 	}
 	return tr

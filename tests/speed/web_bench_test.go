@@ -44,10 +44,10 @@ type webLoad struct {
 
 func webLoads() []webLoad {
 	return []webLoad{
-		{"100_per_s", 100, 5, 900 * time.Millisecond},
-		{"500_per_s", 500, 5, 900 * time.Millisecond},
-		{"1000_per_s", 1000, 7, 1200 * time.Millisecond},
-		{"saturation", 0, 9, 900 * time.Millisecond},
+		{"100_per_s", 100, 3, 900 * time.Millisecond},
+		{"500_per_s", 500, 3, 900 * time.Millisecond},
+		{"1000_per_s", 1000, 5, 1200 * time.Millisecond},
+		{"saturation", 0, 7, 800 * time.Millisecond},
 	}
 }
 
@@ -94,10 +94,15 @@ func webSides(b *testing.B) []webSide {
 // measureWeb reports medians over rounds of what each side gives.
 func measureWeb(b *testing.B, sides []webSide, protocol string, fresh bool, l webLoad) {
 	got := map[string]map[string][]float64{}
+	failed := 0.0
 	for round := range l.count {
 		for i := range sides {
 			s := sides[(i+round)%len(sides)]
 			out := s.measure(b, protocol, fresh, l)
+			if s.name == "weft" {
+				failed += out["failed"]
+			}
+			delete(out, "failed")
 			for figure, value := range out {
 				if got[figure] == nil {
 					got[figure] = map[string][]float64{}
@@ -115,6 +120,7 @@ func measureWeb(b *testing.B, sides []webSide, protocol string, fresh bool, l we
 			rounds.Report(b, figure+"/"+s.name, rounds.Quantile(got[figure][s.name], 0.5), units[figure])
 		}
 	}
+	rounds.Report(b, "failed/weft", failed, "requests")
 	if l.rate == 1000 {
 		rounds.Report(b, "p99_added", rounds.Quantile(got["p99"]["weft"], 0.5)-rounds.Quantile(got["p99"]["direct"], 0.5), "us")
 	}
@@ -136,12 +142,12 @@ func (s webSide) measure(tb testing.TB, protocol string, fresh bool, l webLoad) 
 		Web: webOrder{Protocol: protocol, Rate: l.rate, Conns: conns, Fresh: fresh}}, &out)
 	used := cpuOf(tb, s.works) - before + out.CPU
 	if l.rate == 0 {
-		return map[string]float64{"rate": out.PerSecond, "cpu": used / float64(out.All) * 1e6}
+		return map[string]float64{"rate": out.PerSecond, "cpu": used / float64(out.All) * 1e6, "failed": float64(out.Failed)}
 	}
 	if want := float64(l.rate) * 0.9; out.PerSecond < want {
 		tb.Logf("%s: %.0f of %d requests a second were answered", s.name, out.PerSecond, l.rate)
 	}
-	return map[string]float64{"p50": out.P50, "p99": out.P99, "cpu": used / float64(out.All) * 1e6}
+	return map[string]float64{"p50": out.P50, "p99": out.P99, "cpu": used / float64(out.All) * 1e6, "failed": float64(out.Failed)}
 }
 
 // cpuOf is what processes have used so far, in seconds.

@@ -32,6 +32,7 @@ type webOutcome struct {
 	P50, P99  float64 // microseconds
 	Count     int
 	All       int     // with those that came before it counted
+	Failed    int     // requests without an answer
 	CPU       float64 // seconds of this process
 }
 
@@ -45,7 +46,11 @@ type webClient struct {
 	asked int         // requests that were ever due
 	took  []float64
 	all   int // answers
+	lost  int // requests without one
 }
+
+// tooMany failures are no figure any more.
+const tooMany = 1000
 
 // webConn is one connection, open or not.
 type webConn struct {
@@ -95,11 +100,13 @@ func askWeb(o order) error {
 				continue
 			}
 			if err := c.conns[e.Pad].ready(e.Events); err != nil {
-				return err
+				if err := c.conns[e.Pad].fail(err); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	return json.NewEncoder(os.Stdout).Encode(webOutcome{PerSecond: float64(len(c.took)) / o.For.Seconds(), Count: len(c.took), All: c.all,
+	return json.NewEncoder(os.Stdout).Encode(webOutcome{PerSecond: float64(len(c.took)) / o.For.Seconds(), Count: len(c.took), All: c.all, Failed: c.lost,
 		CPU: ownCPU() - before, P50: rounds.Quantile(c.took, 0.5), P99: rounds.Quantile(c.took, 0.99)})
 }
 
@@ -149,6 +156,22 @@ func (c *webClient) note(due time.Time) {
 	if now := time.Now(); now.Sub(c.begin) > c.For/10 && now.Sub(c.begin) < c.For+c.For/10 {
 		c.took = append(c.took, float64(now.Sub(due).Nanoseconds())*1e-3)
 	}
+}
+
+// fail begins anew with a connection on which something went wrong.
+func (c *webConn) fail(why error) error {
+	if c.client.lost += max(1, len(c.asked)); c.client.lost > tooMany {
+		return fmt.Errorf("%d requests failed, the last one: %w", c.client.lost, why)
+	}
+	fmt.Fprintln(os.Stderr, "peer:", c.client.At, why)
+	if c.fd >= 0 {
+		_ = unix.Close(c.fd)
+	}
+	c.fd, c.up, c.asked = -1, false, c.asked[:0]
+	if c.client.Web.Fresh {
+		return nil
+	}
+	return c.open()
 }
 
 func (c *webConn) free() bool {

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mutation
+
+const (
+	l7Tests       = "./tests/l7"
+	xdsTests      = "./envoy/xds"
+	sessionTests  = "./envoy/server"
+	rulesetsTests = "./pkg/policy/rulesets"
+)
+
+// requestFaults are faults of what leads connections into the proxy, and of what it is told.
+func requestFaults() []fault {
+	return []fault{
+		{"legs are not told apart by who sends", "bpf/lib/proxy.h",
+			"own != weft_proxy_sent(ct, weft_ct_reply(p, ct))", "own == weft_proxy_sent(ct, weft_ct_reply(p, ct))", kernelTests, "TestBothLegsMayHaveOnePort"},
+		{"any two flows share their addresses and ports", "bpf/lib/proxy.h",
+			"if (fresh && p->rival && !weft_proxy_shares(p, now))", "if (false)", kernelTests, "TestWhoComesSecondToAPortIsTold"},
+		{"a leg between shares them", "bpf/lib/proxy.h",
+			"leg == WEFT_LEG_UPSTREAM && p->rival ==", "p->rival ==", kernelTests, "TestWhoComesSecondToAPortIsTold"},
+		{"a translated flow shares them", "bpf/lib/leg.h",
+			"if (leg != WEFT_LEG_UPSTREAM && (other->flags & WEFT_CT_NAT))", "if (false)", kernelTests, "TestATranslatedFlowSharesItsPortWithNobody"},
+		{"the second leg is not found without the first", "bpf/lib/leg.h",
+			"if (one || !two || weft_proxy_strange(p, two, own)) {", "if (true) {", kernelTests, "TestBothLegsMayHaveOnePort"},
+		{"what is left of a leg ends the other", "bpf/lib/ctnew.h",
+			"if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex))\n\t\t\treturn WEFT_PASSED;", "", kernelTests, "TestWhatIsLeftOfALegDoesNotEndTheOther"},
+		{"the ruleset of ingress before that of egress", "bpf/lib/proxy.h",
+			"next = first ? first : last;", "next = last ? last : first;", kernelTests, "TestStagesArePassedInOrder"},
+		{"who passed more comes again", "bpf/lib/proxy.h",
+			"if (p->passed && weft_ruleset_satisfies(p->passed, last))", "if (p->passed && p->passed == last)", kernelTests, "TestStagesArePassedInOrder"},
+		{"open connections move into the proxy", "bpf/lib/proxy.h",
+			"if (was && !fresh && !opens)", "if (false)", kernelTests, "TestOpenFlowsCannotMove"},
+		{"a connection that follows becomes the other ruleset's", "bpf/lib/proxy.h",
+			"\tnow->ruleset = was->ruleset;\n", "", kernelTests, "TestLegsFollowTheirRuleset"},
+		{"open connections go on under any ruleset", "bpf/lib/proxy.h",
+			"else if (now->ruleset && !weft_ruleset_satisfies(was->ruleset, now->ruleset))", "else if (false)", kernelTests, "TestLegsFollowTheirRuleset"},
+		{"a call goes to a proxy that does not listen", "bpf/lib/proxy.h",
+			"if (opens && now->ruleset &&", "if (false && now->ruleset &&", kernelTests, "TestNobodyListensForTheRuleset"},
+		{"a call that comes again does, too", "bpf/lib/ctnew.h",
+			"if (weft_proxy_opens(p) && !(ct->flags & WEFT_CT_UPSTREAM) &&", "if (false &&", kernelTests, "TestACallThatComesAgainIsTold"},
+		{"into a pod goes what others forge", "bpf/lib/proxy.h",
+			"p->hook == WEFT_INGRESS && !ctx->ingress_ifindex && weft_proxy_leaves(ct, reply)", "p->hook == WEFT_INGRESS && weft_proxy_leaves(ct, reply)", kernelTests, "TestOnlyTheProxySendsForItsLegs"},
+		{"the host's own clients count as unanswered", "bpf/lib/proxy.h",
+			"return ct->ruleset && !(ct->flags & WEFT_CT_UPSTREAM) && p->hook == WEFT_INGRESS &&", "return false && ct->ruleset &&", kernelTests, "TestDownstreamLegsGoToTheProxy"},
+		{"what the proxy sends to the world is not followed", "bpf/lib/proxyway.h",
+			"if (from || p->proto != PROTO_TCP", "if (true || from || p->proto != PROTO_TCP", kernelTests, "TestLegsToTheWorld"},
+		{"answers of the world go to the stack", "bpf/lib/proxyway.h",
+			"if (!(ct && ct->ruleset) && !(weft_proxy_opens(p)", "if (!(weft_proxy_opens(p)", kernelTests, "TestLegsToTheWorld"},
+		{"a call whose flow is gone goes to any listener", "bpf/lib/listen.h",
+			"\t\treturn -1;\n\treturn 0;", "\t\treturn 0;\n\treturn 0;", l7Tests, "TestAListenerOfTheHostGetsNoCallOfAPods"},
+
+		{"a ruleset with a fault lets pass", "envoy/xds/route.go",
+			"case broken:", "case false:", xdsTests, "TestGolden"},
+		{"what no rule allows passes", "envoy/xds/route.go",
+			"return append(all, everything(Verdict{Outcome: Denied}, refuse(refusal(\"denied by policy\", rs)))...)",
+			"return append(all, everything(Verdict{Outcome: Denied}, pass)...)", xdsTests, "TestGolden"},
+		{"paths that servers read in different ways pass", "envoy/xds/route.go",
+			"all := odd()", "all := odd()[:0]", xdsTests, "TestGolden"},
+		{"a header counts though another looks alike", "envoy/xds/headers.go",
+			"always = append(always, withoutLookalikes(m.Name)...)", "", xdsTests, "TestGolden"},
+		{"a refused response is sent again and again", "envoy/server/session.go",
+			"refused && r.version == version", "refused && r.version != version", sessionTests, "TestProxiesEndWithWhatIsWanted"},
+		{"of a refused response nothing is sent alone", "envoy/server/session.go",
+			"case nack && len(sent.versions) > 1:", "case nack && len(sent.versions) > maxBatch:", sessionTests, "TestOneBadAmongManyIsFound"},
+		{"what a number says is not asked of every peer", "pkg/policy/rulesets/next.go",
+			"if e.Peer == model.IdentityNone {", "if false {", rulesetsTests, "TestWhatARetiredNumberSays"},
+		{"a number is given twice", "pkg/policy/rulesets/book.go",
+			"for used[id] {", "for false {", rulesetsTests, "TestAllNumbersAreTaken"},
+		{"what has no number passes", "pkg/policy/rulesets/next.go",
+			"if e.Ruleset == 0 {\n\t\t\te.Action = model.ActionDeny\n\t\t}", "", rulesetsTests, "TestInForceRefusesWhatHasNoNumber"},
+		{"the kernel names a ruleset that the proxy has not", "agent/engine/rulesets.go",
+			"e.awaitProxy(ctx)\n\t}", "_ = ctx\n\t}", engineTests, "TestTheProxyKnowsARulesetBeforeTheKernelNamesIt"},
+		{"a number that connections have is given up", "agent/engine/rulesets.go",
+			"return used[id] })", "return false })", engineTests, "TestNumbersOutliveTheAgentAndTheirEntries"},
+	}
+}
