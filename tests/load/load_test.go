@@ -17,7 +17,7 @@ func TestAStallIsSeen(t *testing.T) {
 	l := Start(Config{Rate: 1000, Workers: 1, Ask: func(int) error {
 		switch asked.Add(1) {
 		case 3:
-			time.Sleep(stall)
+			<-time.After(stall) // the server is slow
 		case 5:
 			return bad
 		}

@@ -162,7 +162,7 @@ func (n *loaded) caller(addr string, messages int) func(int) error {
 		}
 		for i := range messages {
 			if i > 0 {
-				time.Sleep(oneMessage) // the pace of the stream
+				<-time.After(oneMessage) // the pace of the stream
 			}
 			out := new(wrapperspb.BytesValue)
 			if err := s.SendMsg(wrapperspb.Bytes(body)); err != nil && !errors.Is(err, io.EOF) {
