@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/tests/level"
+	"github.com/weftmesh/weft/tests/sandbox"
 )
 
 const (
@@ -22,9 +23,14 @@ const (
 	callers      = 16
 )
 
-// rawCall calls an address on its own thread, asks the proxy to close first, and waits
-// until it has.
-func rawCall(family int, to unix.Sockaddr, buf []byte) error {
+// ending is what is asked by a call, what comes, and how the connection ends.
+type ending struct {
+	path, status string
+	reset        bool // by the client, once it is answered; else it waits until the proxy has closed
+}
+
+// rawCall calls an address on its own thread, and asks the proxy to close.
+func (e ending) rawCall(family int, to unix.Sockaddr, buf []byte) error {
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -33,7 +39,7 @@ func rawCall(family int, to unix.Sockaddr, buf []byte) error {
 	if err := unix.Connect(fd, to); err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
-	if _, err := unix.Write(fd, []byte("GET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")); err != nil {
+	if _, err := fmt.Fprintf(writer(fd), "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", e.path); err != nil {
 		return fmt.Errorf("asking: %w", err)
 	}
 	got := ""
@@ -46,12 +52,24 @@ func rawCall(family int, to unix.Sockaddr, buf []byte) error {
 			break
 		}
 		got += string(buf[:max(n, 0)])
+		if e.reset {
+			err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			if err != nil {
+				return err
+			}
+			break
+		}
 	}
-	if !strings.HasPrefix(got, "HTTP/1.1 403") {
+	if !strings.HasPrefix(got, "HTTP/1.1 "+e.status) {
 		return fmt.Errorf("the answer is %q", got)
 	}
 	return nil
 }
+
+// writer writes to a socket.
+type writer int
+
+func (w writer) Write(p []byte) (int, error) { return unix.Write(int(w), p) }
 
 // counted by the TCP of this thread's network namespace.
 func countedByTCP(name string) (int, error) {
@@ -76,6 +94,17 @@ func countedByTCP(name string) (int, error) {
 // TestNoSYNIsLostAtManyCallsASecond: thousands of connections end as soon as they are
 // answered, and a port comes round five times a second.
 func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
+	for name, e := range map[string]ending{
+		"the proxy closes first":                   {"/b", "403", false},
+		"the client resets":                        {"/b", "403", true},
+		"the proxy closes first, with an upstream": {"/a", "200", false},
+		"the client resets, with an upstream":      {"/a", "200", true},
+	} {
+		t.Run(name, e.flood)
+	}
+}
+
+func (e ending) flood(t *testing.T) {
 	n := newNode(t)
 	a, server := n.pod(alice), n.pod(web)
 	serve(t, server.ns, 80)
@@ -85,14 +114,9 @@ func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
 	families := [2]int{unix.AF_INET, unix.AF_INET6}
 	total := callsASecond * level.Scale(30)
 	errs := make([]error, callers)
-	lost := 0
+	before := sentAgain(t, a.ns)
 	within(t, a.ns, func() error {
-		if err := os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("50000 50999"), 0); err != nil {
-			return err
-		}
-		before, err := countedByTCP("TCPSynRetrans")
-		lost = -before
-		return err
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("50000 50999"), 0)
 	})
 	begin := time.Now()
 	var wg sync.WaitGroup
@@ -102,7 +126,7 @@ func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
 				buf := make([]byte, 4096)
 				for i := c; i < total; i += callers {
 					time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / callsASecond))) // the pace
-					if err := rawCall(families[i/callers%2], to[i/callers%2], buf); err != nil {
+					if err := e.rawCall(families[i/callers%2], to[i/callers%2], buf); err != nil {
 						return fmt.Errorf("call %d: %w", i, err)
 					}
 				}
@@ -113,16 +137,21 @@ func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
 	wg.Wait()
 	ok(t, errors.Join(errs...))
 	took := time.Since(begin)
-	within(t, a.ns, func() error {
-		after, err := countedByTCP("TCPSynRetrans")
-		lost += after
-		return err
-	})
-	if lost != 0 {
+	if lost := sentAgain(t, a.ns) - before; lost != 0 {
 		t.Errorf("of %d calls, %d SYNs were sent again", total, lost)
 	}
 	if got := n.drops(); len(got) != 0 {
 		t.Errorf("dropped were %v", got)
 	}
 	t.Logf("%d calls, %.0f a second", total, float64(total)/took.Seconds())
+}
+
+// sentAgain is how many SYNs the clients of a namespace have sent again so far.
+func sentAgain(t *testing.T, ns *sandbox.NS) (count int) {
+	t.Helper()
+	within(t, ns, func() (err error) {
+		count, err = countedByTCP("TCPSynRetrans")
+		return err
+	})
+	return count
 }
