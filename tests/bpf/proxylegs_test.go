@@ -3,18 +3,9 @@
 package bpf_test
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/weftmesh/weft/pkg/cgroup"
 	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 )
 

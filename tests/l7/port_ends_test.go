@@ -46,7 +46,7 @@ func TestOneOfTwoConnectionsOfAPortEnds(t *testing.T) {
 		}
 		for round := range 3 {
 			each(fmt.Sprint("round ", round), "/a", "200")
-			time.Sleep(1500 * time.Millisecond) // the server has ended the proxy's connections
+			<-time.After(1500 * time.Millisecond) // the server has ended the proxy's connections
 			each(fmt.Sprint("idle after round ", round), "/b", "403")
 			// The client ends its own in every way, and comes back from the same ports.
 			for port := onePort; port <= lastPort; port++ {
