@@ -100,13 +100,23 @@ static __always_inline bool weft_proxy_has(struct __sk_buff *ctx, const struct w
 /*
  * Whether a packet of the host's own, of no answered flow, is for a socket of the proxy:
  * what that sends to the host itself passes no device, so that conntrack never saw it.
+ * The answer to a call is of an unanswered flow, and not for a socket of the proxy that
+ * had the client's port before and waits for its time to end.
  */
 __noinline int weft_proxy_called(struct __sk_buff *ctx, struct weft_pkt *p)
 {
+	union weft_ct_key key;
+	bool answered;
+
+	weft_memset(&key, 0, sizeof(key));
 	if (!p || ctx->ingress_ifindex || p->proto != PROTO_TCP || !(p->tcp & TCP_ACK) || p->frag ||
 	    !weft_l7_active())
 		return 0;
-	return !weft_leg_place(p, true, 0) && weft_proxy_has(ctx, p);
+	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	if (weft_ct_any(&key, p->family, &answered))
+		return 0;
+	weft_ct_aside(&key, p->family, 1);
+	return !weft_ct_any(&key, p->family, &answered) && weft_proxy_has(ctx, p);
 }
 
 /*

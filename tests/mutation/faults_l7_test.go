@@ -42,6 +42,8 @@ func requestFaults() []fault {
 			"p->hook == WEFT_INGRESS && !ctx->ingress_ifindex && weft_proxy_leaves(ct, reply)", "p->hook == WEFT_INGRESS && weft_proxy_leaves(ct, reply)", kernelTests, "TestOnlyTheProxySendsForItsLegs"},
 		{"the host's own clients count as unanswered", "bpf/lib/proxy.h",
 			"return ct->ruleset && !(ct->flags & WEFT_CT_UPSTREAM) && p->hook == WEFT_INGRESS &&", "return false && ct->ruleset &&", kernelTests, "TestDownstreamLegsGoToTheProxy"},
+		{"a socket that waits gets the answers of the other leg", "bpf/lib/proxyway.h",
+			"if (weft_ct_any(&key, p->family, &answered))\n\t\treturn 0;", "", kernelTests, "TestASocketThatWaitsGetsNoAnswersOfTheOtherLeg"},
 		{"what the proxy sends to the world is not followed", "bpf/lib/proxyway.h",
 			"if (from || p->proto != PROTO_TCP", "if (true || from || p->proto != PROTO_TCP", kernelTests, "TestLegsToTheWorld"},
 		{"answers of the world go to the stack", "bpf/lib/proxyway.h",
