@@ -26,6 +26,7 @@ type l7 struct {
 	told   []model.Rulesets
 	named  []map[model.RulesetID]bool // by the kernel, when the proxy was told
 	ready  model.Revision             // up to which the proxy acknowledges
+	waits  []int                      // how many the kernel named when it was waited for
 	used   map[model.RulesetID]bool
 	active int
 	follow map[model.RulesetID]model.RulesetID
@@ -56,6 +57,7 @@ func (p *l7) kernel() map[model.RulesetID]bool {
 }
 
 func (p *l7) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
+	p.waits = append(p.waits, len(p.kernel()))
 	if rev <= p.ready {
 		return nil
 	}
@@ -157,6 +159,9 @@ func TestTheProxyKnowsARulesetBeforeTheKernelNamesIt(t *testing.T) {
 	id := only(t, p.kernel())
 	if p.now()[id] != "p/a" || p.active != 1 || len(p.rows) != 1 || w.tables.DesiredRulesets()[0].ID != id {
 		t.Errorf("%d is %q, %d active, rows %+v, desired %+v", id, p.now()[id], p.active, p.rows, w.tables.DesiredRulesets())
+	}
+	if len(p.waits) == 0 || p.waits[0] != 0 {
+		t.Errorf("when the proxy was waited for, the kernel named %v rulesets", p.waits)
 	}
 	for i, r := range p.told {
 		for _, one := range r.List {

@@ -73,6 +73,6 @@ func requestFaults() []fault {
 		{"the kernel names a ruleset that the proxy has not", "agent/engine/rulesets.go",
 			"e.awaitProxy(ctx)\n\t}", "_ = ctx\n\t}", engineTests, "TestTheProxyKnowsARulesetBeforeTheKernelNamesIt"},
 		{"a number that connections have is given up", "agent/engine/rulesets.go",
-			"return used[id] })", "return false })", engineTests, "TestNumbersOutliveTheAgentAndTheirEntries"},
+			"return used[id] })", "return used[id] && false })", engineTests, "TestNumbersOutliveTheAgentAndTheirEntries"},
 	}
 }
