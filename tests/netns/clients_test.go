@@ -63,11 +63,17 @@ func TestCurlIsDecided(t *testing.T) {
 				{"200", "-H X-Token:secret -T BODY /put/1"}, {"200", "-H Expect:100-continue -H X-Token:secret --data-binary @BODY /put/1"},
 				{"403", "-H X-Token:other -d x /put/1"}, {"403", "-H X-Token:secret -H X-Token:other -d x /put/1"}, {"403", "-d x /put/1"},
 			} {
-				args := strings.Fields(strings.ReplaceAll(c.args, "BODY", body))
+				asked := c.args
+				if c.want == "403" && strings.HasPrefix(version, "--http2") {
+					// The rest of a request that is refused is not waited for: its stream is
+					// reset after the answer (RFC 9113, 8.1), which some curls take for a failure.
+					asked = strings.ReplaceAll(asked, "-d x", "-X PUT")
+				}
+				args := strings.Fields(strings.ReplaceAll(asked, "BODY", body))
 				last := len(args) - 1
 				args = append([]string{"-sg", "-o", "/dev/null", "-w", "%{http_code}", "-m", "10", "--path-as-is", version}, append(args[:last:last], at+args[last])...)
 				if got := run(t, n.a.NS, "curl", args...); got != c.want {
-					t.Errorf("curl %s %s: %s, want %s", version, c.args, got, c.want)
+					t.Errorf("curl %s %s: %s, want %s", version, asked, got, c.want)
 				}
 			}
 		}
