@@ -82,6 +82,7 @@ func TestPoliciesSayWhetherProxiesTakeThem(t *testing.T) {
 	spec := &v1alpha1.PolicySpec{EndpointSelector: &metav1.LabelSelector{}, Ingress: []v1alpha1.IngressRule{{}}}
 	p := &v1alpha1.WeftNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "proxied", Name: "p"}, Spec: spec}
 	cluster := &v1alpha1.WeftClusterNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: spec.DeepCopy()}
+	t.Cleanup(func() { must(t, c.Delete(context.Background(), cluster)) })
 	must(t, c.Create(ctx, p))
 	must(t, c.Create(ctx, cluster))
 	says := func(what string, status metav1.ConditionStatus, reason, message string) {
