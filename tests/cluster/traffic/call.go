@@ -19,7 +19,7 @@ import (
 const (
 	every    = 10 * time.Millisecond
 	answerIn = 10 * time.Second
-	straggle = time.Second
+	straggle = 5 * time.Second // after the last was sent, on a machine that is busy
 )
 
 // counts are of one target.
