@@ -96,12 +96,13 @@ func addressesOf(node string, slices []model.NodeSlice) (all []netip.Addr) {
 func (m *Member) Report(list []source.Problem) { m.cfg.Report(list) }
 
 // podsToTell are the endpoints that are in the kernel, and that it has an identity
-// for, and the pods that are not attached.
+// for, and the pods that are not attached. It is not known while an agent that starts
+// brings its first state to the kernel: what the one before has told of them stands.
 func (m *Member) podsToTell() ([]model.NodeEndpoint, bool) {
-	view := m.cfg.Engine.View()
-	if view.Revision == 0 {
+	if tried, _ := m.cfg.Engine.Realized().Revisions(); tried == 0 {
 		return nil, false
 	}
+	view := m.cfg.Engine.View()
 	var all []publish.Attached
 	for _, e := range view.Endpoints {
 		st, _ := m.cfg.Engine.Realized().Endpoint(e.ID)
