@@ -39,9 +39,7 @@ func installed(t *testing.T) *world {
 	if _, err := w.Shell(t.Context(), "helm status weft --namespace weft-system"); err == nil {
 		return w
 	}
-	// Without Envoys: where there are some, an agent that is killed costs some ten datagrams
-	// between nodes when it starts again, which is a fault that is known and open.
-	install := "helm install weft daemonset/chart --namespace weft-system --create-namespace --set envoy.enabled=false --set apiServer.host=" +
+	install := "helm install weft daemonset/chart --namespace weft-system --create-namespace --set apiServer.host=" +
 		strings.TrimSuffix(cluster.APIServer, ":6443")
 	if tunnel := os.Getenv(tunnelEnv); tunnel != "" && tunnel != "none" {
 		install += " --set tunnel.protocol=" + tunnel

@@ -19,7 +19,7 @@ import (
 const (
 	every    = 10 * time.Millisecond
 	answerIn = 10 * time.Second
-	straggle = 5 * time.Second // after the last was sent, on a machine that is busy
+	straggle = time.Second
 )
 
 // counts are of one target.
@@ -58,6 +58,17 @@ func (c *counts) failed(err error) {
 	c.Failed++
 	if len(c.Errors) < 5 {
 		c.Errors = append(c.Errors, time.Now().UTC().Format("15:04:05.000 ")+err.Error())
+	}
+}
+
+// lost notes when the first ones were sent that did not come back.
+func (c *counts) lost(at []time.Time, seen map[uint64]bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for number, sent := range at {
+		if !seen[uint64(number)] && len(c.Errors) < 20 { //nolint:gosec // never negative
+			c.Errors = append(c.Errors, sent.UTC().Format("15:04:05.000")+" not answered")
+		}
 	}
 }
 
@@ -181,11 +192,14 @@ func (c *caller) datagrams(address string, n *counts, pace time.Duration) {
 		return
 	}
 	var reading sync.WaitGroup
-	reading.Go(func() { receive(conn, n) })
+	seen := make(map[uint64]bool)
+	reading.Go(func() { receive(conn, n, seen) })
+	var at []time.Time
 	var out [8]byte
 	for number := uint64(0); c.wait(pace); number++ {
 		binary.BigEndian.PutUint64(out[:], number)
 		n.sent()
+		at = append(at, time.Now())
 		if _, err := conn.Write(out[:]); err != nil {
 			n.failed(err)
 		}
@@ -194,12 +208,12 @@ func (c *caller) datagrams(address string, n *counts, pace time.Duration) {
 	_ = conn.SetReadDeadline(time.Now().Add(straggle))
 	reading.Wait()
 	_ = conn.Close()
+	n.lost(at, seen)
 }
 
 // receive counts each number once.
-func receive(conn net.Conn, n *counts) {
+func receive(conn net.Conn, n *counts, seen map[uint64]bool) {
 	var in [8]byte
-	seen := make(map[uint64]bool)
 	for {
 		_, err := conn.Read(in[:])
 		if nerr, ok := err.(net.Error); ok && nerr.Timeout() {
