@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/weftmesh/weft/pkg/model"
+	"github.com/weftmesh/weft/tests/sandbox"
 )
 
 // TestOneOfTwoConnectionsOfAPortEnds, the client's or the proxy's, and the other one
@@ -18,10 +20,19 @@ import (
 func TestOneOfTwoConnectionsOfAPortEnds(t *testing.T) {
 	n := newNode(t)
 	a, server := n.pod(alice), n.pod(web)
+	var open atomic.Int32 // connections that the server has
+	count := func(_ net.Conn, now http.ConnState) {
+		switch now {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
 	for network, addr := range map[string]string{"tcp4": "0.0.0.0:80", "tcp6": "[::]:80"} {
 		ln, err := server.ns.Listen(network, addr)
 		ok(t, err)
-		srv := &http.Server{IdleTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })}
+		srv := &http.Server{IdleTimeout: time.Second, ConnState: count, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") })}
 		go srv.Serve(ln) //nolint:errcheck // it ends with the test
 		t.Cleanup(func() { _ = srv.Close() })
 	}
@@ -46,7 +57,12 @@ func TestOneOfTwoConnectionsOfAPortEnds(t *testing.T) {
 		}
 		for round := range 3 {
 			each(fmt.Sprint("round ", round), "/a", "200")
-			<-time.After(1500 * time.Millisecond) // the server has ended the proxy's connections
+			ok(t, sandbox.Eventually(t.Context(), 10*time.Second, "the end of the proxy's connections at the server", func() error {
+				if left := open.Load(); left > 0 {
+					return fmt.Errorf("%d are left", left)
+				}
+				return nil
+			}))
 			each(fmt.Sprint("idle after round ", round), "/b", "403")
 			// The client ends its own in every way, and comes back from the same ports.
 			for port := onePort; port <= lastPort; port++ {

@@ -160,9 +160,11 @@ func (n *loaded) caller(addr string, messages int) func(int) error {
 		if err != nil {
 			return err
 		}
+		pace := time.NewTicker(oneMessage)
+		defer pace.Stop()
 		for i := range messages {
 			if i > 0 {
-				<-time.After(oneMessage) // the pace of the stream
+				<-pace.C
 			}
 			out := new(wrapperspb.BytesValue)
 			if err := s.SendMsg(wrapperspb.Bytes(body)); err != nil && !errors.Is(err, io.EOF) {
