@@ -123,16 +123,22 @@ func AskOn(conn net.Conn, question string, timeout time.Duration) (string, error
 	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
-	if !strings.HasPrefix(conn.RemoteAddr().Network(), "udp") {
+	stream := !strings.HasPrefix(conn.RemoteAddr().Network(), "udp")
+	if stream {
 		question += "\n"
 	}
 	if _, err := io.WriteString(conn, question); err != nil {
 		return "", err
 	}
 	buf := make([]byte, 64<<10)
-	n, err := conn.Read(buf)
-	if err != nil {
-		return "", err
+	for n := 0; ; {
+		// A long answer over TCP comes in as many reads as it has segments.
+		got, err := conn.Read(buf[n:])
+		if err != nil {
+			return "", err
+		}
+		if n += got; !stream || buf[n-1] == '\n' || n == len(buf) {
+			return strings.TrimSuffix(string(buf[:n]), "\n"), nil
+		}
 	}
-	return strings.TrimSuffix(string(buf[:n]), "\n"), nil
 }
