@@ -170,7 +170,7 @@ struct weft_ct4_key {
 	__be16 port[2];
 	__u8 proto;
 	__u8 pad[2];
-	__u8 beside; /* 1: the second of two legs with these addresses and ports (leg.h) */
+	__u8 beside; /* 1: a leg that the proxy opened (leg.h) */
 };
 
 struct weft_ct6_key {
@@ -178,7 +178,7 @@ struct weft_ct6_key {
 	__be16 port[2];
 	__u8 proto;
 	__u8 pad[2];
-	__u8 beside; /* 1: the second of two legs with these addresses and ports (leg.h) */
+	__u8 beside; /* 1: a leg that the proxy opened (leg.h) */
 };
 
 enum weft_ct_flag {

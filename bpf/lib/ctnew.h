@@ -225,7 +225,7 @@ static __always_inline int weft_ct_judge(struct __sk_buff *ctx, struct weft_pkt 
 					 struct weft_ct *ct, struct weft_ct_elem *e, bool answered)
 {
 	bool known = ct != NULL, against = known && weft_ct_reply(p, ct), reply = against;
-	bool fresh = !known || weft_ct_fresh(p, ct, against) || weft_proxy_crosses(ctx, p, ct);
+	bool fresh = !known || weft_ct_fresh(p, ct, against);
 	__u32 gen = weft_gen_get();
 	int reason;
 
@@ -336,8 +336,7 @@ __noinline int weft_wire_recall(struct __sk_buff *ctx, struct weft_pkt *p)
 		return !ip.slot && weft_is_pod(&ip) ? WEFT_DROP_BARE_POD : WEFT_PASSED;
 	}
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	weft_ct_aside(&key, p->family, weft_leg_place(p, false, 0));
-	ct = weft_ct_any(&key, p->family, &answered);
+	ct = weft_leg_find(p, &key, false, 0, &answered);
 	p->wire = p->ident[0] = WEFT_ID_UNKNOWN;
 	if (ct && ct->wire) {
 		p->wire = ct->wire;
@@ -356,7 +355,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	struct weft_ct_elem e;
 	struct weft_ep_row *own;
 	struct weft_ct *ct;
-	bool answered = false, beside, reply;
+	bool answered = false, reply;
 
 	weft_memset(&e, 0, sizeof(e));
 	if (!p)
@@ -365,9 +364,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	if (!own)
 		return WEFT_DROP_NO_ENDPOINT;
 	p->src_b = weft_ct_fill(&e.key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	beside = weft_leg_place(p, !ctx->ingress_ifindex, weft_proxy_passed(ctx));
-	weft_ct_aside(&e.key, p->family, beside);
-	ct = weft_ct_any(&e.key, p->family, &answered);
+	ct = weft_leg_find(p, &e.key, !ctx->ingress_ifindex, weft_proxy_passed(ctx), &answered);
 	if (!ct && p->frag == WEFT_FRAG_LATER &&
 	    (p->proto == PROTO_ICMP || p->proto == PROTO_ICMP6))
 		return WEFT_DROP_FRAGMENT; /* its type is not known any more */
@@ -377,8 +374,7 @@ __noinline int weft_ct_slow(struct __sk_buff *ctx, struct weft_pkt *p)
 	 */
 	if (ct && (!answered || p->called || p->ported || weft_cfg.old_ct || ct->ruleset)) {
 		reply = weft_ct_reply(p, ct);
-		if (!weft_ct_fresh(p, ct, reply) && !weft_proxy_crosses(ctx, p, ct) &&
-		    weft_ct_holds(ctx, p, own, p->hook, ct, reply))
+		if (!weft_ct_fresh(p, ct, reply) && weft_ct_holds(ctx, p, own, p->hook, ct, reply))
 			return weft_ct_stands(ctx, p, ct, &e, reply, answered);
 	}
 	return weft_ct_judge(ctx, p, ct, &e, answered);

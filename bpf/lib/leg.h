@@ -2,8 +2,9 @@
 /*
  * For a connection to a server the proxy may choose the port that its client has towards
  * the same server. Both legs then bear the same addresses and ports, and are told apart
- * by who sends: the proxy is the server of one and the client of the other. The leg that
- * came second lies *beside*, at the same key but for one byte.
+ * by who sends: the proxy is the server of one and the client of the other. So what the
+ * proxy opens lies *beside*, at the same key but for one byte, whether there is a flow at
+ * the first key or not: two that begin at the same time do not meet.
  */
 #pragma once
 
@@ -32,37 +33,58 @@ static __always_inline void weft_leg_meet(struct weft_pkt *p, const struct weft_
 	p->rival = WEFT_RIVAL | leg;
 }
 
+/* Whether the packet's flow is not the one at the first key, but that beside it, if any. */
+static __always_inline bool weft_leg_past(const struct weft_pkt *p, const struct weft_ct *one,
+					  const struct weft_ct *two, bool own)
+{
+	const __u8 over = WEFT_CT_CLOSING | WEFT_CT_REFUSED;
+
+	if (!two || weft_proxy_strange(p, two, own))
+		return false;
+	return !one || weft_proxy_strange(p, one, own) ||
+	       ((one->flags & over) && !(two->flags & over));
+}
+
 /*
  * Whether the packet's flow lies beside, or is to (1), or at the first key (0). own: a
  * socket of the host's own sent the packet; passed: as weft_proxy_passed. Global, so that
  * the verifier looks at it once. What is still to be carried over from conntrack of another
- * layout it does not see: stack is short, and who asks fetches what lies at the first key.
+ * layout it does not see, as stack is short.
  */
 __noinline int weft_leg_place(struct weft_pkt *p, __u32 own, __u32 passed)
 {
-	union weft_ct_key key;
 	struct weft_ct *one, *two;
-	bool answered;
+	union weft_ct_key key;
+	bool answered, beside;
 
 	weft_memset(&key, 0, sizeof(key));
 	if (!p || p->proto != PROTO_TCP || !weft_l7_active())
 		return 0;
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, PROTO_TCP);
 	one = weft_ct_look(&key, p->family, &answered);
-	if (one && !one->ruleset)
-		return 0;
 	weft_ct_aside(&key, p->family, 1);
 	two = weft_ct_look(&key, p->family, &answered);
-	if (!one || !weft_proxy_strange(p, one, own)) {
-		if (one || !two || weft_proxy_strange(p, two, own)) {
-			weft_leg_meet(p, two);
-			return 0;
-		}
-		return 1;
+	beside = passed || weft_leg_past(p, one, two, own);
+	weft_leg_meet(p, beside ? one : two);
+	return beside;
+}
+
+/* The flow of a packet, whose key is filled in, or NULL; arguments as of weft_leg_place. */
+static __always_inline struct weft_ct *weft_leg_find(struct weft_pkt *p, union weft_ct_key *key,
+						     __u32 own, __u32 passed, bool *answered)
+{
+	bool beside = weft_leg_place(p, own, passed);
+	struct weft_ct *ct;
+
+	weft_ct_aside(key, p->family, beside);
+	ct = weft_ct_any(key, p->family, answered);
+	if (weft_likely(ct || beside || !weft_cfg.old_ct) || p->proto != PROTO_TCP)
+		return ct;
+	weft_ct_aside(key, p->family, 1);
+	ct = weft_ct_any(key, p->family, answered);
+	if (!ct || weft_proxy_strange(p, ct, own)) {
+		weft_ct_aside(key, p->family, 0);
+		return NULL;
 	}
-	if ((two && !weft_proxy_strange(p, two, own)) || weft_proxy_joins(p, one, passed)) {
-		weft_leg_meet(p, one);
-		return 1;
-	}
-	return 0;
+	return ct;
 }

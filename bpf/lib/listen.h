@@ -85,8 +85,7 @@ __noinline int weft_lookup_ruleset(struct weft_pkt *p)
 	if (!p)
 		return -1;
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	weft_ct_aside(&key, p->family, weft_leg_place(p, false, 0));
-	ct = weft_ct_any(&key, p->family, &answered);
+	ct = weft_leg_find(p, &key, false, 0, &answered);
 	if (ct && ct->ruleset)
 		return (ct->flags & WEFT_CT_UPSTREAM) || weft_ct_reply(p, ct) ? -1 : ct->ruleset;
 	/* Its flow is gone, or was never there: an ordinary listener must not get it. */

@@ -132,14 +132,16 @@ static __always_inline bool weft_proxy_sent(const struct weft_ct *ct, bool reply
 
 /*
  * Whether a packet cannot be of the flow whose addresses and ports it bears, by who sent
- * it (own: a socket of the host's own). The host's own clients send as the proxy does; to
- * them the kernel gives no port that the proxy has.
+ * it (own: a socket of the host's own). The host's own clients send as the proxy does, and
+ * what the proxy answers to them passes no device.
  */
 static __always_inline bool weft_proxy_strange(const struct weft_pkt *p, const struct weft_ct *ct,
 					       bool own)
 {
-	return ct->ruleset && ct->identity[0] != WEFT_ID_HOST &&
-	       own != weft_proxy_sent(ct, weft_ct_reply(p, ct));
+	bool reply = weft_ct_reply(p, ct);
+
+	return ct->ruleset && (reply || ct->identity[0] != WEFT_ID_HOST) &&
+	       own != weft_proxy_sent(ct, reply);
 }
 
 /*
@@ -157,24 +159,6 @@ static __noinline void weft_proxy_see(struct __sk_buff *ctx, struct weft_pkt *p,
 static __always_inline bool weft_proxy_opens(const struct weft_pkt *p)
 {
 	return p->proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-}
-
-/*
- * Whether a SYN that looks like the flow's first one again is another's: of the proxy,
- * where the flow is its client's, or the other way round.
- */
-static __always_inline bool weft_proxy_crosses(struct __sk_buff *ctx, const struct weft_pkt *p,
-					       const struct weft_ct *ct)
-{
-	return weft_proxy_opens(p) && !weft_proxy_passed(ctx) != !ct->passed;
-}
-
-/* Whether it opens the other leg, with the tuple of this one. */
-static __always_inline bool weft_proxy_joins(const struct weft_pkt *p, const struct weft_ct *ct,
-					     __u32 passed)
-{
-	return weft_proxy_opens(p) && !(ct->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)) &&
-	       !passed != !ct->passed;
 }
 
 /*
@@ -242,9 +226,6 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 	bool opens = !reply && weft_proxy_opens(p);
 
 	weft_proxy_leg(p, now);
-	if (was && fresh && !was->passed != !now->passed &&
-	    !(was->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)))
-		return WEFT_DROP_PROXY_CLASH;
 	if (fresh && p->rival && !weft_proxy_shares(p, now))
 		return WEFT_DROP_PROXY_CLASH;
 	if (was && !fresh && !opens)

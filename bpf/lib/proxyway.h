@@ -20,23 +20,20 @@ __noinline int weft_proxy_follow(struct __sk_buff *ctx, struct weft_pkt *p)
 	union weft_ct_key key;
 	struct weft_ct *ct;
 	struct weft_ip ip;
-	bool answered, known, reply;
+	bool answered, reply;
+	__u32 passed;
 
 	weft_memset(&key, 0, sizeof(key));
 	if (!p)
 		return WEFT_AS_IS;
-	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_ct_any(&key, p->family, &answered);
-	known = ct && ct->ruleset;
-	if (!known && !weft_proxy_passed(ctx))
-		return WEFT_AS_IS;
-	if (!known || weft_proxy_strange(p, ct, true)) {
-		weft_ct_aside(&key, p->family, weft_leg_place(p, true, weft_proxy_passed(ctx)));
-		ct = weft_ct_any(&key, p->family, &answered);
-	}
 	weft_ip_get(p->family, &p->src, &ip);
 	own = ip.slot ? weft_ep_get(ip.slot) : NULL;
 	if (!own)
+		return WEFT_AS_IS;
+	passed = weft_proxy_passed(ctx);
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_leg_find(p, &key, true, passed, &answered);
+	if (!passed && !(ct && ct->ruleset))
 		return WEFT_AS_IS;
 	p->own_slot = ip.slot;
 	p->ident[0] = own->identity;

@@ -43,6 +43,10 @@ static __always_inline bool weft_is_direct(const struct weft_pkt *p, const struc
 	weft_memcpy(&addr, to->addr, sizeof(addr));
 	weft_ct_fill(&key, family, &p->src, &addr, p->sport, to->port, p->proto);
 	ct = weft_ct_any(&key, family, &answered);
+	if (!ct && p->proto == PROTO_TCP) {
+		weft_ct_aside(&key, family, 1);
+		ct = weft_ct_any(&key, family, &answered);
+	}
 	return ct && !(ct->flags & (WEFT_CT_SERVICE | WEFT_CT_CLOSING | WEFT_CT_REFUSED));
 }
 

@@ -85,21 +85,23 @@ func (n *node) flow(f int, src, dst *host, sport, dport uint16, proto uint8) (*w
 	return n.entry(f, k)
 }
 
-// second finds the flow that came second to its addresses and ports.
-func (n *node) second(f int, src, dst *host, sport, dport uint16) *weftbpf.BpfWeftCt {
+// beside finds the flow that the proxy opened with addresses and ports.
+func (n *node) beside(f int, src, dst *host, sport, dport uint16) *weftbpf.BpfWeftCt {
 	n.Helper()
+	ct, _ := n.entry(f, besideKey(f, src, dst, sport, dport))
+	return ct
+}
+
+func besideKey(f int, src, dst *host, sport, dport uint16) any {
 	k, _ := key(f, src, dst, sport, dport, protoTCP)
 	if f == 4 {
 		k4 := k.(weftbpf.BpfWeftCt4Key)
 		k4.Beside = 1
-		k = k4
-	} else {
-		k6 := k.(weftbpf.BpfWeftCt6Key)
-		k6.Beside = 1
-		k = k6
+		return k4
 	}
-	ct, _ := n.entry(f, k)
-	return ct
+	k6 := k.(weftbpf.BpfWeftCt6Key)
+	k6.Beside = 1
+	return k6
 }
 
 func (n *node) entry(f int, k any) (*weftbpf.BpfWeftCt, bool) {
@@ -127,7 +129,12 @@ func (n *node) entry(f int, k any) (*weftbpf.BpfWeftCt, bool) {
 func (n *node) change(f int, src, dst *host, sport, dport uint16, proto uint8, do func(*weftbpf.BpfWeftCt)) {
 	n.Helper()
 	k, _ := key(f, src, dst, sport, dport, proto)
-	ct, isAnswered := n.flow(f, src, dst, sport, dport, proto)
+	n.changeAt(f, k, do)
+}
+
+func (n *node) changeAt(f int, k any, do func(*weftbpf.BpfWeftCt)) {
+	n.Helper()
+	ct, isAnswered := n.entry(f, k)
 	if ct == nil {
 		n.Fatal("no such flow")
 	}

@@ -34,13 +34,31 @@ func TestWhatIsLeftOfALegDoesNotEndTheOther(t *testing.T) {
 		proxy(ack)
 		client(rst)
 		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
-		if ct, _ := n.flow(f, n.a, n.b, 4000, 80, protoTCP); ct.Flags&flagClosing != 0 || ct.Packets != [2]uint64{2, 1} {
+		if ct := n.beside(f, n.a, n.b, 4000, 80); ct.Flags&flagClosing != 0 || ct.Packets != [2]uint64{2, 1} {
 			t.Errorf("the proxy's flow is %+v", ct)
 		}
 		client(syn)
 		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
-		n.beside(f, n.a, n.b, 4000, 1, 0, 0)
+		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
 		proxy(ack)
+	}
+}
+
+// A direct connection of the client's has ended, the proxy has its port, and what the
+// server answers is for the proxy, though the ended flow is still known.
+func TestWhatEndedHasNoneOfTheProxysAnswers(t *testing.T) {
+	for _, f := range families {
+		n := newNode(t)
+		n.listen(1)
+		n.asProxy()
+		n.from(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.from(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, rst|ack)))
+		n.asks(n.b, ingress, 1)
+		n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		for _, flags := range []uint8{syn | ack, ack} {
+			v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, flags)))
+			n.up("the server's answer", v, mark, actOK)
+		}
 	}
 }
 
@@ -83,10 +101,10 @@ func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 1})
 		n.told(f, proxyClash, call(4002))
 		n.leg(f, n.a, n.b, 4002, 4, 4, flagUpstream)
-		if ct := n.second(f, n.a, n.b, 4002, 80); ct != nil {
-			t.Errorf("beside is %+v", ct)
+		if ct, _ := n.flow(f, n.a, n.b, 4002, 80, protoTCP); ct != nil {
+			t.Errorf("the client's flow is %+v", ct)
 		}
-		n.change(f, n.a, n.b, 4002, 80, protoTCP, func(ct *weftbpf.BpfWeftCt) { ct.Flags |= flagClosing })
+		n.changeAt(f, besideKey(f, n.a, n.b, 4002, 80), func(ct *weftbpf.BpfWeftCt) { ct.Flags |= flagClosing })
 		n.passes(actRedirect, func() uint32 { v, _ := call(4002)(); return v })
 	}
 }

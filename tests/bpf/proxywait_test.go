@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -64,6 +65,11 @@ func (n *node) hasSocket(f int, from *host, sport uint16, to *host, dport uint16
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.ip[f], sport))}
 	d.SetMultipathTCP(false)
 	conn, err := d.DialContext(n.Context(), "tcp", ln.Addr().String())
+	// The kernel gives an address its route a moment after it gave the address.
+	for end := time.Now().Add(5 * time.Second); errors.Is(err, unix.ENETUNREACH) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		conn, err = d.DialContext(n.Context(), "tcp", ln.Addr().String())
+	}
 	if err != nil {
 		n.Fatal(err)
 	}

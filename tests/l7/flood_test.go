@@ -5,6 +5,7 @@ package l7
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ const (
 type ending struct {
 	path, status string
 	reset        bool // by the client, once it is answered; else it waits until the proxy has closed
+	same         bool // the proxy has the client's ports, and the server ends each connection of the proxy's
 }
 
 // rawCall calls an address on its own thread, and asks the proxy to close.
@@ -36,7 +38,15 @@ func (e ending) rawCall(family int, to unix.Sockaddr, buf []byte) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Connect(fd, to); err != nil {
+	patience := unix.NsecToTimeval(int64(soon))
+	if err := errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience)); err != nil {
+		return err
+	}
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); { // where there is a time-out, signals end the wait
+		err = unix.Connect(fd, to)
+	}
+	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
 	if _, err := fmt.Fprintf(writer(fd), "GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", e.path); err != nil {
@@ -95,10 +105,12 @@ func countedByTCP(name string) (int, error) {
 // answered, and a port comes round five times a second.
 func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
 	for name, e := range map[string]ending{
-		"the proxy closes first":                   {"/b", "403", false},
-		"the client resets":                        {"/b", "403", true},
-		"the proxy closes first, with an upstream": {"/a", "200", false},
-		"the client resets, with an upstream":      {"/a", "200", true},
+		"the proxy closes first":                         {"/b", "403", false, false},
+		"the client resets":                              {"/b", "403", true, false},
+		"the proxy closes first, with an upstream":       {"/a", "200", false, false},
+		"the client resets, with an upstream":            {"/a", "200", true, false},
+		"the proxy closes first, and has the same ports": {"/a", "200", false, true},
+		"the client resets, and the proxy has its ports": {"/a", "200", true, true},
 	} {
 		t.Run(name, e.flood)
 	}
@@ -107,17 +119,28 @@ func TestNoSYNIsLostAtManyCallsASecond(t *testing.T) {
 func (e ending) flood(t *testing.T) {
 	n := newNode(t)
 	a, server := n.pod(alice), n.pod(web)
-	serve(t, server.ns, 80)
+	if e.same {
+		serveOnce(t, server.ns, 80)
+	} else {
+		serve(t, server.ns, 80)
+	}
 	server.policy(rule(model.Ingress, alice, 1))
 	n.envoy(map[model.RulesetID]string{1: "/a"})
 	to := [2]unix.Sockaddr{&unix.SockaddrInet4{Port: 80, Addr: server.addrs[0].As4()}, &unix.SockaddrInet6{Port: 80, Addr: server.addrs[1].As16()}}
 	families := [2]int{unix.AF_INET, unix.AF_INET6}
 	total := callsASecond * level.Scale(30)
 	errs := make([]error, callers)
-	before := sentAgain(t, a.ns)
-	within(t, a.ns, func() error {
-		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("50000 50999"), 0)
-	})
+	ports := map[*sandbox.NS]string{a.ns: "50000 50999"}
+	if e.same {
+		ports[n.ns] = "50000 53999" // who waits there for its time to end has ports, too
+		total /= 3
+	}
+	before := sentAgain(t, ports)
+	for ns, r := range ports {
+		within(t, ns, func() error {
+			return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(r), 0)
+		})
+	}
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for c := range callers {
@@ -137,7 +160,7 @@ func (e ending) flood(t *testing.T) {
 	wg.Wait()
 	ok(t, errors.Join(errs...))
 	took := time.Since(begin)
-	if lost := sentAgain(t, a.ns) - before; lost != 0 {
+	if lost := sentAgain(t, ports) - before; lost != 0 {
 		t.Errorf("of %d calls, %d SYNs were sent again", total, lost)
 	}
 	if got := n.drops(); len(got) != 0 {
@@ -146,12 +169,27 @@ func (e ending) flood(t *testing.T) {
 	t.Logf("%d calls, %.0f a second", total, float64(total)/took.Seconds())
 }
 
-// sentAgain is how many SYNs the clients of a namespace have sent again so far.
-func sentAgain(t *testing.T, ns *sandbox.NS) (count int) {
+// sentAgain is how many SYNs were sent again so far in namespaces.
+func sentAgain(t *testing.T, all map[*sandbox.NS]string) (count int) {
 	t.Helper()
-	within(t, ns, func() (err error) {
-		count, err = countedByTCP("TCPSynRetrans")
-		return err
-	})
+	for ns := range all {
+		within(t, ns, func() error {
+			more, err := countedByTCP("TCPSynRetrans")
+			count += more
+			return err
+		})
+	}
 	return count
+}
+
+// serveOnce answers one request by each connection.
+func serveOnce(t *testing.T, ns *sandbox.NS, port uint16) {
+	t.Helper()
+	for network, addr := range map[string]string{"tcp4": "0.0.0.0", "tcp6": "[::]"} {
+		ln, err := ns.Listen(network, fmt.Sprintf("%s:%d", addr, port))
+		ok(t, err)
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") })}
+		go srv.Serve(ln) //nolint:errcheck // it ends with the test
+		t.Cleanup(func() { _ = srv.Close() })
+	}
 }
