@@ -48,8 +48,7 @@ static __always_inline bool weft_leg_past(const struct weft_pkt *p, const struct
 /*
  * Whether the packet's flow lies beside, or is to (1), or at the first key (0). own: a
  * socket of the host's own sent the packet; passed: as weft_proxy_passed. Global, so that
- * the verifier looks at it once. What is still to be carried over from conntrack of another
- * layout it does not see, as stack is short.
+ * the verifier looks at it once.
  */
 __noinline int weft_leg_place(struct weft_pkt *p, __u32 own, __u32 passed)
 {
@@ -69,22 +68,26 @@ __noinline int weft_leg_place(struct weft_pkt *p, __u32 own, __u32 passed)
 	return beside;
 }
 
+/* Carries over what conntrack of another layout has of both legs. Apart, as stack is short. */
+static __noinline void weft_leg_fetch(const struct weft_pkt *p)
+{
+	union weft_ct_key key;
+	bool answered;
+
+	weft_memset(&key, 0, sizeof(key));
+	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	for (int beside = 0; beside < 2; beside++) {
+		weft_ct_aside(&key, p->family, beside);
+		weft_ct_any(&key, p->family, &answered);
+	}
+}
+
 /* The flow of a packet, whose key is filled in, or NULL; arguments as of weft_leg_place. */
 static __always_inline struct weft_ct *weft_leg_find(struct weft_pkt *p, union weft_ct_key *key,
 						     __u32 own, __u32 passed, bool *answered)
 {
-	bool beside = weft_leg_place(p, own, passed);
-	struct weft_ct *ct;
-
-	weft_ct_aside(key, p->family, beside);
-	ct = weft_ct_any(key, p->family, answered);
-	if (weft_likely(ct || beside || !weft_cfg.old_ct) || p->proto != PROTO_TCP)
-		return ct;
-	weft_ct_aside(key, p->family, 1);
-	ct = weft_ct_any(key, p->family, answered);
-	if (!ct || weft_proxy_strange(p, ct, own)) {
-		weft_ct_aside(key, p->family, 0);
-		return NULL;
-	}
-	return ct;
+	if (weft_cfg.old_ct)
+		weft_leg_fetch(p);
+	weft_ct_aside(key, p->family, weft_leg_place(p, own, passed));
+	return weft_ct_look(key, p->family, answered);
 }

@@ -3,6 +3,7 @@
 package bpf_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -41,6 +42,16 @@ func TestWhatIsLeftOfALegDoesNotEndTheOther(t *testing.T) {
 		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
 		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
 		proxy(ack)
+		// Nor does what the server sends for one of the proxy's that is forgotten.
+		answered, unanswered := n.tables(f)
+		k := besideKey(f, n.a, n.b, 4000, 80)
+		if err := errors.Join(gone(answered.Delete(k)), gone(unanswered.Delete(k))); err != nil {
+			t.Fatal(err)
+		}
+		n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, rst)))
+		if ct, _ := n.flow(f, n.a, n.b, 4000, 80, protoTCP); ct == nil || ct.Flags&flagClosing != 0 {
+			t.Errorf("the client's flow is %+v", ct)
+		}
 	}
 }
 
