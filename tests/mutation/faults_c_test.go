@@ -110,7 +110,7 @@ func kernelFaults() []fault {
 		{"answers of a service keep the backend's address", "bpf/lib/workload.h",
 			"p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;", "p->answers = 0;", kernelTests, "TestServiceOfPackets"},
 		{"a translated flow has the sides of the packet before", "bpf/lib/ctnew.h",
-			"p->src_b = weft_ct_fill(&e.key", "weft_ct_fill(&e.key", kernelTests, "TestServiceWithABackendElsewhere"},
+			"p->src_b = weft_ct_fill(&e.key", "p->src_b &= weft_ct_fill(&e.key", kernelTests, "TestServiceWithABackendElsewhere"},
 		{"a pod sees its own address behind a service", "bpf/lib/svcnat.h",
 			"from.addr, front, sizeof", "from.addr, &p->src, sizeof", kernelTests, "TestServiceOfThePodItself"},
 		{"a service takes a direct flow for its own", "bpf/lib/svcnat.h",

@@ -21,7 +21,7 @@ func requestFaults() []fault {
 		{"a translated flow shares them", "bpf/lib/leg.h",
 			"if (leg != WEFT_LEG_UPSTREAM && (other->flags & WEFT_CT_NAT))", "if (false)", kernelTests, "TestATranslatedFlowSharesItsPortWithNobody"},
 		{"what the proxy opens lies among all others", "bpf/lib/leg.h",
-			"beside = passed || weft_leg_past(p, one, two, own);", "beside = passed && two;", kernelTests, "TestBothLegsMayHaveOnePort"},
+			"beside = passed || weft_leg_past(p, one, two, own);", "beside = passed && weft_leg_past(p, one, two, own);", kernelTests, "TestBothLegsMayHaveOnePort"},
 		{"answers to the proxy are an ended flow's", "bpf/lib/leg.h",
 			"((one->flags & over) && !(two->flags & over))", "((one->flags & over) && (two->flags & over))", kernelTests, "TestWhatEndedHasNoneOfTheProxysAnswers"},
 		{"what is left of a leg ends the other", "bpf/lib/ctnew.h",
