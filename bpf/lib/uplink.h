@@ -57,7 +57,10 @@ static __always_inline int weft_masquerade(struct __sk_buff *ctx, struct weft_pk
 	if (p->frag == WEFT_FRAG_LATER) /* its first one was let pass as it is, or never came */
 		return weft_frag_find(p) ? WEFT_DROP_FRAGMENT : WEFT_AS_IS;
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_leg_find(p, &key, !ctx->ingress_ifindex, weft_proxy_passed(ctx), &answered);
+	/* Its flow was looked for before, and carried over, if need was. */
+	weft_ct_aside(&key, p->family,
+		      weft_leg_place(p, !ctx->ingress_ifindex, weft_proxy_passed(ctx)));
+	ct = weft_ct_any(&key, p->family, &answered);
 	if (ct && weft_keeps_source(p, ct, answered))
 		return WEFT_AS_IS;
 	if (!weft_can_leave(p))
