@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -67,7 +68,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 	klog.SetLogger(bridge)
 	registry := metrics.NewRegistry()
 	o.metrics = metrics.NewOperator(registry, weft.Version())
-	if err := o.newManager(); err != nil {
+	if err := o.newManager(ctx); err != nil {
 		return err
 	}
 	if err := o.addControllers(ctx); err != nil {
@@ -91,7 +92,7 @@ func run(ctx context.Context, cfg config.Config, path string) error {
 
 // newManager makes what the controllers share: one client that writes only while
 // this operator leads, and one memory of what there is.
-func (o *operator) newManager() error {
+func (o *operator) newManager(ctx context.Context) error {
 	server, err := k8s.Config(o.cfg.Kubernetes.Kubeconfig, name)
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func (o *operator) newManager() error {
 	guarded := rest.CopyConfig(server)
 	guarded.Wrap(o.clock.Guard)
 	duration, renew, retry, warm := lease.Duration, lease.Renew, lease.Retry, true
-	o.manager, err = ctrl.NewManager(guarded, ctrl.Options{
+	options := ctrl.Options{
 		Scheme:                              scheme,
 		Logger:                              logr.FromSlogHandler(chatter{o.log.Handler()}),
 		Cache:                               cache.Options{ByObject: watch.Objects(namespace()), ReaderFailOnMissingInformer: true},
@@ -119,12 +120,29 @@ func (o *operator) newManager() error {
 		LeaderElectionResourceLockInterface: o.clock.Watch(lock),
 		LeaderElectionReleaseOnCancel:       true, // the process ends when Start returns
 		LeaseDuration:                       &duration, RenewDeadline: &renew, RetryPeriod: &retry,
-	})
-	if err != nil {
-		return fmt.Errorf("connecting to the API server: %w", err)
 	}
-	return nil
+	for told := false; ; told = true {
+		o.manager, err = ctrl.NewManager(guarded, options)
+		if err == nil {
+			return nil
+		}
+		if !meta.IsNoMatchError(err) {
+			return fmt.Errorf("connecting to the API server: %w", err)
+		}
+		// Whoever installs makes the kinds and the operator at once.
+		if !told {
+			o.log.Info("waiting for the API server to serve our kinds", "missing", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the API server to serve our kinds: %w", err)
+		case <-time.After(servedInterval):
+		}
+	}
 }
+
+// servedInterval is how often it is looked whether the API server serves our kinds.
+const servedInterval = time.Second / 2
 
 // newLock makes the Lease's lock, with a client of its own: nothing else delays it.
 func newLock(server *rest.Config) (resourcelock.Interface, error) {
