@@ -291,7 +291,7 @@ func TestChurnPassesNothingForbiddenAndLosesNothingAllowed(t *testing.T) {
 	}
 }
 
-// logDrops logs what was dropped of a pod's, and why.
+// logDrops logs what was dropped of a pod's, or of all if it is empty, and why.
 func (n *node) logDrops(t *testing.T, pod string) {
 	t.Helper()
 	stream, err := n.agent.API().ObserveFlows(n.ctx, &agentv1.ObserveFlowsRequest{})
@@ -302,7 +302,7 @@ func (n *node) logDrops(t *testing.T, pod string) {
 			return
 		}
 		f := r.GetFlow()
-		if f.GetSource().GetPod() == pod && f.GetVerdict() == agentv1.Verdict_VERDICT_DROPPED {
+		if (pod == "" || f.GetSource().GetPod() == pod) && f.GetVerdict() == agentv1.Verdict_VERDICT_DROPPED {
 			t.Logf("%s", f)
 		}
 	}

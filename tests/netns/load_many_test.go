@@ -48,5 +48,5 @@ func TestManyConnectionsStayOpen(t *testing.T) {
 	n.write("web.yaml", fmt.Sprintf(requestPolicy, "/b"))
 	n.envoyReady()
 	each("after all", "/a", http.StatusOK)
-	nothingDropped(t, before)
+	n.nothingDropped(before)
 }

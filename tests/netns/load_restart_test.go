@@ -39,7 +39,7 @@ func TestRequestsDoNotNoticeTheAgent(t *testing.T) {
 			n.envoyReady()
 			p.moves("with the agent of before")
 			p.stop("the agent away, replaced and back")
-			nothingDropped(t, before)
+			n.nothingDropped(before)
 		})
 	}
 }
@@ -71,7 +71,7 @@ func TestRequestsDoNotNoticeAnotherEnvoy(t *testing.T) {
 	p.moves("while the Envoy before ends")
 	p.lasts()
 	p.stop("Envoy replaced")
-	nothingDropped(t, before)
+	n.nothingDropped(before)
 }
 
 // configure starts the agent again with other settings.

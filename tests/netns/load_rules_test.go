@@ -100,18 +100,6 @@ func (n *loaded) firstRule() {
 	}
 }
 
-// nothingElseDropped is as nothingDropped, but for what servers send on connections
-// that were reset as the first rule came: they look from time to time whether their
-// clients live.
-func nothingElseDropped(t *testing.T, before map[model.Reason]uint64) {
-	t.Helper()
-	told := since(dropped(t), before)
-	delete(told, model.Reason(weftbpf.BpfWeftReasonWEFT_DROP_NEEDS_PROXY))
-	if len(told) > 0 {
-		t.Errorf("packets were dropped: %v", told)
-	}
-}
-
 // changes has the rules change again and again: what they say, and which there are.
 func (n *loaded) changes() {
 	n.t.Helper()
@@ -125,7 +113,7 @@ func (n *loaded) changes() {
 	}
 	p.moves("after the changes")
 	p.stop("rules changed")
-	nothingElseDropped(n.t, before)
+	n.nothingDropped(before, weftbpf.BpfWeftReasonWEFT_DROP_NEEDS_PROXY)
 }
 
 // lastRule takes the rules away: nothing fails, and new connections are direct.
@@ -142,7 +130,7 @@ func (n *loaded) lastRule() {
 	n.remove("web.yaml")
 	p.moves("after the last rule")
 	p.stop("without a rule")
-	nothingElseDropped(n.t, before)
+	n.nothingDropped(before, weftbpf.BpfWeftReasonWEFT_DROP_NEEDS_PROXY)
 	through := envoyConnections(n.t)
 	for _, a := range addrs(n.web) {
 		ask := n.poster(hostPort(a, 8080), denied, http.StatusOK, false)
