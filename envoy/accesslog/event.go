@@ -48,6 +48,16 @@ type Event struct {
 	BytesSent     uint64 // to the client
 }
 
+// Verdicts are those of the rulesets that were asked, in their order: of a pair two, unless
+// the first did not let the request pass.
+func (e Event) Verdicts() []xds.Verdict {
+	switch e.First.Outcome {
+	case xds.Allowed, xds.Audited, xds.Open:
+		return []xds.Verdict{e.First, e.Verdict}
+	}
+	return []xds.Verdict{e.Verdict}
+}
+
 func fromHTTP(e *dataaccessv3.HTTPAccessLogEntry) Event {
 	ev := fromCommon(e.GetCommonProperties())
 	req, resp := e.GetRequest(), e.GetResponse()

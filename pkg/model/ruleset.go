@@ -115,6 +115,21 @@ type Rulesets struct {
 	List     []Ruleset // sorted by number
 }
 
+// RulesetLinks is what the kernel is to know of how rulesets belong together.
+type RulesetLinks struct {
+	// As are rulesets that the connections of others satisfy, too: open ones may stay
+	// when policy asks for that instead. Before is the same for as long as policy may
+	// still be that of before.
+	As, Before map[RulesetID]RulesetID
+	Pairs      map[RulesetID]RulesetPair
+}
+
+// RulesetPair is two rulesets that one pass through the proxy enforces.
+type RulesetPair struct {
+	First, Then RulesetID // that of egress, that of ingress
+	Begin       bool      // connections that begin get it
+}
+
 // Proxy is what the kernel is to know of the node's proxies; zero: there is none.
 type Proxy struct {
 	// Cgroups are folders on cgroup2, by block: of the group that all processes of the

@@ -231,7 +231,7 @@ func TestBooksKeepTheirWord(t *testing.T) {
 				next = next.Without(next.Retired())
 			}
 			check(t, b, next, want)
-			b, before = NewBook(next.Rows()), now
+			b, before = NewBook(next.Rows(), next.Pairs()), now
 			if !reflect.DeepEqual(b.List(), next.List()) || !reflect.DeepEqual(b.Successors(), next.Successors()) {
 				t.Fatalf("read back %+v, not %+v", b, next)
 			}
