@@ -77,6 +77,14 @@ __noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
 	return weft_ruleset_covers(row->first, other) || weft_ruleset_covers(row->then, other);
 }
 
+/* Whether it is a pair of two others. */
+static __always_inline bool weft_ruleset_paired(__u32 ruleset)
+{
+	struct weft_ruleset_row *row = bpf_map_lookup_elem(&weft_ruleset, &ruleset);
+
+	return row && row->first;
+}
+
 /*
  * What is still to be passed of two rulesets, that of egress before that of ingress; 0:
  * nothing. Who has passed the latter came from the last stage, unless it is one of a
@@ -84,11 +92,8 @@ __noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
  */
 __noinline int weft_ruleset_next(__u32 passed, __u32 first, __u32 then)
 {
-	struct weft_ruleset_row *row = bpf_map_lookup_elem(&weft_ruleset, &passed);
-	bool pair = row && row->first;
-
 	if (weft_ruleset_satisfies(passed, then) &&
-	    (!pair || !first || weft_ruleset_satisfies(passed, first)))
+	    (!first || !weft_ruleset_paired(passed) || weft_ruleset_satisfies(passed, first)))
 		return 0;
 	if (weft_ruleset_satisfies(passed, first))
 		return then;
@@ -240,16 +245,21 @@ static __always_inline void weft_proxy_leg(const struct weft_pkt *p, struct weft
 
 /*
  * An open flow that was decided again stays what it was, or ends: no open connection
- * can move into the proxy, out of it, or to another of its listeners.
+ * can move into the proxy, out of it, or to another of its listeners. A pair's must still
+ * have all passed that is asked (first and then): no other leg would make up for it.
  */
-static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct weft_ct *now)
+static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct weft_ct *now,
+					   __u32 first, __u32 then)
 {
 	if (weft_likely(was->ruleset == now->ruleset &&
 			!((was->flags ^ now->flags) & WEFT_CT_UPSTREAM)))
 		return WEFT_PASSED;
 	if (!was->ruleset || (was->flags & WEFT_CT_UPSTREAM))
 		return WEFT_DROP_NEEDS_PROXY;
-	if (now->flags & WEFT_CT_UPSTREAM) /* nothing is left to be passed */
+	if (weft_ruleset_paired(was->ruleset)) {
+		if (weft_ruleset_next(was->ruleset, first, then))
+			return WEFT_DROP_NEEDS_PROXY;
+	} else if (now->flags & WEFT_CT_UPSTREAM) /* nothing is left to be passed */
 		now->flags &= ~WEFT_CT_UPSTREAM;
 	else if (now->ruleset && !weft_ruleset_satisfies(was->ruleset, now->ruleset))
 		return WEFT_DROP_NEEDS_PROXY;
@@ -279,6 +289,7 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 					struct weft_ct *now, bool reply, bool fresh)
 {
 	bool opens = !reply && weft_proxy_opens(p);
+	__u16 first = now->ruleset, then = now->passed;
 
 	weft_proxy_leg(p, now, fresh || opens);
 	if (was && fresh && !was->passed != !now->passed &&
@@ -287,7 +298,7 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 	if (fresh && p->rival && !weft_proxy_shares(p, now))
 		return WEFT_DROP_PROXY_CLASH;
 	if (was && !fresh && !opens)
-		return weft_proxy_keep(was, now);
+		return weft_proxy_keep(was, now, first, then);
 	if (opens && now->ruleset && !(now->flags & WEFT_CT_UPSTREAM) &&
 	    !weft_proxy_ready(now->ruleset, p->family))
 		return WEFT_DROP_PROXY_NOT_READY;

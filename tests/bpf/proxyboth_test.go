@@ -113,8 +113,8 @@ func TestAPairSatisfiesItsRulesetsAlone(t *testing.T) {
 	}
 }
 
-// An open connection stays with what it has, whether there is a pair or not, as long as
-// that satisfies what is asked first. What is asked then is a matter of the next leg.
+// An open connection stays with what it has, whether there is a pair or not. A pair's must
+// satisfy both that are asked; of others what is asked then is a matter of the next leg.
 func TestOpenConnectionsStayWithTheirPass(t *testing.T) {
 	for _, f := range families {
 		n := both(t)
@@ -153,13 +153,19 @@ func TestOpenConnectionsStayWithTheirPass(t *testing.T) {
 		}
 		n.ask(0, 4)
 		goes(f, 4000, 5)
+		ends := func() {
+			n.told(f, needsProxy, func() (uint32, []byte) {
+				v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, ack)))
+				return v, frame
+			})
+		}
 		n.ask(3, 2)
-		goes(f, 4000, 5)
+		goes(f, 4001, 3)
 		n.told(f, needsProxy, upstream)
+		ends()
+		n.ask(3, 4)
+		goes(f, 4000, 5)
 		n.ask(2, 4)
-		n.told(f, needsProxy, func() (uint32, []byte) {
-			v, frame, _ := n.run(n.objs.WeftFromPod, skb{Ifindex: n.a.ifindex}, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, ack)))
-			return v, frame
-		})
+		ends()
 	}
 }
