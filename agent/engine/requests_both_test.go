@@ -96,7 +96,7 @@ func both(a, b string) (out string) {
 
 // covers, satisfies, next and begin are what the kernel programs do.
 func (f *sided) covers(one, other model.RulesetID) bool {
-	return one == other || f.follow[one] == other
+	return one == other || f.follow[one] == other || f.before[one] == other
 }
 
 func (f *sided) satisfies(one, other model.RulesetID) bool {

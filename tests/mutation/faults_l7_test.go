@@ -88,7 +88,7 @@ func pairFaults() []fault {
 		{"a pair's connection goes on whatever is asked", "bpf/lib/proxy.h",
 			"if (weft_ruleset_next(was->ruleset, first, then))", "if (false)", kernelTests, "TestOpenConnectionsStayWithTheirPass"},
 		{"a connection gets a pair that nobody listens for", "bpf/lib/proxy.h",
-			"return pair && weft_proxy_ready(*pair, family) ? *pair : 0;", "return pair ? *pair : 0;", kernelTests, "TestBothRulesetsAreOnePass"},
+			"return pair && weft_proxy_ready(*pair, family) ? *pair : 0;", "return pair && (family || weft_proxy_ready(*pair, family)) ? *pair : 0;", kernelTests, "TestBothRulesetsAreOnePass"},
 		{"who has passed one ruleset gets the pair", "bpf/lib/proxy.h",
 			"if (begins && !p->passed)", "if (begins)", kernelTests, "TestBothRulesetsAreOnePass"},
 		{"an open connection moves to a pair", "bpf/lib/proxy.h",

@@ -32,6 +32,8 @@ type Row struct {
 	Retired bool          // no entry names it
 	// Open: what had it passes now without a proxy. Of retired ones only.
 	Open bool
+	// Refused: some of what had it passes no more. Of retired ones only.
+	Refused bool `json:",omitempty"`
 	// As is a ruleset under whose entries connections with this number may go on: it
 	// allows what this one does, which it says in its place when this one is retired.
 	As model.RulesetID
@@ -152,9 +154,17 @@ func (b Book) Successors() map[model.RulesetID]model.RulesetID {
 }
 
 // Links is what the kernel is to know of the numbers while entries may still be those of
-// the book that was in force before: connections that begin get the pairs of that.
+// the book that was in force before: connections that begin get the pairs of that. One
+// that is named again says what it said, while its connections went on as another one's:
+// they must not, unless all of that one's are its own now, or free.
 func (b Book) Links(before Book) model.RulesetLinks {
 	out := model.RulesetLinks{As: b.Successors(), Before: before.Successors(), Pairs: make(map[model.RulesetID]model.RulesetPair, len(b.pairs))}
+	maps.DeleteFunc(out.Before, func(id, as model.RulesetID) bool {
+		now, ok := b.rows[id]
+		to := b.rows[as]
+		again := ok && !now.Retired && before.rows[id].Retired
+		return again && !(to.Retired && !to.Refused && (to.Open || out.As[as] == id))
+	})
 	if maps.Equal(out.As, out.Before) {
 		out.Before = nil
 	}

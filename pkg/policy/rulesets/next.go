@@ -43,14 +43,17 @@ func (b Book) Next(want []model.Ruleset, numbers Numbers, change Change) Book {
 	followed := follow(change)
 	for id, row := range next.rows {
 		if live[id] {
-			row.As = widened(row, next, followed[id].to)
-			next.rows[id] = row
 			continue
 		}
 		if o, ok := followed[id]; ok {
-			row.As, row.Open = o.as(id), o.open()
+			row.As, row.Open, row.Refused = o.as(id), o.open(), o.refused
 		}
 		row.Retired = true
+		next.rows[id] = row
+	}
+	for id := range live { // when it is known which are retired
+		row := next.rows[id]
+		row.As = widened(row, next, followed[id].to)
 		next.rows[id] = row
 	}
 	return next
