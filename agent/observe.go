@@ -92,7 +92,7 @@ func (a *agent) stateForMetrics() metrics.State {
 
 func rulesetStates(view *engine.View) map[string]int {
 	retired := len(view.Rulesets.Retired())
-	return map[string]int{"in force": len(view.Rulesets.Rows()) - retired, "retired": retired, "refused": view.Refused}
+	return map[string]int{"in force": view.Rulesets.Len() - retired, "retired": retired, "refused": view.Refused}
 }
 
 // alive is what /healthz answers. In a cluster it is that the agent answers: to start

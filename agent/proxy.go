@@ -109,8 +109,8 @@ func (p *proxy) WaitAcknowledged(ctx context.Context, rev model.Revision) error 
 }
 
 // SetRulesets implements engine.ProxiedFlows.
-func (p *proxy) SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error {
-	if err := p.dp.SetRulesetSuccessors(successors, before); err != nil {
+func (p *proxy) SetRulesets(active int, links model.RulesetLinks) error {
+	if err := p.dp.SetRulesetLinks(links); err != nil {
 		return err
 	}
 	return p.envoys.Set(active > 0)

@@ -77,13 +77,17 @@ func requestEvent(e accesslog.Event) flow.RequestEvent {
 	if e.ServerName != "" {
 		host = e.ServerName
 	}
-	return flow.RequestEvent{
+	out := flow.RequestEvent{
 		Request: model.Request{
-			Ruleset: e.Ruleset, Outcome: model.Outcome(e.Verdict.Outcome), Protocol: e.Protocol, Method: e.Method, Path: e.Path, Host: host,
-			Status: e.Status, GRPCStatus: int32(e.GRPCStatus), Mismatch: e.Verdict.Mismatch, Detail: e.Detail,
+			Ruleset: e.Ruleset, Protocol: e.Protocol, Method: e.Method, Path: e.Path, Host: host,
+			Status: e.Status, GRPCStatus: int32(e.GRPCStatus), Detail: e.Detail,
 		},
 		Time: e.Time, Took: e.Duration, Source: e.Source, Destination: e.Destination,
 		Sent: e.BytesReceived, Received: e.BytesSent,
-		Policy: e.Verdict.Policy, Rule: e.Verdict.Rule,
 	}
+	for _, v := range e.Verdicts() {
+		out.By = append(out.By, flow.Decision{Outcome: model.Outcome(v.Outcome), Policy: v.Policy, Rule: v.Rule})
+		out.Mismatch = append(out.Mismatch, v.Mismatch...)
+	}
+	return out
 }

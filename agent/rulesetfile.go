@@ -22,32 +22,33 @@ type rulesetFile struct{ path string }
 type rulesetContent struct {
 	Version  int
 	Rulesets []rulesets.Row
+	Pairs    []rulesets.Pair `json:",omitempty"`
 }
 
 const rulesetVersion = 1
 
 // Load implements engine.RulesetStore.
-func (f rulesetFile) Load() ([]rulesets.Row, error) {
+func (f rulesetFile) Load() ([]rulesets.Row, []rulesets.Pair, error) {
 	data, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the file of rulesets: %w", err)
+		return nil, nil, fmt.Errorf("reading the file of rulesets: %w", err)
 	}
 	var c rulesetContent
 	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", f.path, err)
+		return nil, nil, fmt.Errorf("reading %s: %w", f.path, err)
 	}
 	if c.Version != rulesetVersion {
-		return nil, fmt.Errorf("%s is of version %d, this agent reads %d", f.path, c.Version, rulesetVersion)
+		return nil, nil, fmt.Errorf("%s is of version %d, this agent reads %d", f.path, c.Version, rulesetVersion)
 	}
-	return c.Rulesets, nil
+	return c.Rulesets, c.Pairs, nil
 }
 
 // Save implements engine.RulesetStore.
-func (f rulesetFile) Save(rows []rulesets.Row) error {
-	data, err := json.MarshalIndent(rulesetContent{Version: rulesetVersion, Rulesets: rows}, "", " ")
+func (f rulesetFile) Save(rows []rulesets.Row, pairs []rulesets.Pair) error {
+	data, err := json.MarshalIndent(rulesetContent{Version: rulesetVersion, Rulesets: rows, Pairs: pairs}, "", " ")
 	if err != nil {
 		return fmt.Errorf("encoding rulesets: %w", err)
 	}

@@ -8,6 +8,7 @@
 #define WEFT_PROXY_PORT 14000 /* of ruleset 1 in block 0 */
 #define WEFT_MAX_RULESET 1000 /* ports of a block */
 #define WEFT_PROXY_BLOCKS 2
+#define WEFT_MAX_BOTH 128   /* pairs, and those that are about to go */
 #define WEFT_PROXY_PLACES 4 /* sockets of one listener, one a worker */
 
 /*
@@ -34,8 +35,17 @@ struct weft_proxy_key {
 struct weft_ruleset_row {
 	__u16 as;     /* ruleset that it satisfies, too; 0: none but itself */
 	__u16 before; /* the same, as long as there may be entries of before */
+	__u16 first;  /* of a pair: the two rulesets that it is, one after the other; else 0 */
+	__u16 then;
+};
+
+/* Two rulesets, both asked of a connection, for which there may be a pair (weft_both). */
+struct weft_both_key {
+	__u16 first; /* that of egress */
+	__u16 then;  /* that of ingress */
 };
 
 _Static_assert(sizeof(struct weft_l7_row) == 24, "weft_l7_row");
 _Static_assert(sizeof(struct weft_proxy_key) == 8, "weft_proxy_key");
-_Static_assert(sizeof(struct weft_ruleset_row) == 4, "weft_ruleset_row");
+_Static_assert(sizeof(struct weft_ruleset_row) == 8, "weft_ruleset_row");
+_Static_assert(sizeof(struct weft_both_key) == 4, "weft_both_key");

@@ -363,6 +363,13 @@ struct {
 	__type(value, struct weft_ruleset_row);
 } weft_ruleset SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WEFT_MAX_BOTH);
+	__type(key, struct weft_both_key);
+	__type(value, __u32);
+} weft_both SEC(".maps");
+
 /* The tunnel between nodes (see abi_tunnel.h); one place each where there is none. */
 #define WEFT_MAX_NODE 8192
 #define WEFT_MAX_KNOWN 65536

@@ -3,8 +3,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +46,7 @@ const (
 // waitProxy is the part of a wait for intent that is the proxy's. Where none is to be
 // had the answer's components say so.
 func (s *Server) waitProxy(ctx context.Context) error {
-	if s.cfg.L7.Wait == nil || len(s.cfg.View().Rulesets.Rows()) == 0 {
+	if s.cfg.L7.Wait == nil || s.cfg.View().Rulesets.Len() == 0 {
 		return nil
 	}
 	comes := time.NewTimer(proxyComesWithin)
@@ -87,14 +89,40 @@ func (s *Server) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*a
 		}
 	}
 	out := &agentv1.ListRulesetsResponse{}
-	for _, row := range s.cfg.View().Rulesets.Rows() {
-		id := row.Own.ID
-		one := ruleset(row)
+	book := s.cfg.View().Rulesets
+	for _, row := range book.Rows() {
+		out.Rulesets = append(out.Rulesets, ruleset(row))
+	}
+	for _, p := range book.Pairs() {
+		out.Rulesets = append(out.Rulesets, pairOf(p, book))
+	}
+	slices.SortFunc(out.Rulesets, func(a, b *agentv1.Ruleset) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
+	for _, one := range out.Rulesets {
+		id := model.RulesetID(one.GetNumber())
 		one.Ready, one.Connections, one.Faults = ready(id), used(id), faults[id]
-		out.Rulesets = append(out.Rulesets, one)
 	}
 	return out, nil
 }
+
+// pairOf is two rulesets in one, with the rules of both.
+func pairOf(p rulesets.Pair, book rulesets.Book) *agentv1.Ruleset {
+	out := &agentv1.Ruleset{Number: uint32(p.ID), State: inForce, Pair: []uint32{uint32(p.First), uint32(p.Then)}}
+	if p.Retired {
+		out.State = retired
+	}
+	for _, id := range []model.RulesetID{p.First, p.Then} {
+		row, _ := book.Row(id)
+		one := ruleset(row)
+		out.Rules, out.Asks = append(out.Rules, one.GetRules()...), append(out.Asks, one.GetAsks()...)
+	}
+	return out
+}
+
+// What a ruleset's state is called.
+const (
+	inForce = "in force"
+	retired = "retired"
+)
 
 // known reads a set of numbers, of which nothing may be known.
 func known(read func() (map[model.RulesetID]bool, error)) (func(model.RulesetID) agentv1.Readiness, error) {
@@ -111,14 +139,14 @@ func known(read func() (map[model.RulesetID]bool, error)) (func(model.RulesetID)
 }
 
 func ruleset(row rulesets.Row) *agentv1.Ruleset {
-	out := &agentv1.Ruleset{Number: uint32(row.Own.ID), State: "in force", Audit: row.Own.Audit}
+	out := &agentv1.Ruleset{Number: uint32(row.Own.ID), State: inForce, Audit: row.Own.Audit}
 	switch {
 	case row.Retired && row.Open:
-		out.State, out.Says = "retired", "open"
+		out.State, out.Says = retired, "open"
 	case row.Retired && row.As != 0:
-		out.State, out.Says = "retired", fmt.Sprintf("as %d", row.As)
+		out.State, out.Says = retired, fmt.Sprintf("as %d", row.As)
 	case row.Retired:
-		out.State = "retired"
+		out.State = retired
 	}
 	for _, r := range row.Own.Rules {
 		out.Rules = append(out.Rules, &agentv1.RuleRef{Kind: r.Policy.Kind, Namespace: r.Policy.Namespace, Name: r.Policy.Name,
@@ -181,7 +209,7 @@ func (s *Server) ListProxyConfig(context.Context, *agentv1.ListProxyConfigReques
 func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	out := &agentv1.ComponentStatus{Name: "proxy", Health: agentv1.Health_HEALTH_OK}
 	view := s.cfg.View()
-	n := len(view.Rulesets.Rows())
+	n := view.Rulesets.Len()
 	var bad []string
 	switch {
 	case view.Refused > 0 && s.cfg.L7.Wait == nil:
@@ -242,9 +270,8 @@ func (s *Server) proxyMessages(view *engine.View) map[model.PolicyKey]string {
 	for _, f := range s.cfg.L7.Faults() {
 		policies := []model.PolicyKey{f.Policy}
 		if f.Policy == (model.PolicyKey{}) {
-			row, _ := view.Rulesets.Row(f.Ruleset)
 			policies = nil
-			for _, r := range row.Own.Rules {
+			for _, r := range view.Origins(f.Ruleset) {
 				policies = append(policies, r.Policy)
 			}
 		}

@@ -36,7 +36,7 @@ func bookView() *engine.View {
 	}
 	return &engine.View{Policies: []engine.PolicyView{{Policy: model.Policy{Key: policyKey("a")}}, {Policy: model.Policy{Key: policyKey("b")}, Message: "no pod has that label"}},
 		Rulesets: rulesets.NewBook([]rulesets.Row{{Own: own(7, "a")}, {Own: own(8, "b"), Retired: true, As: 7},
-			{Own: own(9, "a", "b"), Retired: true, Open: true}, {Own: own(10, "c"), Retired: true}})}
+			{Own: own(9, "a", "b"), Retired: true, Open: true}, {Own: own(10, "c"), Retired: true}}, nil)}
 }
 
 func l7Server(l L7) *Server {
@@ -69,6 +69,37 @@ func TestRulesetsAreListed(t *testing.T) {
 	s.cfg.L7.Ready = func() (map[model.RulesetID]bool, error) { return nil, errors.New("unreadable") }
 	if _, err := s.ListRulesets(t.Context(), &agentv1.ListRulesetsRequest{}); err == nil {
 		t.Error("no error")
+	}
+}
+
+// A pair has the rules of both its rulesets, and what is wrong with it is told on the
+// policies of both.
+func TestPairsAreListed(t *testing.T) {
+	s := l7Server(L7{Faults: func() []ProxyFault { return []ProxyFault{{Ruleset: 5, Text: "bad"}} }})
+	view := bookView()
+	rows := view.Rulesets.Rows()
+	rows[1].Own.Rules[0].Name = "egress[0].toPorts[0]"
+	view.Rulesets = rulesets.NewBook(rows, []rulesets.Pair{{ID: 5, First: 8, Then: 7}, {ID: 6, First: 8, Then: 9, Retired: true}})
+	s.cfg.View = func() *engine.View { return view }
+	got, err := s.ListRulesets(t.Context(), &agentv1.ListRulesetsRequest{})
+	if err != nil || len(got.GetRulesets()) != 6 {
+		t.Fatalf("%v: %v", got, err)
+	}
+	for i, want := range []string{"5 in force [8 7] b egress[0].toPorts[0] a ingress[0].toPorts[0] [bad]", "6 retired [8 9] b egress[0].toPorts[0] a ingress[0].toPorts[0] b ingress[0].toPorts[0] []"} {
+		r := got.GetRulesets()[i]
+		var rules []string
+		for _, ref := range r.GetRules() {
+			rules = append(rules, ref.GetName(), ref.GetRule())
+		}
+		if text := fmt.Sprintf("%d %s %v %s %v", r.GetNumber(), r.GetState(), r.GetPair(), strings.Join(rules, " "), r.GetFaults()); text != want || len(r.GetAsks()) != len(r.GetRules()) {
+			t.Errorf("got %s, want %s", text, want)
+		}
+	}
+	messages := s.proxyMessages(view)
+	for _, name := range []string{"a", "b"} {
+		if !strings.Contains(messages[policyKey(name)], "ruleset 5 is not in force") {
+			t.Errorf("policy %s: %q", name, messages[policyKey(name)])
+		}
 	}
 }
 

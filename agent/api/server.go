@@ -91,7 +91,7 @@ func (s *Server) GetStatus(ctx context.Context, req *agentv1.GetStatusRequest) (
 		DesiredRevision: uint64(s.cfg.Revisions.Revision()), RealizedRevision: uint64(realized),
 		Endpoints: uint32(len(view.Endpoints)), Identities: uint32(len(view.Identities())),
 		Policies: uint32(len(view.Policies)), Services: uint32(view.Services.Len()),
-		Rulesets: uint32(len(view.Rulesets.Rows())),
+		Rulesets: uint32(view.Rulesets.Len()),
 	}
 	var err error
 	if out.Flows, err = s.cfg.FlowCounters(); err != nil {

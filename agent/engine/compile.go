@@ -64,11 +64,12 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	if !node.Proxy {
 		numbers = nil
 	}
-	now := make(map[uint32]rulesets.Holder, len(bound))
+	now, ends := make(map[uint32]rulesets.Holder, len(bound)), make([]rulesets.End, 0, len(bound))
 	for i, e := range bound {
 		result := &out.Results[i]
 		result.Set = c.effectiveSet(*result, numbers, effective)
 		now[e.ID] = rulesets.Holder{Isolated: result.Isolate, Set: result.Set}
+		ends = append(ends, rulesets.End{Identity: e.identity.ID, Set: result.Set})
 		if len(result.Set.Entries) > 0 {
 			sets[result.Set.Hash] = result.Set
 		}
@@ -84,7 +85,7 @@ func (c *compiler) compile(node Node, s state.Snapshot, st step) (Result, error)
 	if st.overlay != nil {
 		r.Desired.Nodes = st.overlay.rows
 	}
-	r.book = st.book.Next(want, numbers, rulesets.Change{Before: st.inForce, Now: now})
+	r.book = st.book.Next(want, numbers, rulesets.Change{Before: st.inForce, Now: now}).WithPairs(rulesets.Meet(ends), len(want))
 	r.Desired.Rulesets = r.book.List()
 	r.View = makeView(node, s, st, bound, c.others.dir, out)
 	r.View.withRulesets(r.book, unnumbered(want, numbers), node.Proxy)

@@ -115,7 +115,7 @@ func (f *traffic) look() {
 
 // stays tells whether the kernel lets an open connection go on, and judges it.
 func (f *traffic) stays(c who, id model.RulesetID, e model.PolicyEntry) bool {
-	same := id == e.Ruleset || id != 0 && (e.Ruleset == 0 || f.follow[id] == e.Ruleset)
+	same := id == e.Ruleset || id != 0 && (e.Ruleset == 0 || f.follow[id] == e.Ruleset || f.before[id] == e.Ruleset)
 	if e.Action != model.ActionAllow || !same {
 		f.reset++
 		return false

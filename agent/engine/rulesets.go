@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -31,30 +30,28 @@ type Proxy interface {
 
 // ProxiedFlows is what the kernel knows of connections that the proxy has.
 type ProxiedFlows interface {
-	// SetRulesets says how many rulesets entries name or connections may have, and
-	// under which other ruleset's entries the connections of a ruleset may go on: all
-	// of it. Until entries are those that were asked for, they may do so under what
-	// was said before, too.
-	SetRulesets(active int, successors, before map[model.RulesetID]model.RulesetID) error
+	// SetRulesets says how many rulesets entries name or connections may have, and how
+	// they belong together: all of it.
+	SetRulesets(active int, links model.RulesetLinks) error
 	// RulesetsInUse are those that connections have.
 	RulesetsInUse() (map[model.RulesetID]bool, error)
 }
 
 // RulesetStore keeps the numbers over a restart.
 type RulesetStore interface {
-	Load() ([]rulesets.Row, error)
-	Save([]rulesets.Row) error
+	Load() ([]rulesets.Row, []rulesets.Pair, error)
+	Save([]rulesets.Row, []rulesets.Pair) error
 }
 
 // offer is what the proxy and the kernel have been told of rulesets.
 type offer struct {
-	revision   model.Revision // counts changes of rulesets, from 1
-	list       []model.Ruleset
-	rows       []rulesets.Row // on disk
-	told       bool           // the kernel was told active and successors
-	active     int
-	successors map[model.RulesetID]model.RulesetID
-	before     map[model.RulesetID]model.RulesetID
+	revision model.Revision // counts changes of rulesets, from 1
+	list     []model.Ruleset
+	rows     []rulesets.Row // on disk
+	pairs    []rulesets.Pair
+	told     bool // the kernel was told active and links
+	active   int
+	links    model.RulesetLinks
 }
 
 // adoptRulesets takes up the numbers that a former agent gave. Without them the same
@@ -63,18 +60,18 @@ func (e *Engine) adoptRulesets() {
 	if e.cfg.Rulesets == nil {
 		return
 	}
-	rows, err := e.cfg.Rulesets.Load()
+	rows, pairs, err := e.cfg.Rulesets.Load()
 	if err != nil {
 		e.cfg.Log.Error("the numbers of rulesets cannot be read, giving them anew", "error", err)
 	}
-	e.book, e.offered.rows = rulesets.NewBook(rows), rows
+	e.book, e.offered.rows, e.offered.pairs = rulesets.NewBook(rows, pairs), rows, pairs
 	e.settled = e.book
 }
 
 // holders tells what the kernel holds for endpoints; nil as long as nobody asks for
 // more than ports.
 func (e *Engine) holders() map[uint32]rulesets.Holder {
-	if len(e.book.Rows()) == 0 {
+	if e.book.Len() == 0 {
 		return nil
 	}
 	out := make(map[uint32]rulesets.Holder)
@@ -88,11 +85,11 @@ func (e *Engine) holders() map[uint32]rulesets.Holder {
 
 // offerRulesets writes a book down before anyone uses its numbers, and has the proxy
 // take what is new in it before the kernel names that. What is retired changes with
-// settleRulesets.
+// settleRulesets, and connections get pairs as before.
 func (e *Engine) offerRulesets(ctx context.Context, b rulesets.Book) {
 	e.book = b
-	e.writeDown(b.Rows())
-	e.tellKernel(b, e.settled.Successors())
+	e.writeDown(b)
+	e.tellKernel(b.Len(), b.Links(e.settled))
 	e.tellProxy(ctx, b.Interim(e.settled))
 }
 
@@ -103,7 +100,7 @@ func (e *Engine) settleRulesets(ctx context.Context) {
 		return
 	}
 	e.settled = e.book
-	e.tellKernel(e.book, nil)
+	e.tellKernel(e.book.Len(), e.book.Links(e.book))
 	e.tellProxy(ctx, e.book.List())
 }
 
@@ -124,31 +121,29 @@ func (e *Engine) tellProxy(ctx context.Context, list []model.Ruleset) {
 	}
 }
 
-func (e *Engine) writeDown(rows []rulesets.Row) {
-	if e.cfg.Rulesets == nil || len(rows)+len(e.offered.rows) == 0 || reflect.DeepEqual(rows, e.offered.rows) {
+func (e *Engine) writeDown(b rulesets.Book) {
+	rows, pairs, was := b.Rows(), b.Pairs(), &e.offered
+	if e.cfg.Rulesets == nil || b.Len()+len(was.rows)+len(was.pairs) == 0 ||
+		reflect.DeepEqual(rows, was.rows) && slices.Equal(pairs, was.pairs) {
 		return
 	}
-	if err := e.cfg.Rulesets.Save(rows); err != nil {
+	if err := e.cfg.Rulesets.Save(rows, pairs); err != nil {
 		e.cfg.Log.Error("the numbers of rulesets cannot be written down", "error", err)
 		return
 	}
-	e.offered.rows = rows
+	was.rows, was.pairs = rows, pairs
 }
 
-func (e *Engine) tellKernel(b rulesets.Book, before map[model.RulesetID]model.RulesetID) {
-	active, successors := len(b.Rows()), b.Successors()
-	if maps.Equal(before, successors) {
-		before = nil
-	}
-	if e.cfg.Proxied == nil || e.offered.told && active == e.offered.active &&
-		maps.Equal(successors, e.offered.successors) && maps.Equal(before, e.offered.before) {
+func (e *Engine) tellKernel(active int, links model.RulesetLinks) {
+	was := &e.offered
+	if e.cfg.Proxied == nil || was.told && active == was.active && reflect.DeepEqual(links, was.links) {
 		return
 	}
-	if err := e.cfg.Proxied.SetRulesets(active, successors, before); err != nil {
+	if err := e.cfg.Proxied.SetRulesets(active, links); err != nil {
 		e.cfg.Log.Error("the kernel cannot be told of rulesets", "error", err)
 		return
 	}
-	e.offered.told, e.offered.active, e.offered.successors, e.offered.before = true, active, successors, before
+	was.told, was.active, was.links = true, active, links
 }
 
 // awaitProxy waits a little for the proxy to have what is new. Without it connections
@@ -184,8 +179,7 @@ func (e *Engine) tendRulesets(ctx context.Context) {
 // freeRulesets gives up retired numbers that no connection has. Nothing in the kernel
 // may name one: only then can none come to have it.
 func (e *Engine) freeRulesets(ctx context.Context) {
-	retired := e.book.Retired()
-	if e.last == nil || len(retired) == 0 {
+	if e.last == nil || len(e.book.Retired()) == 0 {
 		return
 	}
 	var used map[model.RulesetID]bool
@@ -196,7 +190,7 @@ func (e *Engine) freeRulesets(ctx context.Context) {
 			return
 		}
 	}
-	free := slices.DeleteFunc(retired, func(id model.RulesetID) bool { return used[id] })
+	free := e.book.Free(used)
 	if len(free) == 0 {
 		return
 	}
@@ -239,8 +233,11 @@ func unnumbered(want []model.Ruleset, numbers rulesets.Numbers) (out []model.Rul
 	return out
 }
 
-// Origins are the rules that a ruleset is made of.
+// Origins are the rules that a ruleset is made of, those of both of a pair.
 func (v *View) Origins(id model.RulesetID) []model.RulesetRule {
+	if p, ok := v.Rulesets.Pair(id); ok {
+		return slices.Concat(v.Origins(p.First), v.Origins(p.Then))
+	}
 	row, _ := v.Rulesets.Row(id)
 	return row.Own.Rules
 }

@@ -30,8 +30,14 @@ type l7 struct {
 	used   map[model.RulesetID]bool
 	active int
 	follow map[model.RulesetID]model.RulesetID
+	before map[model.RulesetID]model.RulesetID
+	pairs  map[model.RulesetID]model.RulesetPair
 	rows   []rulesets.Row
+	kept   []rulesets.Pair
 	fails  error
+	// failing: writes fail at random, so that the kernel may name what it was told before
+	// the last two times.
+	failing bool
 }
 
 func (p *l7) Update(r model.Rulesets) {
@@ -65,23 +71,24 @@ func (p *l7) WaitAcknowledged(ctx context.Context, rev model.Revision) error {
 }
 
 // SetRulesets asserts that no connection that may go on loses that before its entries
-// are those that were asked for.
-func (p *l7) SetRulesets(active int, follow, before map[model.RulesetID]model.RulesetID) error {
+// are those that were asked for, but for one whose number is named again.
+func (p *l7) SetRulesets(active int, links model.RulesetLinks) error {
 	for id, to := range p.follow {
-		if p.kernel()[to] && follow[id] != to && before[id] != to {
+		again := slices.ContainsFunc(p.rows, func(r rulesets.Row) bool { return r.Own.ID == id && !r.Retired })
+		if !p.failing && !again && p.kernel()[to] && links.As[id] != to && links.Before[id] != to {
 			p.t.Errorf("the kernel names %d, under which connections of %d could go on, and can no more", to, id)
 		}
 	}
-	p.active, p.follow = active, follow
+	p.active, p.follow, p.before, p.pairs = active, links.As, links.Before, links.Pairs
 	return p.fails
 }
 
 func (p *l7) RulesetsInUse() (map[model.RulesetID]bool, error) { return p.used, p.fails }
-func (p *l7) Load() ([]rulesets.Row, error)                    { return p.rows, p.fails }
+func (p *l7) Load() ([]rulesets.Row, []rulesets.Pair, error)   { return p.rows, p.kept, p.fails }
 
-func (p *l7) Save(rows []rulesets.Row) error {
+func (p *l7) Save(rows []rulesets.Row, pairs []rulesets.Pair) error {
 	if p.fails == nil {
-		p.rows = rows
+		p.rows, p.kept = rows, pairs
 	}
 	return p.fails
 }

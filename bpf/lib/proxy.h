@@ -58,15 +58,46 @@ __noinline int weft_proxy_passed(struct __sk_buff *ctx)
 	return 0;
 }
 
+static __always_inline bool weft_ruleset_covers(__u32 one, __u32 other)
+{
+	struct weft_ruleset_row *row = bpf_map_lookup_elem(&weft_ruleset, &one);
+
+	return one == other || (row && (row->as == other || row->before == other));
+}
+
 /* Whether who has passed one ruleset has passed the other as well. */
 __noinline int weft_ruleset_satisfies(__u32 one, __u32 other)
 {
-	struct weft_ruleset_row *row;
+	struct weft_ruleset_row *row = bpf_map_lookup_elem(&weft_ruleset, &one);
 
-	if (one == other)
-		return one != 0;
-	row = bpf_map_lookup_elem(&weft_ruleset, &one);
-	return one && other && row && (row->as == other || row->before == other);
+	if (!one || !other || !row)
+		return 0;
+	if (!row->first)
+		return weft_ruleset_covers(one, other);
+	return weft_ruleset_covers(row->first, other) || weft_ruleset_covers(row->then, other);
+}
+
+/* Whether it is a pair of two others. */
+static __always_inline bool weft_ruleset_paired(__u32 ruleset)
+{
+	struct weft_ruleset_row *row = bpf_map_lookup_elem(&weft_ruleset, &ruleset);
+
+	return row && row->first;
+}
+
+/*
+ * What is still to be passed of two rulesets, that of egress before that of ingress; 0:
+ * nothing. Who has passed the latter came from the last stage, unless it is one of a
+ * pair's, which is passed instead of both.
+ */
+__noinline int weft_ruleset_next(__u32 passed, __u32 first, __u32 then)
+{
+	if (weft_ruleset_satisfies(passed, then) &&
+	    (!first || !weft_ruleset_paired(passed) || weft_ruleset_satisfies(passed, first)))
+		return 0;
+	if (weft_ruleset_satisfies(passed, first))
+		return then;
+	return first ? first : then;
 }
 
 /*
@@ -105,6 +136,18 @@ __noinline int weft_proxy_ready(__u32 ruleset, __u32 family)
 		return 0;
 	bpf_sk_release(sk);
 	return 1;
+}
+
+/* The pair of two rulesets, if there is one and the proxy takes connections of it; else 0. */
+__noinline int weft_proxy_both(__u32 first, __u32 then, __u32 family)
+{
+	struct weft_both_key key = {.first = first, .then = then};
+	__u32 *pair;
+
+	if (!first || !then)
+		return 0;
+	pair = bpf_map_lookup_elem(&weft_both, &key);
+	return pair && weft_proxy_ready(*pair, family) ? *pair : 0;
 }
 
 static __always_inline __u8 weft_leg_of(const struct weft_ct *ct)
@@ -163,17 +206,18 @@ static __always_inline bool weft_proxy_opens(const struct weft_pkt *p)
 
 /*
  * Makes the decided flow a leg. The policies asked for a ruleset each, that of egress
- * (in ruleset) before that of ingress (in passed), and who has passed the latter came
- * from the last stage.
+ * (in ruleset) before that of ingress (in passed). A flow that begins gets the pair of
+ * both; one that is open stays with what it has, see weft_proxy_keep.
  */
-static __always_inline void weft_proxy_leg(const struct weft_pkt *p, struct weft_ct *ct)
+static __always_inline void weft_proxy_leg(const struct weft_pkt *p, struct weft_ct *ct,
+					   bool begins)
 {
-	__u16 first = ct->ruleset, last = ct->passed, next = first ? first : last;
+	__u16 next = weft_ruleset_next(p->passed, ct->ruleset, ct->passed), pair = 0;
 
-	if (p->passed && weft_ruleset_satisfies(p->passed, last))
-		next = 0;
-	else if (p->passed && weft_ruleset_satisfies(p->passed, first))
-		next = last;
+	if (begins && !p->passed)
+		pair = weft_proxy_both(ct->ruleset, ct->passed, p->family);
+	if (pair)
+		next = pair;
 	ct->flags &= ~WEFT_CT_UPSTREAM;
 	ct->passed = p->passed;
 	ct->ruleset = next;
@@ -185,16 +229,21 @@ static __always_inline void weft_proxy_leg(const struct weft_pkt *p, struct weft
 
 /*
  * An open flow that was decided again stays what it was, or ends: no open connection
- * can move into the proxy, out of it, or to another of its listeners.
+ * can move into the proxy, out of it, or to another of its listeners. A pair's must still
+ * have all passed that is asked (first and then): no other leg would make up for it.
  */
-static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct weft_ct *now)
+static __always_inline int weft_proxy_keep(const struct weft_ct *was, struct weft_ct *now,
+					   __u32 first, __u32 then)
 {
 	if (weft_likely(was->ruleset == now->ruleset &&
 			!((was->flags ^ now->flags) & WEFT_CT_UPSTREAM)))
 		return WEFT_PASSED;
 	if (!was->ruleset || (was->flags & WEFT_CT_UPSTREAM))
 		return WEFT_DROP_NEEDS_PROXY;
-	if (now->flags & WEFT_CT_UPSTREAM) /* nothing is left to be passed */
+	if (weft_ruleset_paired(was->ruleset)) {
+		if (weft_ruleset_next(was->ruleset, first, then))
+			return WEFT_DROP_NEEDS_PROXY;
+	} else if (now->flags & WEFT_CT_UPSTREAM) /* nothing is left to be passed */
 		now->flags &= ~WEFT_CT_UPSTREAM;
 	else if (now->ruleset && !weft_ruleset_satisfies(was->ruleset, now->ruleset))
 		return WEFT_DROP_NEEDS_PROXY;
@@ -224,12 +273,13 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 					struct weft_ct *now, bool reply, bool fresh)
 {
 	bool opens = !reply && weft_proxy_opens(p);
+	__u16 first = now->ruleset, then = now->passed;
 
-	weft_proxy_leg(p, now);
+	weft_proxy_leg(p, now, fresh || opens);
 	if (fresh && p->rival && !weft_proxy_shares(p, now))
 		return WEFT_DROP_PROXY_CLASH;
 	if (was && !fresh && !opens)
-		return weft_proxy_keep(was, now);
+		return weft_proxy_keep(was, now, first, then);
 	if (opens && now->ruleset && !(now->flags & WEFT_CT_UPSTREAM) &&
 	    !weft_proxy_ready(now->ruleset, p->family))
 		return WEFT_DROP_PROXY_NOT_READY;

@@ -19,8 +19,10 @@ const rulesetsHelp = `A ruleset is what the rules about requests of one or more 
 connections that all of them allow. It has a number on its node, by which the kernel
 and the proxy know it. One that is retired is named by no policy any more; old
 connections may have it, and it says what would be asked of them if they were new:
-the same as another one, nothing (open), or what it said. READY tells whether the
-proxy listens for it, CONNECTIONS whether any has it; - is not known.`
+the same as another one, nothing (open), or what it said. One that is two others
+(9 then 7) is a pair: what the rules of a client and those of a server on this node
+ask of the same connections, in one pass. READY tells whether the proxy listens for
+it, CONNECTIONS whether any has it; - is not known.`
 
 func (a *app) l7Command() *cobra.Command {
 	list := listing[*agentv1.ListRulesetsResponse]{

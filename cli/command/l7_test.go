@@ -24,6 +24,8 @@ func (a *agent) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*ag
 			Asks:  []string{"GET /a; POST /b.*", "gRPC helloworld.Greeter"}},
 		{Number: 12, State: "retired", Says: "as 7", Ready: agentv1.Readiness_READINESS_NO, Faults: []string{"the proxy refuses it"},
 			Rules: []*agentv1.RuleRef{rule("a", "ingress[0].toPorts[0]")}, Asks: []string{"GET /a"}},
+		{Number: 31, State: "in force", Ready: agentv1.Readiness_READINESS_YES, Pair: []uint32{9, 7},
+			Rules: []*agentv1.RuleRef{rule("c", "egress[0].toPorts[0]"), rule("a", "ingress[0].toPorts[0]")}, Asks: []string{"* /b.*", "GET /a"}},
 	}}, nil
 }
 
@@ -62,6 +64,7 @@ func requests() []*agentv1.Flow {
 		{Ingress: rules("deny", ""), Request: &agentv1.Request{Outcome: "deny", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/\x1b[31m", Status: 403}},
 		{Ingress: rules("deny", ""), Request: &agentv1.Request{Outcome: "deny", Protocol: "gRPC", Method: "POST", Host: "web", Path: "/a.B/C", Status: 200, GrpcStatus: &denied}},
 		{Ingress: rules("deny", ""), Request: &agentv1.Request{Outcome: "audit", Protocol: "gRPC", Method: "POST", Host: "web", Path: "/a.B/C", Status: 200, GrpcStatus: &none}},
+		{Egress: rules("allow", "egress[0].toPorts[0].http[0]"), Ingress: rules("allow", "ingress[0].toPorts[0].http[1]"), Request: &agentv1.Request{Outcome: "allow", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/both", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "open", Protocol: "HTTP/2", Method: "GET", Host: "web", Path: "/", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "odd", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/a%2fb", Detail: "path_normalization_failed"}},
 		{Destination: outside, Egress: rules("deny", ""), Direction: agentv1.Direction_DIRECTION_EGRESS, Request: &agentv1.Request{Outcome: "deny", Protocol: "TLS", Host: "www.example.com"}},
@@ -84,7 +87,7 @@ func TestObserveRequests(t *testing.T) {
 		}
 		golden(t, "testdata/observe-requests-"+form+".txt", got.stdout)
 	}
-	for args, want := range map[string]int{"--type request": 7, "--not-type request": 0, "--verdict forwarded": 2, "--verdict dropped": 4, "--verdict audit": 1} {
+	for args, want := range map[string]int{"--type request": 8, "--not-type request": 0, "--verdict forwarded": 3, "--verdict dropped": 4, "--verdict audit": 1} {
 		if got := run(t, socket, append([]string{"observe"}, strings.Fields(args)...)...); strings.Count(got.stdout, "\n") != want {
 			t.Errorf("%s: want %d flows:\n%s", args, want, got.stdout)
 		}

@@ -5,6 +5,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -32,7 +33,7 @@ func requestWhy(f *agentv1.Flow) string {
 	}
 	switch model.Outcome(r.GetOutcome()) {
 	case model.RequestAllowed:
-		parts = append(parts, "allowed by "+names(refs))
+		parts = append(parts, "allowed by "+names(append(slices.Clone(f.GetEgress()), f.GetIngress()...)))
 	case model.RequestOpen:
 		parts = append(parts, "allowed: no rule asks for anything any more")
 	case model.RequestAudited:
@@ -114,6 +115,9 @@ func state(r *agentv1.Ruleset) string {
 	}
 	if r.GetAudit() {
 		out += ", audit"
+	}
+	if of := r.GetPair(); len(of) == 2 {
+		out += fmt.Sprintf(", %d then %d", of[0], of[1])
 	}
 	return out
 }

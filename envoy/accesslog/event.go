@@ -27,7 +27,10 @@ type Event struct {
 	Duration time.Duration
 	Ruleset  model.RulesetID // 0: unknown
 	Verdict  xds.Verdict     // what decided; no outcome: what was sent could not be read
-	Source   netip.AddrPort  // the client
+	// First is of a pair's request: what its first ruleset decided. Where that let it
+	// pass, Verdict is the second one's.
+	First  xds.Verdict
+	Source netip.AddrPort // the client
 	// Destination is where the client wanted to.
 	Destination netip.AddrPort
 	Protocol    string // HTTP/1.0, HTTP/1.1, HTTP/2, gRPC, TLS
@@ -45,10 +48,21 @@ type Event struct {
 	BytesSent     uint64 // to the client
 }
 
+// Verdicts are those of the rulesets that were asked, in their order: of a pair two, unless
+// the first did not let the request pass.
+func (e Event) Verdicts() []xds.Verdict {
+	switch e.First.Outcome {
+	case xds.Allowed, xds.Audited, xds.Open:
+		return []xds.Verdict{e.First, e.Verdict}
+	}
+	return []xds.Verdict{e.Verdict}
+}
+
 func fromHTTP(e *dataaccessv3.HTTPAccessLogEntry) Event {
 	ev := fromCommon(e.GetCommonProperties())
 	req, resp := e.GetRequest(), e.GetResponse()
 	ev.Verdict, _ = xds.ParseVerdict(e.GetCommonProperties().GetRouteName())
+	ev.First, _ = xds.ParseVerdict(noted(e.GetCommonProperties(), xds.StateVerdict))
 	ev.Protocol = protocol(e)
 	ev.Host, ev.Status, ev.Detail = req.GetAuthority(), resp.GetResponseCode().GetValue(), resp.GetResponseCodeDetails()
 	ev.Path, _, _ = strings.Cut(req.GetPath(), "?")

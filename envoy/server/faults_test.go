@@ -33,3 +33,16 @@ func TestFaultsAreSettledWhenProxiesHaveAnswered(t *testing.T) {
 		t.Error("nobody was told of the change")
 	}
 }
+
+// What a proxy refuses of a pair is put to the policies of both its rulesets.
+func TestBothPoliciesOfAPairAreBlamed(t *testing.T) {
+	of := func(name string) model.Ruleset {
+		return model.Ruleset{Rules: []model.RulesetRule{{Policy: model.PolicyKey{Kind: "k", Name: name}}}}
+	}
+	pair, then := of("first"), of("then")
+	pair.ID, pair.Then = 5, &then
+	got := blame(pair, "text")
+	if len(got) != 2 || got[0].Policy.Name != "first" || got[1].Policy.Name != "then" || got[0].Ruleset != 5 || got[1].Ruleset != 5 {
+		t.Errorf("blamed are %+v", got)
+	}
+}

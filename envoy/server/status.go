@@ -114,7 +114,7 @@ func (s *Server) FaultList() []xds.Fault {
 
 // blame gives a fault to each policy of a ruleset, or one to none.
 func blame(rs model.Ruleset, text string) (out []xds.Fault) {
-	for _, r := range rs.Rules {
+	for _, r := range rs.AllRules() {
 		if !slices.ContainsFunc(out, func(f xds.Fault) bool { return f.Policy == r.Policy }) {
 			out = append(out, xds.Fault{Ruleset: rs.ID, Policy: r.Policy, Text: text})
 		}

@@ -14,6 +14,7 @@ import (
 	earlyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/early_header_mutation/header_mutation/v3"
 	casev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -50,9 +51,8 @@ func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager
 		StatPrefix: statPrefix,
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: adsSource(), RouteConfigName: RulesetName(rs.ID)}},
-		HttpFilters: []*hcmv3.HttpFilter{{Name: "envoy.filters.http.router",
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(&routerv3.Router{SuppressEnvoyHeaders: true})}}},
-		AccessLog: accessLog("http_grpc", logged(o)),
+		HttpFilters: httpFilters(rs),
+		AccessLog:   accessLog("http_grpc", logged(rs, o)),
 
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,
@@ -63,7 +63,7 @@ func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager
 		GenerateRequestId:             wrapperspb.Bool(false),
 		PreserveExternalRequestId:     true,
 		ServerHeaderTransformation:    hcmv3.HttpConnectionManager_PASS_THROUGH,
-		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{beforehand()},
+		EarlyHeaderMutationExtensions: []*corev3.TypedExtensionConfig{beforehand(rs)},
 		Proxy_100Continue:             true,
 		UpgradeConfigs: []*hcmv3.HttpConnectionManager_UpgradeConfig{
 			{UpgradeType: "websocket"}, {UpgradeType: "CONNECT"}},
@@ -80,6 +80,19 @@ func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager
 		HttpProtocolOptions:  http1(),
 		Http2ProtocolOptions: http2(),
 	}
+}
+
+// httpFilters are what a request passes. A pair's is looked at twice.
+func httpFilters(rs model.Ruleset) []*hcmv3.HttpFilter {
+	router := httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: true})
+	if rs.Then == nil {
+		return []*hcmv3.HttpFilter{router}
+	}
+	return append(againFilters(), router)
+}
+
+func httpFilter(name string, m proto.Message) *hcmv3.HttpFilter {
+	return &hcmv3.HttpFilter{Name: name, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: toAny(m)}}
 }
 
 func http1() *corev3.Http1ProtocolOptions {
@@ -114,17 +127,27 @@ const (
 // beforehand is what is done to a request before Envoy looks at it. It takes away the
 // headers by which a client could tell Envoy to try again, or to wait less: Envoy is
 // no part of what it talks to.
-func beforehand() *corev3.TypedExtensionConfig {
+func beforehand(rs model.Ruleset) *corev3.TypedExtensionConfig {
 	commands := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "x-envoy-"}}
-	return &corev3.TypedExtensionConfig{
-		Name: "envoy.http.early_header_mutation.header_mutation",
-		TypedConfig: toAny(&earlyv3.HeaderMutation{Mutations: []*mutationv3.HeaderMutation{
-			{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
-				RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: commands}}},
-			{Action: &mutationv3.HeaderMutation_Remove{Remove: asideProto}},
-			{Action: &mutationv3.HeaderMutation_Append{Append: copied(asideProto, forwardedProto)}},
-		}}),
+	mutations := []*mutationv3.HeaderMutation{
+		{Action: &mutationv3.HeaderMutation_RemoveOnMatch_{
+			RemoveOnMatch: &mutationv3.HeaderMutation_RemoveOnMatch{KeyMatcher: commands}}},
+		remove(asideProto),
+		add(copied(asideProto, forwardedProto)),
 	}
+	if rs.Then != nil {
+		mutations = append(mutations, add(at(firstLook)))
+	}
+	return &corev3.TypedExtensionConfig{Name: "envoy.http.early_header_mutation.header_mutation",
+		TypedConfig: toAny(&earlyv3.HeaderMutation{Mutations: mutations})}
+}
+
+func remove(header string) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Remove{Remove: header}}
+}
+
+func add(h *corev3.HeaderValueOption) *mutationv3.HeaderMutation {
+	return &mutationv3.HeaderMutation{Action: &mutationv3.HeaderMutation_Append{Append: h}}
 }
 
 // copied is a header with the value of another, if that has one.

@@ -77,7 +77,8 @@ func filter(name string, m proto.Message) *listenerv3.Filter {
 // differs.
 const (
 	StateRuleset = "weft.ruleset"
-	StateVerdict = "weft.verdict" // of what is not HTTP
+	// StateVerdict is of what is not HTTP; of a pair's request the first of its two.
+	StateVerdict = "weft.verdict"
 )
 
 // note writes down what a connection is.
@@ -89,12 +90,15 @@ func note(rs model.Ruleset, verdict string) *listenerv3.Filter {
 	return filter("envoy.filters.network.set_filter_state", &setv3.Config{OnNewConnection: values})
 }
 
-func noteValue(key, value string) *statev3.FilterStateValue {
+func noteValue(key, value string) *statev3.FilterStateValue { return formatted(key, literal(value)) }
+
+// formatted notes what Envoy makes of a format.
+func formatted(key, format string) *statev3.FilterStateValue {
 	return &statev3.FilterStateValue{
 		Key:        &statev3.FilterStateValue_ObjectKey{ObjectKey: key},
 		FactoryKey: "envoy.string",
 		Value: &statev3.FilterStateValue_FormatString{FormatString: &corev3.SubstitutionFormatString{
 			Format: &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-				Specifier: &corev3.DataSource_InlineString{InlineString: literal(value)}}}}},
+				Specifier: &corev3.DataSource_InlineString{InlineString: format}}}}},
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // Bounds of what waits for the agent to take it.
@@ -49,9 +51,9 @@ func accessLog(kind string, of *alogv3.AccessLogFilter) []*alogv3.AccessLog {
 }
 
 // logged chooses the requests of which there is a record, the cheapest question
-// first; nil: all.
-func logged(o Options) *alogv3.AccessLogFilter {
-	if o.LogEvery <= 1 {
+// first; nil: all. Of a pair's it is all, since its name tells of one of two rules.
+func logged(rs model.Ruleset, o Options) *alogv3.AccessLogFilter {
+	if o.LogEvery <= 1 || rs.Then != nil {
 		return nil
 	}
 	return anyOf(sampled(o.LogEvery), failed(), failedCall(), notAllowed())

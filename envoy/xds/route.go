@@ -29,14 +29,18 @@ const (
 // pass, and at the end what becomes of everything else.
 func routeConfiguration(rs model.Ruleset, broken bool) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
-		Name:             RulesetName(rs.ID),
-		ValidateClusters: wrapperspb.Bool(false), // the cluster never goes while routes name it
-		VirtualHosts: []*routev3.VirtualHost{{
-			Name: "all", Domains: []string{"*"}, Routes: routes(rs, broken),
-			RequestHeadersToRemove: []string{forwardedProto},
-			RequestHeadersToAdd:    []*corev3.HeaderValueOption{copied(forwardedProto, asideProto)},
-		}},
+		Name:                   RulesetName(rs.ID),
+		ValidateClusters:       wrapperspb.Bool(false), // the cluster never goes while routes name it
+		VirtualHosts:           []*routev3.VirtualHost{virtualHost("all", "*", routes(rs, broken))},
 		RequestHeadersToRemove: []string{asideProto}, // after what the virtual host does
+	}
+}
+
+func virtualHost(name, domain string, routes []*routev3.Route) *routev3.VirtualHost {
+	return &routev3.VirtualHost{
+		Name: name, Domains: []string{domain}, Routes: routes,
+		RequestHeadersToRemove: []string{forwardedProto},
+		RequestHeadersToAdd:    []*corev3.HeaderValueOption{copied(forwardedProto, asideProto)},
 	}
 }
 

@@ -91,6 +91,10 @@ func Translate(in model.Rulesets, o Options) (Resources, []Fault) {
 	var faults []Fault
 	for _, rs := range in.List {
 		found := check(rs)
+		if rs.Then != nil { // each of the two is in the list itself, with its faults
+			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, pairRoutes(rs, len(found) > 0, len(check(*rs.Then)) > 0)))
+			continue
+		}
 		faults = append(faults, found...)
 		if wantsHTTP(rs) {
 			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(rs, len(found) > 0)))
@@ -130,7 +134,7 @@ func wantsHTTP(rs model.Ruleset) bool {
 }
 
 func wantsTLS(rs model.Ruleset) bool {
-	return slices.ContainsFunc(rs.Rules, func(r model.RulesetRule) bool { return len(r.L7.ServerNames) > 0 })
+	return rs.Then == nil && slices.ContainsFunc(rs.Rules, func(r model.RulesetRule) bool { return len(r.L7.ServerNames) > 0 })
 }
 
 // pack makes bytes of a message, and its version of those.

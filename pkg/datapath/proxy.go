@@ -159,28 +159,6 @@ func (d *Datapath) attachLookup() error {
 	return nil
 }
 
-// SetRulesetSuccessors says which rulesets satisfy another one, too: open connections
-// of the first may stay when policy asks for the second. Others satisfy none. What held
-// before goes on doing so as long as policy may still be that of before.
-func (d *Datapath) SetRulesetSuccessors(as, before map[model.RulesetID]model.RulesetID) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for id := range model.RulesetID(model.MaxRulesets + 1) {
-		want := weftbpf.BpfWeftRulesetRow{As: uint16(as[id]), Before: uint16(before[id])}
-		var have weftbpf.BpfWeftRulesetRow
-		if err := d.maps.WeftRuleset.Lookup(uint32(id), &have); err != nil {
-			return fmt.Errorf("reading ruleset %d: %w", id, err)
-		}
-		if have == want {
-			continue
-		}
-		if err := d.maps.WeftRuleset.Put(uint32(id), want); err != nil {
-			return fmt.Errorf("writing ruleset %d: %w", id, err)
-		}
-	}
-	return nil
-}
-
 // ReadyRulesets are the rulesets for whose connections, of both families, a proxy
 // listens, sorted: where the one of the preferred block does not, the other has them.
 func (d *Datapath) ReadyRulesets() ([]model.RulesetID, error) {

@@ -4,6 +4,7 @@ package flow
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +24,39 @@ type RequestEvent struct {
 	Destination netip.AddrPort // that the client wanted
 	Sent        uint64         // bytes from the client
 	Received    uint64         // bytes to the client
-	// Policy and Rule decided, if one did.
-	Policy model.PolicyKey
-	Rule   string
+	// By is what the rulesets said of it that were asked, in their order: one, or two of a
+	// pair whose first one let it pass. The request's outcome comes of these.
+	By []Decision
+}
+
+// Decision is what a ruleset said of a request.
+type Decision struct {
+	Outcome model.Outcome
+	Policy  model.PolicyKey // with the rule, if one decided
+	Rule    string
+}
+
+// weight orders decisions by how much they say of what became of a request.
+func (d Decision) weight() int {
+	switch d.Outcome {
+	case model.RequestOpen:
+		return 0
+	case model.RequestAllowed:
+		return 1
+	case model.RequestAudited:
+		return 2
+	}
+	return 3 // it did not pass
+}
+
+// decisive is the place of the decision of which the request's outcome comes.
+func decisive(by []Decision) (at int) {
+	for i, d := range by {
+		if d.weight() >= by[at].weight() {
+			at = i
+		}
+	}
+	return at
 }
 
 // Rulesets tell what the numbers of rulesets stand for.
@@ -65,20 +96,51 @@ func EnrichRequest(e *RequestEvent, names Names, rulesets Rulesets) *model.Flow 
 		Bytes: [2]uint64{e.Sent, e.Received}, Request: &req,
 		Peers: [2]model.FlowPeer{party(e.Source, names), party(e.Destination, names)},
 	}
-	for _, o := range rulesets.Origins(req.Ruleset) {
-		f.Direction = o.Direction
-		if e.Rule == "" && (len(f.Rules[o.Direction]) == 0 || f.Rules[o.Direction][len(f.Rules[o.Direction])-1].Policy != o.Policy) {
-			// Nothing that it asks for was there: its policies are the reason.
-			f.Rules[o.Direction] = append(f.Rules[o.Direction], model.RuleRef{Policy: o.Policy, Action: model.ActionDeny})
+	origins := rulesets.Origins(req.Ruleset)
+	asked := directions(origins)
+	at := decisive(e.By)
+	if at < len(asked) {
+		f.Direction = asked[at]
+	}
+	if at < len(e.By) {
+		req.Outcome = e.By[at].Outcome
+	}
+	for i, d := range e.By {
+		if i < len(asked) {
+			f.Rules[asked[i]] = refs(d, asked[i], origins)
+		} else if d.Rule != "" { // of a ruleset that is not known any more
+			f.Rules[f.Direction] = refs(d, f.Direction, nil)
 		}
 	}
-	if e.Rule != "" {
-		f.Rules[f.Direction] = []model.RuleRef{{Policy: e.Policy, Rule: e.Rule, Action: model.ActionAllow}}
-	}
-	if req.Outcome == model.RequestOpen {
-		f.Rules = [2][]model.RuleRef{}
-	}
 	return f
+}
+
+// directions are those in which a ruleset's rules are, of a pair's first ruleset before
+// those of the other.
+func directions(origins []model.RulesetRule) (out []model.Direction) {
+	for _, o := range origins {
+		if !slices.Contains(out, o.Direction) {
+			out = append(out, o.Direction)
+		}
+	}
+	return out
+}
+
+// refs are the rule that decided, or the policies in a direction none of whose rules
+// allowed what was asked: these are the reason.
+func refs(d Decision, in model.Direction, origins []model.RulesetRule) (out []model.RuleRef) {
+	switch {
+	case d.Outcome == model.RequestOpen:
+		return nil
+	case d.Rule != "":
+		return []model.RuleRef{{Policy: d.Policy, Rule: d.Rule, Action: model.ActionAllow}}
+	}
+	for _, o := range origins {
+		if o.Direction == in && (len(out) == 0 || out[len(out)-1].Policy != o.Policy) {
+			out = append(out, model.RuleRef{Policy: o.Policy, Action: model.ActionDeny})
+		}
+	}
+	return out
 }
 
 // party is who has an address now; the proxy knows addresses only.

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -30,12 +31,15 @@ func requestWorld() (Names, Rulesets) {
 		}, origins{7: {
 			{Policy: key("a"), Name: "ingress[0].toPorts[0]", Direction: model.Ingress},
 			{Policy: key("a"), Name: "ingress[1].toPorts[0]", Direction: model.Ingress},
-			{Policy: key("b"), Name: "ingress[0].toPorts[0]", Direction: model.Ingress}}}
+			{Policy: key("b"), Name: "ingress[0].toPorts[0]", Direction: model.Ingress}}, 8: {
+			{Policy: key("c"), Name: "egress[0].toPorts[0]", Direction: model.Egress},
+			{Policy: key("a"), Name: "ingress[0].toPorts[0]", Direction: model.Ingress}}}
 }
 
 func event(outcome model.Outcome) RequestEvent {
 	return RequestEvent{
-		Request: model.Request{Ruleset: 7, Outcome: outcome, Protocol: "HTTP/1.1", Method: "GET", Path: "/a", Host: "web", Status: 200, GRPCStatus: -1},
+		By:      []Decision{{Outcome: outcome}},
+		Request: model.Request{Ruleset: 7, Protocol: "HTTP/1.1", Method: "GET", Path: "/a", Host: "web", Status: 200, GRPCStatus: -1},
 		Time:    time.Unix(100, 0).UTC(), Took: time.Millisecond, Sent: 10, Received: 20,
 		Source: netip.MustParseAddrPort("[::ffff:10.0.0.3]:4000"), Destination: netip.MustParseAddrPort("192.0.2.1:80"),
 	}
@@ -46,7 +50,7 @@ func TestRequestsAreNamed(t *testing.T) {
 	for _, o := range []model.Outcome{model.RequestAllowed, model.RequestDenied, model.RequestAudited, model.RequestOpen, "odd"} {
 		e := event(o)
 		if o == model.RequestAllowed {
-			e.Policy, e.Rule = model.PolicyKey{Kind: "WeftNetworkPolicy", Namespace: "demo", Name: "b"}, "ingress[0].toPorts[0].http[1]"
+			e.By[0].Policy, e.By[0].Rule = model.PolicyKey{Kind: "WeftNetworkPolicy", Namespace: "demo", Name: "b"}, "ingress[0].toPorts[0].http[1]"
 		}
 		r.Add(e)
 	}
@@ -79,6 +83,48 @@ func TestRequestsAreNamed(t *testing.T) {
 	}
 	if got := r.Counts(); got["forwarded"] != 2 || got["dropped"] != 2 || got["audit"] != 1 {
 		t.Errorf("counts %v", got)
+	}
+}
+
+// Of a pair's request both sides are told, and which of them decided.
+func TestRequestsOfAPairAreNamed(t *testing.T) {
+	names, rulesets := requestWorld()
+	by := func(o model.Outcome, policy string) Decision {
+		d := Decision{Outcome: o}
+		if o == model.RequestAllowed {
+			d.Policy, d.Rule = model.PolicyKey{Name: policy}, "http[0]"
+		}
+		return d
+	}
+	const allow, deny, audit, open = model.RequestAllowed, model.RequestDenied, model.RequestAudited, model.RequestOpen
+	for i, test := range []struct {
+		by      []Decision
+		outcome model.Outcome
+		side    model.Direction
+		rules   string
+	}{
+		{[]Decision{by(allow, "c"), by(allow, "a")}, allow, model.Ingress, "[c http[0] allow] [a http[0] allow]"},
+		{[]Decision{by(allow, "c"), by(deny, "")}, deny, model.Ingress, "[c http[0] allow] [a  deny]"},
+		{[]Decision{by(deny, "")}, deny, model.Egress, "[c  deny] []"},
+		{[]Decision{by("odd", "")}, "odd", model.Egress, "[c  deny] []"},
+		{[]Decision{by(audit, ""), by(allow, "a")}, audit, model.Egress, "[c  deny] [a http[0] allow]"},
+		{[]Decision{by(audit, ""), by(deny, "")}, deny, model.Ingress, "[c  deny] [a  deny]"},
+		{[]Decision{by(open, ""), by(allow, "a")}, allow, model.Ingress, "[] [a http[0] allow]"},
+		{[]Decision{by(allow, "c"), by(open, "")}, allow, model.Egress, "[c http[0] allow] []"},
+		{[]Decision{by(open, ""), by(open, "")}, open, model.Ingress, "[] []"},
+	} {
+		e := event("")
+		e.Request.Ruleset, e.By = 8, test.by
+		f := EnrichRequest(&e, names, rulesets)
+		var rules [2][]string
+		for d, refs := range f.Rules {
+			for _, ref := range refs {
+				rules[d] = append(rules[d], ref.Policy.Name+" "+ref.Rule+" "+ref.Action.String())
+			}
+		}
+		if got := fmt.Sprint(rules[0], " ", rules[1]); f.Request.Outcome != test.outcome || f.Direction != test.side || got != test.rules {
+			t.Errorf("%d: %s by %s, %s; want %+v", i, f.Request.Outcome, f.Direction, got, test)
+		}
 	}
 }
 

@@ -2,6 +2,8 @@
 
 package model
 
+import "slices"
+
 // RulesetID numbers a ruleset on this node; 0 is none: the kernel decides alone.
 type RulesetID uint16
 
@@ -85,6 +87,17 @@ type Ruleset struct {
 	// Open lets everything pass: of a ruleset that no entry names any more and that
 	// connections may still have.
 	Open bool
+	// Then is what must be passed after it: of a pair, which has two rulesets in force
+	// on connections that both are for. Its own Then is nil.
+	Then *Ruleset `json:",omitempty"`
+}
+
+// AllRules are its rules, and of a pair those of both.
+func (r Ruleset) AllRules() []RulesetRule {
+	if r.Then == nil {
+		return r.Rules
+	}
+	return slices.Concat(r.Rules, r.Then.Rules)
 }
 
 // RulesetRule is the part of one rule of one policy.
@@ -100,6 +113,21 @@ type RulesetRule struct {
 type Rulesets struct {
 	Revision Revision
 	List     []Ruleset // sorted by number
+}
+
+// RulesetLinks is what the kernel is to know of how rulesets belong together.
+type RulesetLinks struct {
+	// As are rulesets that the connections of others satisfy, too: open ones may stay
+	// when policy asks for that instead. Before is the same for as long as policy may
+	// still be that of before.
+	As, Before map[RulesetID]RulesetID
+	Pairs      map[RulesetID]RulesetPair
+}
+
+// RulesetPair is two rulesets that one pass through the proxy enforces.
+type RulesetPair struct {
+	First, Then RulesetID // that of egress, that of ingress
+	Begin       bool      // connections that begin get it
 }
 
 // Proxy is what the kernel is to know of the node's proxies; zero: there is none.

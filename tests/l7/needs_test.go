@@ -77,7 +77,7 @@ func TestProxiedConnectionsStayWhenRulesGoOrFollow(t *testing.T) {
 	serve(t, server.ns, 80)
 	n.envoy(map[model.RulesetID]string{1: "/a", 2: "/a"})
 	for family := range 2 {
-		ok(t, n.dp.SetRulesetSuccessors(nil, nil))
+		ok(t, n.dp.SetRulesetLinks(model.RulesetLinks{}))
 		server.policy(rule(model.Ingress, alice, 1))
 		conn := dial(t, a.ns, server.at(family, 80))
 		for _, step := range []struct {
@@ -89,7 +89,7 @@ func TestProxiedConnectionsStayWhenRulesGoOrFollow(t *testing.T) {
 			{"no ruleset any more", 0, nil},
 			{"another that it satisfies", 2, map[model.RulesetID]model.RulesetID{1: 2}},
 		} {
-			ok(t, n.dp.SetRulesetSuccessors(step.as, nil))
+			ok(t, n.dp.SetRulesetLinks(model.RulesetLinks{As: step.as}))
 			server.policy(rule(model.Ingress, alice, step.ruleset))
 			if ok, not := request(t, conn, "/a"), request(t, conn, "/b"); ok != "200" || not != "403" {
 				t.Errorf("%s: /a %s, /b %s", step.name, ok, not)
@@ -100,7 +100,7 @@ func TestProxiedConnectionsStayWhenRulesGoOrFollow(t *testing.T) {
 		if !used[1] {
 			t.Errorf("in use are %v", used)
 		}
-		ok(t, n.dp.SetRulesetSuccessors(nil, nil))
+		ok(t, n.dp.SetRulesetLinks(model.RulesetLinks{}))
 		server.policy(rule(model.Ingress, alice, 0))
 		answers(t, client(t, a.ns), "http://"+server.at(family, 80)+"/b", 200, a.addrs[family].String())
 		server.policy(rule(model.Ingress, alice, 2))

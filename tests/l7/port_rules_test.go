@@ -34,7 +34,7 @@ func TestOnePortForBothWhileRulesChange(t *testing.T) {
 	n.envoy(map[model.RulesetID]string{1: "/a", 2: "/a"})
 	fewPorts(t, a.ns, n.ns)
 	onBoth(t, func(t *testing.T, family int) {
-		ok(t, n.dp.SetRulesetSuccessors(nil, nil))
+		ok(t, n.dp.SetRulesetLinks(model.RulesetLinks{}))
 		server.policy(rule(model.Ingress, alice, 1))
 		var conns []net.Conn
 		for port := onePort; port < onePort+atOneGo; port++ {
@@ -54,7 +54,7 @@ func TestOnePortForBothWhileRulesChange(t *testing.T) {
 			}
 		}
 		each("at first")
-		ok(t, n.dp.SetRulesetSuccessors(map[model.RulesetID]model.RulesetID{1: 2}, nil))
+		ok(t, n.dp.SetRulesetLinks(model.RulesetLinks{As: map[model.RulesetID]model.RulesetID{1: 2}}))
 		server.policy(rule(model.Ingress, alice, 2))
 		each("with another ruleset")
 		server.policy(rule(model.Ingress, alice, 0))

@@ -98,7 +98,7 @@ func TestTheProxyAndItsClientMayHaveOnePort(t *testing.T) {
 		server.policy(rule(model.Ingress, model.IdentityNone, 1))
 		local.policy(rule(model.Egress, web, 2))
 		c.nodes[1].envoy(map[model.RulesetID]string{1: "/a", 2: "/a"})
-		ok(t, c.nodes[1].dp.SetRulesetSuccessors(map[model.RulesetID]model.RulesetID{2: 1}, nil))
+		ok(t, c.nodes[1].dp.SetRulesetLinks(model.RulesetLinks{As: map[model.RulesetID]model.RulesetID{2: 1}}))
 		fewPorts(t, local.ns, remote.ns, c.nodes[1].ns)
 		onBoth(t, func(t *testing.T, family int) {
 			for name, call := range map[string]struct{ from, to *pod }{

@@ -5,6 +5,7 @@ package mutation
 const (
 	l7Tests       = "./tests/l7"
 	xdsTests      = "./envoy/xds"
+	proxyTests    = "./tests/proxy"
 	sessionTests  = "./envoy/server"
 	rulesetsTests = "./pkg/policy/rulesets"
 )
@@ -27,9 +28,9 @@ func requestFaults() []fault {
 		{"what is left of a leg ends the other", "bpf/lib/ctnew.h",
 			"if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex))\n\t\t\treturn WEFT_PASSED;", "", kernelTests, "TestWhatIsLeftOfALegDoesNotEndTheOther"},
 		{"the ruleset of ingress before that of egress", "bpf/lib/proxy.h",
-			"next = first ? first : last;", "next = last ? last : first;", kernelTests, "TestStagesArePassedInOrder"},
+			"return first ? first : then;", "return then ? then : first;", kernelTests, "TestStagesArePassedInOrder"},
 		{"who passed more comes again", "bpf/lib/proxy.h",
-			"if (p->passed && weft_ruleset_satisfies(p->passed, last))", "if (p->passed && p->passed == last)", kernelTests, "TestStagesArePassedInOrder"},
+			"if (weft_ruleset_satisfies(passed, then) &&", "if (passed == then &&", kernelTests, "TestStagesArePassedInOrder"},
 		{"open connections move into the proxy", "bpf/lib/proxy.h",
 			"if (was && !fresh && !opens)", "if (false)", kernelTests, "TestOpenFlowsCannotMove"},
 		{"a connection that follows becomes the other ruleset's", "bpf/lib/proxy.h",
@@ -74,7 +75,35 @@ func requestFaults() []fault {
 			"if e.Ruleset == 0 {\n\t\t\te.Action = model.ActionDeny\n\t\t}", "", rulesetsTests, "TestInForceRefusesWhatHasNoNumber"},
 		{"the kernel names a ruleset that the proxy has not", "agent/engine/rulesets.go",
 			"e.awaitProxy(ctx)\n\t}", "_ = ctx\n\t}", engineTests, "TestTheProxyKnowsARulesetBeforeTheKernelNamesIt"},
-		{"a number that connections have is given up", "agent/engine/rulesets.go",
-			"return used[id] })", "return used[id] && false })", engineTests, "TestNumbersOutliveTheAgentAndTheirEntries"},
+		{"a number that connections have is given up", "pkg/policy/rulesets/book.go",
+			"return needed[id] })", "return needed[id] && false })", engineTests, "TestNumbersOutliveTheAgentAndTheirEntries"},
+	}
+}
+
+// pairFaults are faults of what has two rulesets enforced in one pass.
+func pairFaults() []fault {
+	return []fault{
+		{"a pair is passed for its second ruleset alone", "bpf/lib/proxy.h",
+			"(!first || !weft_ruleset_paired(passed) || weft_ruleset_satisfies(passed, first))", "true", kernelTests, "TestAPairSatisfiesItsRulesetsAlone"},
+		{"a pair satisfies what its first ruleset does alone", "bpf/lib/proxy.h",
+			"weft_ruleset_covers(row->first, other) || weft_ruleset_covers(row->then, other)", "weft_ruleset_covers(row->first, other)", kernelTests, "TestAPairSatisfiesItsRulesetsAlone"},
+		{"a pair's connection goes on whatever is asked", "bpf/lib/proxy.h",
+			"if (weft_ruleset_next(was->ruleset, first, then))", "if (false)", kernelTests, "TestOpenConnectionsStayWithTheirPass"},
+		{"a connection gets a pair that nobody listens for", "bpf/lib/proxy.h",
+			"return pair && weft_proxy_ready(*pair, family) ? *pair : 0;", "return pair && (family || weft_proxy_ready(*pair, family)) ? *pair : 0;", kernelTests, "TestBothRulesetsAreOnePass"},
+		{"who has passed one ruleset gets the pair", "bpf/lib/proxy.h",
+			"if (begins && !p->passed)", "if (begins)", kernelTests, "TestBothRulesetsAreOnePass"},
+		{"an open connection moves to a pair", "bpf/lib/proxy.h",
+			"weft_proxy_leg(p, now, fresh || opens);", "weft_proxy_leg(p, now, true);", kernelTests, "TestOpenConnectionsStayWithTheirPass"},
+		{"a request of a pair is looked at once", "envoy/xds/pair.go",
+			"ClearRouteCache:  true,", "", xdsTests, "TestGolden"},
+		{"a pair with a fault lets pass", "envoy/xds/xds.go",
+			"len(check(*rs.Then)) > 0", "false", proxyTests, "TestAPairIsAsItsRulesetsAre"},
+		{"a ruleset that a pair needs is given up", "pkg/policy/rulesets/book.go",
+			"needed[p.First], needed[p.Then] = true, true", "_ = p", rulesetsTests, "TestAPairSaysWhatItsRulesetsSay"},
+		{"connections get a pair before the proxy has it", "pkg/policy/rulesets/book.go",
+			"Begin: ok && was.of() == p.of() && !was.Retired", "Begin: ok && was.of() == p.of() || !p.Retired", rulesetsTests, "TestWhenConnectionsGetAPair"},
+		{"TLS and HTTP are a pair", "pkg/policy/rulesets/pairs.go",
+			"return len(r.L7.ServerNames) > 0", "return false", rulesetsTests, "TestWhatIsNoPair"},
 	}
 }

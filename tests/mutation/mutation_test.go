@@ -28,7 +28,7 @@ type fault struct {
 }
 
 func faults() []fault {
-	return slices.Concat(agentFaults(), kernelFaults(), betweenFaults(), requestFaults())
+	return slices.Concat(agentFaults(), kernelFaults(), betweenFaults(), requestFaults(), pairFaults())
 }
 
 // inKernel tells whether the kernel object must be made anew.

@@ -104,8 +104,11 @@ func TestCalls(t *testing.T) {
 
 // TestStreamsOfCalls both ways, while the rules change beneath them.
 func TestStreamsOfCalls(t *testing.T) {
-	all := model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{{}}}}}}
-	r := newRig(t, grpcEcho(t), all)
+	inEachPlace(t, model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{{}}}}}}, streamsOfCalls)
+}
+
+func streamsOfCalls(t *testing.T, rulesets []model.Ruleset) {
+	r := newRig(t, grpcEcho(t), rulesets...)
 	c := dial(t, 1)
 	s, err := c.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/a.B/Talk")
 	ok(t, err)
@@ -117,7 +120,7 @@ func TestStreamsOfCalls(t *testing.T) {
 			t.Fatalf("message %d came back as %q", i, out.Value)
 		}
 		if i == 100 {
-			r.update(model.Ruleset{ID: 1})
+			r.update(withoutRules(rulesets)...)
 		}
 	}
 	if _, err := say(c, "/a.B/Once", "hi"); status.Code(err) != codes.PermissionDenied {

@@ -58,11 +58,15 @@ func statusOf(answer string) string {
 
 // TestWhatIsOdd: requests that were made to be read in two ways, and what is no HTTP.
 func TestWhatIsOdd(t *testing.T) {
+	inEachPlace(t, httpRules(1, model.HTTPRule{Method: "GET|POST", Path: "/ok"}), whatIsOdd)
+}
+
+func whatIsOdd(t *testing.T, rulesets []model.Ruleset) {
 	seen := make(chan string, 100)
 	r := newRig(t, backend(t, http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		seen <- q.RequestURI
 		echo(w, q)
-	})), httpRules(1, model.HTTPRule{Method: "GET|POST", Path: "/ok"}))
+	})), rulesets...)
 	const admin = "GET /admin HTTP/1.1\r\nHost: h\r\n\r\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"length and chunks", "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + admin, "400"},
@@ -102,6 +106,10 @@ func TestWhatIsOdd(t *testing.T) {
 
 // TestStreams: WebSocket, trailers, 100-continue and large bodies go through.
 func TestStreams(t *testing.T) {
+	inEachPlace(t, httpRules(1, model.HTTPRule{Path: "/ws|/sum"}), streams)
+}
+
+func streams(t *testing.T, rulesets []model.Ruleset) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ws", talk)
 	mux.HandleFunc("/sum", func(w http.ResponseWriter, q *http.Request) {
@@ -111,7 +119,7 @@ func TestStreams(t *testing.T) {
 		fmt.Fprint(w, n)
 		w.Header().Set("X-Sum", hex.EncodeToString(h.Sum(nil))+q.Trailer.Get("X-Asked"))
 	})
-	newRig(t, backend(t, mux), httpRules(1, model.HTTPRule{Path: "/ws|/sum"}))
+	newRig(t, backend(t, mux), rulesets...)
 
 	c, err := net.Dial("tcp", addr(1))
 	ok(t, err)

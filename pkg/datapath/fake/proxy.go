@@ -4,6 +4,7 @@ package fake
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -11,10 +12,10 @@ import (
 
 // proxyRows is what the kernel knows of the proxy, and what tests say of it.
 type proxyRows struct {
-	proxy      model.Proxy
-	successors map[model.RulesetID]model.RulesetID
-	ready      []model.RulesetID
-	used       map[model.RulesetID]bool
+	proxy model.Proxy
+	links model.RulesetLinks
+	ready []model.RulesetID
+	used  map[model.RulesetID]bool
 }
 
 // SetProxy keeps what the kernel is to know.
@@ -35,22 +36,22 @@ func (d *Datapath) Proxy() model.Proxy {
 	return d.proxy.proxy
 }
 
-// SetRulesetSuccessors keeps the pairs that hold for good.
-func (d *Datapath) SetRulesetSuccessors(as, _ map[model.RulesetID]model.RulesetID) error {
+// SetRulesetLinks keeps what rulesets have to do with each other.
+func (d *Datapath) SetRulesetLinks(l model.RulesetLinks) error {
 	return d.write(func() error {
-		if !maps.Equal(d.proxy.successors, as) {
+		if !reflect.DeepEqual(d.proxy.links, l) {
 			d.writes++
 		}
-		d.proxy.successors = maps.Clone(as)
+		d.proxy.links = l
 		return nil
 	})
 }
 
-// RulesetSuccessors are the pairs that were set last.
-func (d *Datapath) RulesetSuccessors() map[model.RulesetID]model.RulesetID {
+// RulesetLinks is what was set last.
+func (d *Datapath) RulesetLinks() model.RulesetLinks {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return maps.Clone(d.proxy.successors)
+	return d.proxy.links
 }
 
 // Listen makes the rulesets that the proxy listens for.

@@ -54,6 +54,12 @@ const (
 	BpfWeftBackendStateWEFT_BACKEND_UNREADY  BpfWeftBackendState = 3
 )
 
+type BpfWeftBothKey struct {
+	_     structs.HostLayout
+	First uint16
+	Then  uint16
+}
+
 type BpfWeftClientKey struct {
 	_       structs.HostLayout
 	Client  uint64
@@ -540,6 +546,8 @@ type BpfWeftRulesetRow struct {
 	_      structs.HostLayout
 	As     uint16
 	Before uint16
+	First  uint16
+	Then   uint16
 }
 
 type BpfWeftSlotKey struct {
@@ -711,6 +719,7 @@ const (
 	BpfMapWeftAffinity   = "weft_affinity"
 	BpfMapWeftAsked      = "weft_asked"
 	BpfMapWeftBackend    = "weft_backend"
+	BpfMapWeftBoth       = "weft_both"
 	BpfMapWeftCt4        = "weft_ct4"
 	BpfMapWeftCt4Old     = "weft_ct4_old"
 	BpfMapWeftCt6        = "weft_ct6"
@@ -860,6 +869,7 @@ type BpfMapSpecs struct {
 	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
 	WeftAsked     *ebpf.MapSpec `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
+	WeftBoth      *ebpf.MapSpec `ebpf:"weft_both"`
 	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
 	WeftCt6       *ebpf.MapSpec `ebpf:"weft_ct6"`
@@ -939,6 +949,7 @@ type BpfMaps struct {
 	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
 	WeftAsked     *ebpf.Map `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
+	WeftBoth      *ebpf.Map `ebpf:"weft_both"`
 	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
 	WeftCt6       *ebpf.Map `ebpf:"weft_ct6"`
@@ -991,6 +1002,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftAffinity,
 		m.WeftAsked,
 		m.WeftBackend,
+		m.WeftBoth,
 		m.WeftCt4,
 		m.WeftCt4Old,
 		m.WeftCt6,

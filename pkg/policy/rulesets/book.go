@@ -9,9 +9,14 @@
 // number that no entry names any more is retired: connections may have it still, and
 // it says what would be asked of them if they were new (see Outcome). It is free for
 // others when no connection has it.
+//
+// A pair has a number of its own and stands for two others, one asked after the other.
+// What it says is what these say, so it needs no rules, and follows where they lead. Its
+// rulesets keep their numbers while it has one.
 package rulesets
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"maps"
@@ -27,24 +32,42 @@ type Row struct {
 	Retired bool          // no entry names it
 	// Open: what had it passes now without a proxy. Of retired ones only.
 	Open bool
+	// Refused: some of what had it passes no more. Of retired ones only.
+	Refused bool `json:",omitempty"`
 	// As is a ruleset under whose entries connections with this number may go on: it
 	// allows what this one does, which it says in its place when this one is retired.
 	As model.RulesetID
 }
 
 // Book is what all numbers stand for. The zero value has none.
-type Book struct{ rows map[model.RulesetID]Row }
+type Book struct {
+	rows  map[model.RulesetID]Row
+	pairs map[model.RulesetID]Pair
+}
 
-// NewBook takes up rows that were written down before.
-func NewBook(rows []Row) Book {
-	b := Book{rows: make(map[model.RulesetID]Row, len(rows))}
+// NewBook takes up rows and pairs that were written down before.
+func NewBook(rows []Row, pairs []Pair) Book {
+	b := Book{rows: make(map[model.RulesetID]Row, len(rows)), pairs: make(map[model.RulesetID]Pair, len(pairs))}
 	for _, r := range rows {
-		if r.Own.ID > 0 && r.Own.ID <= model.MaxRulesets {
+		if isNumber(r.Own.ID) {
 			b.rows[r.Own.ID] = r
+		}
+	}
+	for _, p := range pairs {
+		_, taken := b.rows[p.ID]
+		_, first := b.rows[p.First]
+		_, then := b.rows[p.Then]
+		if isNumber(p.ID) && !taken && first && then {
+			b.pairs[p.ID] = p
 		}
 	}
 	return b
 }
+
+func isNumber(id model.RulesetID) bool { return id > 0 && id <= model.MaxRulesets }
+
+// Len is how many numbers stand for something.
+func (b Book) Len() int { return len(b.rows) + len(b.pairs) }
 
 // Rows lists all rows by number.
 func (b Book) Rows() []Row {
@@ -62,29 +85,36 @@ func (b Book) Row(id model.RulesetID) (Row, bool) {
 }
 
 // List is what the proxy has to enforce, by number.
-func (b Book) List() []model.Ruleset {
-	out := make([]model.Ruleset, 0, len(b.rows))
-	for _, id := range slices.Sorted(maps.Keys(b.rows)) {
-		out = append(out, b.says(id))
-	}
-	return out
-}
+func (b Book) List() []model.Ruleset { return b.withPairs(b.says) }
 
 // Interim is what the proxy has to enforce until no entry names what is retired: that
 // says what it said by the book that was in force before. New rules must not reach
 // connections for which entries still stand that mean others.
 func (b Book) Interim(before Book) []model.Ruleset {
-	out := b.List()
-	for i, r := range out {
-		row := b.rows[r.ID]
+	return b.withPairs(func(id model.RulesetID) model.Ruleset {
+		row := b.rows[id]
 		if !row.Retired {
-			continue
+			return b.says(id)
 		}
-		out[i] = row.Own
-		if _, ok := before.rows[r.ID]; ok {
-			out[i] = before.says(r.ID)
+		if _, ok := before.rows[id]; ok {
+			return before.says(id)
 		}
+		return row.Own
+	})
+}
+
+// withPairs lists all numbers, by what is said of those that are no pairs.
+func (b Book) withPairs(says func(model.RulesetID) model.Ruleset) []model.Ruleset {
+	out := make([]model.Ruleset, 0, b.Len())
+	for id := range b.rows {
+		out = append(out, says(id))
 	}
+	for id, p := range b.pairs {
+		both, then := says(p.First), says(p.Then)
+		both.ID, both.Then = id, &then
+		out = append(out, both)
+	}
+	slices.SortFunc(out, func(a, b model.Ruleset) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 
@@ -123,22 +153,69 @@ func (b Book) Successors() map[model.RulesetID]model.RulesetID {
 	return out
 }
 
-// Retired are the numbers that no entry names.
-func (b Book) Retired() (out []model.RulesetID) {
-	for _, id := range slices.Sorted(maps.Keys(b.rows)) {
-		if b.rows[id].Retired {
-			out = append(out, id)
-		}
+// Links is what the kernel is to know of the numbers while entries may still be those of
+// the book that was in force before: connections that begin get the pairs of that. One
+// that is named again says what it said, while its connections went on as another one's:
+// they must not, unless all of that one's are its own now, or free.
+func (b Book) Links(before Book) model.RulesetLinks {
+	out := model.RulesetLinks{As: b.Successors(), Before: before.Successors(), Pairs: make(map[model.RulesetID]model.RulesetPair, len(b.pairs))}
+	maps.DeleteFunc(out.Before, func(id, as model.RulesetID) bool {
+		now, ok := b.rows[id]
+		to := b.rows[as]
+		again := ok && !now.Retired && before.rows[id].Retired
+		return again && !(to.Retired && !to.Refused && (to.Open || out.As[as] == id))
+	})
+	if maps.Equal(out.As, out.Before) {
+		out.Before = nil
+	}
+	for id, p := range b.pairs {
+		was, ok := before.pairs[id]
+		out.Pairs[id] = model.RulesetPair{First: p.First, Then: p.Then, Begin: ok && was.of() == p.of() && !was.Retired}
 	}
 	return out
 }
 
+// Retired are the numbers that no entry names, and those of pairs that no connection
+// gets any more.
+func (b Book) Retired() (out []model.RulesetID) {
+	for id, r := range b.rows {
+		if r.Retired {
+			out = append(out, id)
+		}
+	}
+	for id, p := range b.pairs {
+		if p.Retired {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Free are the retired numbers that nothing needs any more, if connections have those
+// that are used. A pair needs its rulesets.
+func (b Book) Free(used map[model.RulesetID]bool) []model.RulesetID {
+	needed := maps.Clone(used)
+	if needed == nil {
+		needed = make(map[model.RulesetID]bool)
+	}
+	for id, p := range b.pairs {
+		if !p.Retired || used[id] {
+			needed[p.First], needed[p.Then] = true, true
+		}
+	}
+	return slices.DeleteFunc(b.Retired(), func(id model.RulesetID) bool { return needed[id] })
+}
+
 // Without is the book without some retired numbers.
 func (b Book) Without(ids []model.RulesetID) Book {
-	next := Book{rows: maps.Clone(b.rows)}
+	next := Book{rows: maps.Clone(b.rows), pairs: maps.Clone(b.pairs)}
 	for _, id := range ids {
 		if next.rows[id].Retired {
 			delete(next.rows, id)
+		}
+		if next.pairs[id].Retired {
+			delete(next.pairs, id)
 		}
 	}
 	for id, r := range next.rows {
@@ -174,9 +251,8 @@ type Numbers map[string]model.RulesetID
 // an agent that lost its book comes to the same ones, short of collisions. When all
 // numbers are taken, those that are left, last by origins, get none.
 func (b Book) Number(want []model.Ruleset) Numbers {
-	out, used := make(Numbers, len(want)), make(map[model.RulesetID]bool, len(b.rows)+len(want))
+	out, used := make(Numbers, len(want)), b.numbers()
 	for _, id := range slices.Sorted(maps.Keys(b.rows)) {
-		used[id] = true
 		key := Key(b.rows[id].Own)
 		if old := out[key]; old == 0 || b.rows[old].Retired && !b.rows[id].Retired {
 			out[key] = id
@@ -189,14 +265,33 @@ func (b Book) Number(want []model.Ruleset) Numbers {
 		if out[key] != 0 || len(used) == model.MaxRulesets {
 			continue
 		}
-		id := hashed(key)
-		for used[id] {
-			id = id%model.MaxRulesets + 1
-		}
-		used[id], out[key] = true, id
+		out[key] = unused(key, used)
 	}
 	maps.DeleteFunc(out, func(key string, _ model.RulesetID) bool { return !wanted[key] })
 	return out
+}
+
+// numbers are those that stand for something.
+func (b Book) numbers() map[model.RulesetID]bool {
+	used := make(map[model.RulesetID]bool, b.Len())
+	for id := range b.rows {
+		used[id] = true
+	}
+	for id := range b.pairs {
+		used[id] = true
+	}
+	return used
+}
+
+// unused is the number that a key's hash names, or the next free one, and uses it. There
+// must be one.
+func unused(key string, used map[model.RulesetID]bool) model.RulesetID {
+	id := hashed(key)
+	for used[id] {
+		id = id%model.MaxRulesets + 1
+	}
+	used[id] = true
+	return id
 }
 
 func hashed(key string) model.RulesetID {

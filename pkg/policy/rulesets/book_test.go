@@ -151,6 +151,61 @@ func TestConnectionsOfALiveNumberMayGoOnUnderMoreRules(t *testing.T) {
 	}
 }
 
+// What a live number leads to may be retired with the same change: then its connections
+// must not go on where those of that one do.
+func TestALiveNumberDoesNotFollowARetiredOne(t *testing.T) {
+	for range 50 { // whatever order rows come in
+		book, one, two, three := start(t)
+		at := func(a, b model.RulesetID) map[uint32]Holder {
+			return holds(entry(300, 80, 16, a), entry(301, 80, 16, b))
+		}
+		b := book.step(at(one, one), at(one, three), of("a"), of("b"), of("a", "b"))
+		if got := b.Successors()[one]; got != three {
+			t.Fatalf("%d goes on as %d, want %d", one, got, three)
+		}
+		b = b.step(at(one, three), at(one, two), of("a"), of("b"))
+		if got := b.Successors(); !reflect.DeepEqual(got, map[model.RulesetID]model.RulesetID{three: two}) {
+			t.Fatalf("successors %v", got)
+		}
+	}
+}
+
+// A number that is named again says what its rules say. Its connections, which went on as
+// another's, may do so still where all of that one's have this number now, or need none.
+func TestConnectionsOfANumberThatIsNamedAgain(t *testing.T) {
+	deny := entry(300, 80, 16, 0)
+	deny.Action, deny.Precedence = model.ActionDeny, policy.PrecedenceDeny
+	for name, test := range map[string]struct {
+		now  func(one, two model.RulesetID) []model.PolicyEntry
+		want []model.Ruleset
+		stay bool
+	}{
+		"it has all of them": {func(one, _ model.RulesetID) []model.PolicyEntry { return []model.PolicyEntry{entry(300, 80, 15, one)} }, []model.Ruleset{of("a")}, true},
+		"the other one has some": {func(one, two model.RulesetID) []model.PolicyEntry {
+			return []model.PolicyEntry{entry(300, 80, 15, two), entry(300, 81, 16, one)}
+		}, []model.Ruleset{of("a"), of("b")}, false},
+		"some are refused": {func(one, _ model.RulesetID) []model.PolicyEntry {
+			return []model.PolicyEntry{entry(300, 80, 15, one), deny}
+		}, []model.Ruleset{of("a")}, false},
+		"some need none, some have": {func(one, _ model.RulesetID) []model.PolicyEntry {
+			return []model.PolicyEntry{entry(300, 80, 15, one), entry(300, 80, 16, 0)}
+		}, []model.Ruleset{of("a")}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			book, one, two, _ := start(t)
+			old := holds(entry(300, 80, 15, two))
+			before := book.step(holds(entry(300, 80, 15, one)), old, of("b"))
+			if before.Successors()[one] != two {
+				t.Fatalf("successors are %v", before.Successors())
+			}
+			b := before.step(old, holds(test.now(one, two)...), test.want...)
+			if got := b.Links(before).Before[one] == two; got != test.stay {
+				t.Errorf("before, followers were %v; they stay: %v", b.Links(before).Before, got)
+			}
+		})
+	}
+}
+
 // Until the kernel has the new entries, the old ones must not let pass what they did not.
 func TestWhatIsRetiredChangesLast(t *testing.T) {
 	book, one, two, _ := start(t)
@@ -231,7 +286,7 @@ func TestBooksKeepTheirWord(t *testing.T) {
 				next = next.Without(next.Retired())
 			}
 			check(t, b, next, want)
-			b, before = NewBook(next.Rows()), now
+			b, before = NewBook(next.Rows(), next.Pairs()), now
 			if !reflect.DeepEqual(b.List(), next.List()) || !reflect.DeepEqual(b.Successors(), next.Successors()) {
 				t.Fatalf("read back %+v, not %+v", b, next)
 			}

@@ -22,7 +22,7 @@ type Change struct{ Before, Now map[uint32]Holder }
 // Next is the book when entries are as a change says. want are the rulesets that they
 // name, numbers their numbers.
 func (b Book) Next(want []model.Ruleset, numbers Numbers, change Change) Book {
-	next := Book{rows: maps.Clone(b.rows)}
+	next := Book{rows: maps.Clone(b.rows), pairs: b.pairs}
 	if next.rows == nil {
 		next.rows = make(map[model.RulesetID]Row, len(want))
 	}
@@ -43,14 +43,17 @@ func (b Book) Next(want []model.Ruleset, numbers Numbers, change Change) Book {
 	followed := follow(change)
 	for id, row := range next.rows {
 		if live[id] {
-			row.As = widened(row, next, followed[id].to)
-			next.rows[id] = row
 			continue
 		}
 		if o, ok := followed[id]; ok {
-			row.As, row.Open = o.as(id), o.open()
+			row.As, row.Open, row.Refused = o.as(id), o.open(), o.refused
 		}
 		row.Retired = true
+		next.rows[id] = row
+	}
+	for id := range live { // when it is known which are retired
+		row := next.rows[id]
+		row.As = widened(row, next, followed[id].to)
 		next.rows[id] = row
 	}
 	return next
@@ -181,9 +184,14 @@ func (t table) follow(e model.PolicyEntry, o *outcome) {
 // ports are one of each stretch of an entry's ports of which one thing is said.
 func (t table) ports(e model.PolicyEntry, peer model.IdentityID) []uint16 {
 	first, last := span(e)
+	return stretches(first, last, t.entries[side{e.Direction, peer}], t.entries[side{e.Direction, model.IdentityNone}])
+}
+
+// stretches are the first ports of those parts of a range of which entries say one thing.
+func stretches(first, last uint16, said ...[]model.PolicyEntry) []uint16 {
 	out := []uint16{first}
-	for _, p := range []model.IdentityID{peer, model.IdentityNone} {
-		for _, now := range t.entries[side{e.Direction, p}] {
+	for _, entries := range said {
+		for _, now := range entries {
 			begin, end := span(now)
 			if begin > first && begin <= last {
 				out = append(out, begin)

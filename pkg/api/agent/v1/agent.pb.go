@@ -1721,13 +1721,15 @@ type Ruleset struct {
 	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	State  string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "in force", "retired": only old connections have it
 	// The ruleset that it says in place of its own rules; "open": it lets all pass.
-	Says          string     `protobuf:"bytes,3,opt,name=says,proto3" json:"says,omitempty"`
-	Rules         []*RuleRef `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
-	Asks          []string   `protobuf:"bytes,5,rep,name=asks,proto3" json:"asks,omitempty"` // what each of the rules asks for
-	Audit         bool       `protobuf:"varint,6,opt,name=audit,proto3" json:"audit,omitempty"`
-	Ready         Readiness  `protobuf:"varint,7,opt,name=ready,proto3,enum=weft.agent.v1.Readiness" json:"ready,omitempty"`
-	Connections   Readiness  `protobuf:"varint,8,opt,name=connections,proto3,enum=weft.agent.v1.Readiness" json:"connections,omitempty"` // whether any connection has it
-	Faults        []string   `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
+	Says        string     `protobuf:"bytes,3,opt,name=says,proto3" json:"says,omitempty"`
+	Rules       []*RuleRef `protobuf:"bytes,4,rep,name=rules,proto3" json:"rules,omitempty"`
+	Asks        []string   `protobuf:"bytes,5,rep,name=asks,proto3" json:"asks,omitempty"` // what each of the rules asks for
+	Audit       bool       `protobuf:"varint,6,opt,name=audit,proto3" json:"audit,omitempty"`
+	Ready       Readiness  `protobuf:"varint,7,opt,name=ready,proto3,enum=weft.agent.v1.Readiness" json:"ready,omitempty"`
+	Connections Readiness  `protobuf:"varint,8,opt,name=connections,proto3,enum=weft.agent.v1.Readiness" json:"connections,omitempty"` // whether any connection has it
+	Faults      []string   `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
+	// Of a pair: the rulesets that one pass through the proxy enforces, that of egress first.
+	Pair          []uint32 `protobuf:"varint,10,rep,packed,name=pair,proto3" json:"pair,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1821,6 +1823,13 @@ func (x *Ruleset) GetConnections() Readiness {
 func (x *Ruleset) GetFaults() []string {
 	if x != nil {
 		return x.Faults
+	}
+	return nil
+}
+
+func (x *Ruleset) GetPair() []uint32 {
+	if x != nil {
+		return x.Pair
 	}
 	return nil
 }
@@ -4192,7 +4201,7 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x04hits\x18\x06 \x01(\x04R\x04hits\"\x15\n" +
 	"\x13ListRulesetsRequest\"J\n" +
 	"\x14ListRulesetsResponse\x122\n" +
-	"\brulesets\x18\x01 \x03(\v2\x16.weft.agent.v1.RulesetR\brulesets\"\xa7\x02\n" +
+	"\brulesets\x18\x01 \x03(\v2\x16.weft.agent.v1.RulesetR\brulesets\"\xbb\x02\n" +
 	"\aRuleset\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -4202,7 +4211,9 @@ const file_agent_v1_agent_proto_rawDesc = "" +
 	"\x05audit\x18\x06 \x01(\bR\x05audit\x12.\n" +
 	"\x05ready\x18\a \x01(\x0e2\x18.weft.agent.v1.ReadinessR\x05ready\x12:\n" +
 	"\vconnections\x18\b \x01(\x0e2\x18.weft.agent.v1.ReadinessR\vconnections\x12\x16\n" +
-	"\x06faults\x18\t \x03(\tR\x06faults\"\x18\n" +
+	"\x06faults\x18\t \x03(\tR\x06faults\x12\x12\n" +
+	"\x04pair\x18\n" +
+	" \x03(\rR\x04pair\"\x18\n" +
 	"\x16ListProxyConfigRequest\"\x80\x02\n" +
 	"\x17ListProxyConfigResponse\x124\n" +
 	"\aobjects\x18\x01 \x03(\v2\x1a.weft.agent.v1.ProxyObjectR\aobjects\x12\x18\n" +

@@ -19,6 +19,7 @@ const (
 	BpfMapWeftAffinity   = "weft_affinity"
 	BpfMapWeftAsked      = "weft_asked"
 	BpfMapWeftBackend    = "weft_backend"
+	BpfMapWeftBoth       = "weft_both"
 	BpfMapWeftCt4        = "weft_ct4"
 	BpfMapWeftCt4Old     = "weft_ct4_old"
 	BpfMapWeftCt6        = "weft_ct6"
@@ -168,6 +169,7 @@ type BpfMapSpecs struct {
 	WeftAffinity  *ebpf.MapSpec `ebpf:"weft_affinity"`
 	WeftAsked     *ebpf.MapSpec `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.MapSpec `ebpf:"weft_backend"`
+	WeftBoth      *ebpf.MapSpec `ebpf:"weft_both"`
 	WeftCt4       *ebpf.MapSpec `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.MapSpec `ebpf:"weft_ct4_old"`
 	WeftCt6       *ebpf.MapSpec `ebpf:"weft_ct6"`
@@ -247,6 +249,7 @@ type BpfMaps struct {
 	WeftAffinity  *ebpf.Map `ebpf:"weft_affinity"`
 	WeftAsked     *ebpf.Map `ebpf:"weft_asked"`
 	WeftBackend   *ebpf.Map `ebpf:"weft_backend"`
+	WeftBoth      *ebpf.Map `ebpf:"weft_both"`
 	WeftCt4       *ebpf.Map `ebpf:"weft_ct4"`
 	WeftCt4Old    *ebpf.Map `ebpf:"weft_ct4_old"`
 	WeftCt6       *ebpf.Map `ebpf:"weft_ct6"`
@@ -299,6 +302,7 @@ func (m *BpfMaps) Close() error {
 		m.WeftAffinity,
 		m.WeftAsked,
 		m.WeftBackend,
+		m.WeftBoth,
 		m.WeftCt4,
 		m.WeftCt4Old,
 		m.WeftCt6,
