@@ -341,34 +341,7 @@ struct {
 	__type(value, __u64);
 } weft_sock_ended SEC(".maps");
 
-/* The proxy (see abi_proxy.h). A socket leaves weft_proxy by itself when it closes. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct weft_l7_row);
-} weft_l7 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKHASH);
-	__uint(max_entries, 2 * WEFT_PROXY_BLOCKS * WEFT_PROXY_PLACES * WEFT_MAX_RULESET);
-	__type(key, struct weft_proxy_key);
-	__type(value, __u64);
-} weft_proxy SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, WEFT_MAX_RULESET + 1);
-	__type(key, __u32);
-	__type(value, struct weft_ruleset_row);
-} weft_ruleset SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WEFT_MAX_BOTH);
-	__type(key, struct weft_both_key);
-	__type(value, __u32);
-} weft_both SEC(".maps");
+#include "maps_proxy.h"
 
 /* The tunnel between nodes (see abi_tunnel.h); one place each where there is none. */
 #define WEFT_MAX_NODE 8192
