@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/weftmesh/weft/pkg/datapath/weftbpf"
 	"github.com/weftmesh/weft/tests/level"
 )
 
@@ -64,5 +65,5 @@ func TestRulesOfBothSidesChangeUnderLoad(t *testing.T) {
 	n.remove("out.yaml")
 	p.moves("after the client's rules")
 	p.stop("rules of both sides changed")
-	nothingElseDropped(t, before)
+	n.nothingDropped(before, weftbpf.BpfWeftReasonWEFT_DROP_NEEDS_PROXY)
 }
