@@ -31,6 +31,7 @@ static __always_inline void weft_leg_meet(struct weft_pkt *p, const struct weft_
 	if (leg != WEFT_LEG_UPSTREAM && (other->flags & WEFT_CT_NAT))
 		leg = WEFT_LEG_NONE;
 	p->rival = WEFT_RIVAL | leg;
+	p->rival_has = other->ruleset;
 }
 
 /* Whether the packet's flow is not the one at the first key, but that beside it, if any. */

@@ -165,6 +165,7 @@ struct weft_pkt {
 	__u8 proxy : 1;   /* to be delivered to a socket of the proxy */
 	__u16 node;       /* of the other side, if it is behind the tunnel, or 0 */
 	__u16 passed;     /* ruleset that the proxy enforced before it sent this, or 0 */
+	__u16 rival_has;  /* the ruleset of that other flow */
 };
 
 /* Reads from wherever the bytes are; slower than direct access. */

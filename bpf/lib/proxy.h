@@ -266,6 +266,20 @@ static __always_inline bool weft_proxy_shares(const struct weft_pkt *p, const st
 }
 
 /*
+ * As weft_proxy_shares. But a client's connection that needs no proxy any more cannot have
+ * the tuple of one that the proxy still has with the server, and its sender would take no
+ * other port. So it comes into the proxy by that one's ruleset, which says what is asked of
+ * such connections now. Apart, as stack is short.
+ */
+static __noinline bool weft_proxy_joins(const struct weft_pkt *p, struct weft_ct *now)
+{
+	if (!now->ruleset && weft_proxy_opens(p) && p->rival == (WEFT_RIVAL | WEFT_LEG_UPSTREAM) &&
+	    weft_proxy_ready(p->rival_has, p->family))
+		now->ruleset = p->rival_has;
+	return weft_proxy_shares(p, now);
+}
+
+/*
  * Whether the decided flow may be, given what there was with its key (NULL: nothing).
  * fresh: the packet opens another flow than that. Apart, as stack is short.
  */
@@ -276,7 +290,7 @@ static __noinline int weft_proxy_settle(const struct weft_pkt *p, const struct w
 	__u16 first = now->ruleset, then = now->passed;
 
 	weft_proxy_leg(p, now, fresh || opens);
-	if (fresh && p->rival && !weft_proxy_shares(p, now))
+	if (fresh && p->rival && !weft_proxy_joins(p, now))
 		return WEFT_DROP_PROXY_CLASH;
 	if (was && !fresh && !opens)
 		return weft_proxy_keep(was, now, first, then);

@@ -106,10 +106,14 @@ func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 		n.toMarked(n.b, 0, markPassed|3<<16, got(f, n.a, n.b, protoTCP, tcp(4001, 80, syn)))
 		n.told(f, proxyClash, call(4001))
 		n.leg(f, n.a, n.b, 4001, 4, 3, 0)
-		// The proxy's connection to the server stands, and the client needs no proxy.
+		// The proxy's connection to the server stands, the client needs no proxy, and
+		// that of its ruleset takes none.
 		n.toMarked(n.b, 0, markPassed|4<<16, got(f, n.a, n.b, protoTCP, tcp(4002, 80, syn)))
 		n.policy(n.a, entry{dir: egress, action: allow, precedence: 1})
 		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 1})
+		if err := n.objs.WeftProxy.Delete(weftbpf.BpfWeftProxyKey{Family: uint8(f), Ruleset: 4}); err != nil {
+			t.Fatal(err)
+		}
 		n.told(f, proxyClash, call(4002))
 		n.leg(f, n.a, n.b, 4002, 4, 4, flagUpstream)
 		if ct, _ := n.flow(f, n.a, n.b, 4002, 80, protoTCP); ct != nil {
@@ -117,6 +121,27 @@ func TestWhoComesSecondToAPortIsTold(t *testing.T) {
 		}
 		n.changeAt(f, besideKey(f, n.a, n.b, 4002, 80), func(ct *weftbpf.BpfWeftCt) { ct.Flags |= flagClosing })
 		n.passes(actRedirect, func() uint32 { v, _ := call(4002)(); return v })
+	}
+}
+
+// A client needs no proxy any more, and has the port of a connection that the proxy
+// still has with the server: it comes into the proxy, as that one's did.
+func TestACallByAPortOfTheProxysComesIntoIt(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 1})
+		for _, flags := range []uint8{syn, syn, ack} {
+			v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, flags)))
+			n.up("the client's packet", v, mark, actOK)
+		}
+		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
+		n.leg(f, n.a, n.b, 4000, 1, 1, flagUpstream)
+		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 2})
+		v, mark := n.fromMarked(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, ack)))
+		n.up("a packet of the client's after policy has changed", v, mark, actOK)
+		n.leg(f, n.a, n.b, 4000, 1, 0, 0)
 	}
 }
 
