@@ -73,19 +73,35 @@ static __always_inline void weft_lookup_read(struct bpf_sk_lookup *ctx, struct w
 	p->dst.w[3] = ctx->local_ip6[3];
 }
 
-/* The ruleset of whose listener the connection is; 0: of none; -1: it must find nobody. */
-__noinline int weft_lookup_ruleset(struct weft_pkt *p)
+/*
+ * The flow of a call, if it came so far by a device: of a client to the proxy, or, if there
+ * is none, of the proxy to itself.
+ */
+static __always_inline struct weft_ct *weft_lookup_flow(struct weft_pkt *p)
 {
+	const __u8 over = WEFT_CT_CLOSING | WEFT_CT_REFUSED;
+	struct weft_ct *ct, *own;
 	union weft_ct_key key;
-	struct weft_ct *ct;
-	struct weft_ip src, dst;
 	bool answered;
 
 	weft_memset(&key, 0, sizeof(key));
-	if (!p)
-		return -1;
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_leg_find(p, &key, false, 0, &answered);
+	if (ct && !(ct->flags & over))
+		return ct;
+	own = weft_leg_find(p, &key, true, 0, &answered);
+	return own && !(own->flags & over) ? own : ct;
+}
+
+/* The ruleset of whose listener the connection is; 0: of none; -1: it must find nobody. */
+__noinline int weft_lookup_ruleset(struct weft_pkt *p)
+{
+	struct weft_ct *ct;
+	struct weft_ip src, dst;
+
+	if (!p)
+		return -1;
+	ct = weft_lookup_flow(p);
 	if (ct && ct->ruleset)
 		return (ct->flags & WEFT_CT_UPSTREAM) || weft_ct_reply(p, ct) ? -1 : ct->ruleset;
 	/* Its flow is gone, or was never there: an ordinary listener must not get it. */

@@ -135,12 +135,8 @@ __noinline int weft_proxy_in(struct __sk_buff *ctx, struct weft_pkt *p)
 	ep = ip.slot ? weft_ep_get(ip.slot) : NULL;
 	if (!ep)
 		return WEFT_PASSED;
-	weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	ct = weft_ct_any(&key, p->family, &answered);
-	if (!ct) {
-		weft_ct_aside(&key, p->family, 1);
-		ct = weft_ct_any(&key, p->family, &answered);
-	}
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	ct = weft_leg_find(p, &key, false, 0, &answered);
 	if (!(ct && ct->ruleset) && !(weft_proxy_opens(p) && weft_proxy_has(ctx, p)))
 		return WEFT_PASSED;
 	if (p->ttl <= 1 || !weft_fits(ctx, p, ep->mtu))
