@@ -11,7 +11,6 @@ import (
 
 	"github.com/weftmesh/weft/pkg/datapath/fake"
 	"github.com/weftmesh/weft/pkg/model"
-	"github.com/weftmesh/weft/pkg/policy/reference"
 	"github.com/weftmesh/weft/tests/policygen"
 )
 
@@ -22,7 +21,7 @@ type sided struct {
 	t        *testing.T
 	seed     uint64
 	old, new [2]map[who]string // by direction, the paths that each may ask for
-	open     map[who][]model.RulesetID
+	open     connections
 	stayed   int // of a pair
 	reset    int
 	begun    int // with a pair
@@ -55,33 +54,6 @@ func (f *sided) asked(c who) (of [2]model.RulesetID, passes, there bool) {
 		of[d] = e.Ruleset
 	}
 	return of, passes, true
-}
-
-// says is what the proxy lets connections of a ruleset ask for.
-func (f *sided) says(id model.RulesetID) string {
-	if len(f.told) == 0 {
-		return ""
-	}
-	for _, r := range f.told[len(f.told)-1].List {
-		if r.ID == id && r.Then != nil {
-			return both(letters(r), letters(*r.Then))
-		}
-		if r.ID == id {
-			return letters(r)
-		}
-	}
-	return "" // it does not listen for it
-}
-
-func letters(r model.Ruleset) string {
-	if r.Open {
-		return all
-	}
-	var out string
-	for _, o := range r.Rules {
-		out += paths(&o.L7)
-	}
-	return out
 }
 
 // both is what is in two texts.
@@ -211,15 +183,7 @@ func (f *sided) connect() {
 }
 
 // RulesetsInUse implements ProxiedFlows.
-func (f *sided) RulesetsInUse() (map[model.RulesetID]bool, error) {
-	used := map[model.RulesetID]bool{}
-	for _, list := range f.open {
-		for _, id := range list {
-			used[id] = true
-		}
-	}
-	return used, nil
-}
+func (f *sided) RulesetsInUse() (map[model.RulesetID]bool, error) { return f.open.used(), nil }
 
 // outward are policies of the clients.
 func outward(random *rand.Rand, said []string) []model.Policy {
@@ -242,31 +206,6 @@ func outward(random *rand.Rand, said []string) []model.Policy {
 	return out
 }
 
-// allowedBy is what the policies of one side say, by the reference model.
-func (w *world) allowedBy(d model.Direction, policies []model.Policy) map[who]string {
-	labelsOf := LabelsOf(testNode(), w.snapshot())
-	out := map[who]string{}
-	for _, c := range clients() {
-		server, client := reference.Party{Labels: labelsOf(w.source.Pods[0])}, reference.Party{Labels: labelsOf(w.source.Pods[c.pod-1])}
-		q := reference.Question{Subject: server, Peer: client, Direction: d, Protocol: model.ProtoTCP, Port: c.port}
-		if d == model.Egress {
-			q.Subject, q.Peer = client, server
-		}
-		a := reference.Decide(policies, q)
-		if a.Passes && len(a.L7) == 0 {
-			out[c] = all
-		}
-		for _, ref := range a.L7 {
-			for _, p := range policies {
-				if p.Key == ref.Policy {
-					out[c] += paths(p.Rules[0].L7)
-				}
-			}
-		}
-	}
-	return out
-}
-
 // As TestChangesOfRequestsPassNothingNewAndStopNothingOld, where both sides have policies:
 // one pass by a pair, and two, let the same pass.
 func TestChangesOfBothSidesPassNothingNewAndStopNothingOld(t *testing.T) {
@@ -274,15 +213,10 @@ func TestChangesOfBothSidesPassNothingNewAndStopNothingOld(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 9))
 		w := newWorld(t, fake.New())
-		f := &sided{l7: &l7{t: t, dp: w.dp, ready: 1 << 30}, t: t, seed: seed, open: map[who][]model.RulesetID{}}
+		f := &sided{l7: &l7{t: t, dp: w.dp, ready: 1 << 30}, t: t, seed: seed, open: connections{}}
 		w.drive(watched{w.dp, f.look})
 		w.engine.cfg.Proxy, w.engine.cfg.Proxied, w.engine.cfg.Rulesets = f, f, f
-		for i, role := range []string{"server", "friend", "foe"} {
-			w.source.Pods = append(w.source.Pods, testPod(i+1, map[string]string{"role": role}))
-			w.must(w.tables.UpsertEndpoint(testEndpoint(i + 1)))
-		}
-		w.apply()
-		w.identities()
+		w.serverAndClients()
 		said := []string{"a", "a|b", "b|c", "c|d"}
 		now := func(policies []model.Policy) [2]map[who]string {
 			return [2]map[who]string{w.allowedBy(model.Egress, policies), w.allowedBy(model.Ingress, policies)}

@@ -22,7 +22,7 @@ type traffic struct {
 	t        *testing.T
 	seed     uint64
 	old, new map[who]string // the paths that each may ask for; all: every one
-	open     map[who][]model.RulesetID
+	open     connections
 	stayed   int
 	reset    int
 }
@@ -30,6 +30,19 @@ type traffic struct {
 type who struct {
 	pod  uint16 // the client's slot
 	port uint16
+}
+
+// connections are the rulesets of those that are open.
+type connections map[who][]model.RulesetID
+
+func (c connections) used() map[model.RulesetID]bool {
+	used := map[model.RulesetID]bool{}
+	for _, list := range c {
+		for _, id := range list {
+			used[id] = true
+		}
+	}
+	return used
 }
 
 const all = "abcd"
@@ -65,24 +78,30 @@ func (f *traffic) entry(c who) (e model.PolicyEntry, there bool) {
 }
 
 // says is what the proxy lets connections of a ruleset ask for.
-func (f *traffic) says(id model.RulesetID) string {
-	if len(f.told) == 0 {
+func (p *l7) says(id model.RulesetID) string {
+	if len(p.told) == 0 {
 		return ""
 	}
-	for _, r := range f.told[len(f.told)-1].List {
-		switch {
-		case r.ID != id:
-		case r.Open:
-			return all
-		default:
-			var out []string
-			for _, o := range r.Rules {
-				out = append(out, paths(&o.L7))
-			}
-			return strings.Join(out, "")
+	for _, r := range p.told[len(p.told)-1].List {
+		if r.ID == id && r.Then != nil {
+			return both(letters(r), letters(*r.Then))
+		}
+		if r.ID == id {
+			return letters(r)
 		}
 	}
 	return "" // it does not listen for it
+}
+
+func letters(r model.Ruleset) string {
+	if r.Open {
+		return all
+	}
+	var out string
+	for _, o := range r.Rules {
+		out += paths(&o.L7)
+	}
+	return out
 }
 
 func paths(l *model.L7) string { return strings.ReplaceAll(l.HTTP[0].Path, "|", "") }
@@ -143,15 +162,7 @@ func (f *traffic) connect() {
 }
 
 // RulesetsInUse implements ProxiedFlows.
-func (f *traffic) RulesetsInUse() (map[model.RulesetID]bool, error) {
-	used := map[model.RulesetID]bool{}
-	for _, list := range f.open {
-		for _, id := range list {
-			used[id] = true
-		}
-	}
-	return used, nil
-}
+func (f *traffic) RulesetsInUse() (map[model.RulesetID]bool, error) { return f.open.used(), nil }
 
 // traffics are policies of the server's, of which some ask for paths.
 func traffics(random *rand.Rand, said []string) []model.Policy {
@@ -181,13 +192,27 @@ func traffics(random *rand.Rand, said []string) []model.Policy {
 	return out
 }
 
-// allowed is what the policies say, by the reference model.
-func (w *world) allowed(policies []model.Policy) map[who]string {
+// serverAndClients attaches a server and those whom clients lists.
+func (w *world) serverAndClients() {
+	for i, role := range []string{"server", "friend", "foe"} {
+		w.source.Pods = append(w.source.Pods, testPod(i+1, map[string]string{"role": role}))
+		w.must(w.tables.UpsertEndpoint(testEndpoint(i + 1)))
+	}
+	w.apply()
+	w.identities()
+}
+
+// allowedBy is what the policies of one side say, by the reference model.
+func (w *world) allowedBy(d model.Direction, policies []model.Policy) map[who]string {
 	labelsOf := LabelsOf(testNode(), w.snapshot())
 	out := map[who]string{}
 	for _, c := range clients() {
-		a := reference.Decide(policies, reference.Question{Subject: reference.Party{Labels: labelsOf(w.source.Pods[0])},
-			Peer: reference.Party{Labels: labelsOf(w.source.Pods[c.pod-1])}, Direction: model.Ingress, Protocol: model.ProtoTCP, Port: c.port})
+		server, client := reference.Party{Labels: labelsOf(w.source.Pods[0])}, reference.Party{Labels: labelsOf(w.source.Pods[c.pod-1])}
+		q := reference.Question{Subject: server, Peer: client, Direction: d, Protocol: model.ProtoTCP, Port: c.port}
+		if d == model.Egress {
+			q.Subject, q.Peer = client, server
+		}
+		a := reference.Decide(policies, q)
 		if a.Passes && len(a.L7) == 0 {
 			out[c] = all
 		}
@@ -211,17 +236,12 @@ func TestChangesOfRequestsPassNothingNewAndStopNothingOld(t *testing.T) {
 	for seed := range uint64(20) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld(t, fake.New())
-		f := &traffic{l7: &l7{t: t, dp: w.dp, ready: 1 << 30}, t: t, seed: seed, open: map[who][]model.RulesetID{}}
+		f := &traffic{l7: &l7{t: t, dp: w.dp, ready: 1 << 30}, t: t, seed: seed, open: connections{}}
 		w.drive(watched{w.dp, f.look})
 		w.engine.cfg.Proxy, w.engine.cfg.Proxied, w.engine.cfg.Rulesets = f, f, f
-		for i, role := range []string{"server", "friend", "foe"} {
-			w.source.Pods = append(w.source.Pods, testPod(i+1, map[string]string{"role": role}))
-			w.must(w.tables.UpsertEndpoint(testEndpoint(i + 1)))
-		}
-		w.apply()
-		w.identities()
+		w.serverAndClients()
 		said := []string{"a", "a|b", "b|c", "c|d"}
-		f.old = w.allowed(nil)
+		f.old = w.allowedBy(model.Ingress, nil)
 		f.new = f.old
 		w.settle()
 		if seed%4 == 3 {
@@ -237,7 +257,7 @@ func TestChangesOfRequestsPassNothingNewAndStopNothingOld(t *testing.T) {
 				next = traffics(random, said)
 			}
 			w.source.Policies = next
-			f.old, f.new = f.new, w.allowed(next)
+			f.old, f.new = f.new, w.allowedBy(model.Ingress, next)
 			w.apply()
 			w.settle()
 			f.look()
