@@ -58,6 +58,12 @@ static __always_inline bool weft_ct_reply(const struct weft_pkt *p, const struct
 	return p->src_b != !!(ct->flags & WEFT_CT_FROM_B);
 }
 
+/* Whether a flow is only known still: it is over, or was refused. */
+static __always_inline bool weft_ct_ended(const struct weft_ct *ct)
+{
+	return ct->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED);
+}
+
 /*
  * Whether the packet opens another flow with the key of this one: a SYN that is
  * not a retransmission, or an ICMP message that is neither the query that was

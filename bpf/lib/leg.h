@@ -24,7 +24,7 @@ static __always_inline void weft_leg_meet(struct weft_pkt *p, const struct weft_
 {
 	__u8 leg;
 
-	if (!other || (other->flags & (WEFT_CT_CLOSING | WEFT_CT_REFUSED)))
+	if (!other || weft_ct_ended(other))
 		return;
 	leg = weft_leg_of(other);
 	/* Keys of translation have no place for a second flow. */
@@ -38,12 +38,10 @@ static __always_inline void weft_leg_meet(struct weft_pkt *p, const struct weft_
 static __always_inline bool weft_leg_past(const struct weft_pkt *p, const struct weft_ct *one,
 					  const struct weft_ct *two, bool own)
 {
-	const __u8 over = WEFT_CT_CLOSING | WEFT_CT_REFUSED;
-
 	if (!two || weft_proxy_strange(p, two, own))
 		return false;
 	return !one || weft_proxy_strange(p, one, own) ||
-	       ((one->flags & over) && !(two->flags & over));
+	       (weft_ct_ended(one) && !weft_ct_ended(two));
 }
 
 /*

@@ -79,7 +79,6 @@ static __always_inline void weft_lookup_read(struct bpf_sk_lookup *ctx, struct w
  */
 static __always_inline struct weft_ct *weft_lookup_flow(struct weft_pkt *p)
 {
-	const __u8 over = WEFT_CT_CLOSING | WEFT_CT_REFUSED;
 	struct weft_ct *ct, *own;
 	union weft_ct_key key;
 	bool answered;
@@ -87,10 +86,10 @@ static __always_inline struct weft_ct *weft_lookup_flow(struct weft_pkt *p)
 	weft_memset(&key, 0, sizeof(key));
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_leg_find(p, &key, false, 0, &answered);
-	if (ct && !(ct->flags & over))
+	if (ct && !weft_ct_ended(ct))
 		return ct;
 	own = weft_leg_find(p, &key, true, 0, &answered);
-	return own && !(own->flags & over) ? own : ct;
+	return own && !weft_ct_ended(own) ? own : ct;
 }
 
 /* The ruleset of whose listener the connection is; 0: of none; -1: it must find nobody. */

@@ -26,7 +26,7 @@ func requestFaults() []fault {
 		{"what the proxy opens lies among all others", "bpf/lib/leg.h",
 			"beside = passed || weft_leg_past(p, one, two, own);", "beside = passed && weft_leg_past(p, one, two, own);", kernelTests, "TestBothLegsMayHaveOnePort"},
 		{"answers to the proxy are an ended flow's", "bpf/lib/leg.h",
-			"((one->flags & over) && !(two->flags & over))", "((one->flags & over) && (two->flags & over))", kernelTests, "TestWhatEndedHasNoneOfTheProxysAnswers"},
+			"(weft_ct_ended(one) && !weft_ct_ended(two))", "(weft_ct_ended(one) && weft_ct_ended(two))", kernelTests, "TestWhatEndedHasNoneOfTheProxysAnswers"},
 		{"what is left of a leg ends the other", "bpf/lib/ctnew.h",
 			"if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex))\n\t\t\treturn WEFT_PASSED;", "", kernelTests, "TestWhatIsLeftOfALegDoesNotEndTheOther"},
 		{"the ruleset of ingress before that of egress", "bpf/lib/proxy.h",
