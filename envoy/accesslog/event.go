@@ -6,16 +6,9 @@ package accesslog
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	dataaccessv3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/model"
@@ -41,7 +34,7 @@ type Event struct {
 	Status      uint32 // of HTTP; 0: there was no answer
 	GRPCStatus  int    // -1: not gRPC, or none
 	// Flags are what Envoy has to say of the response, in its words:
-	// upstream_connection_failure, downstream_protocol_error.
+	// UpstreamConnectionFailure, DownstreamProtocolError.
 	Flags         []string
 	Detail        string // of the response, in Envoy's words
 	BytesReceived uint64 // from the client
@@ -58,96 +51,70 @@ func (e Event) Verdicts() []xds.Verdict {
 	return []xds.Verdict{e.Verdict}
 }
 
-func fromHTTP(e *dataaccessv3.HTTPAccessLogEntry) Event {
-	ev := fromCommon(e.GetCommonProperties())
-	req, resp := e.GetRequest(), e.GetResponse()
-	ev.Verdict, _ = xds.ParseVerdict(e.GetCommonProperties().GetRouteName())
-	ev.First, _ = xds.ParseVerdict(noted(e.GetCommonProperties(), xds.StateVerdict))
-	ev.Protocol = protocol(e)
-	ev.Host, ev.Status, ev.Detail = req.GetAuthority(), resp.GetResponseCode().GetValue(), resp.GetResponseCodeDetails()
-	ev.Path, _, _ = strings.Cut(req.GetPath(), "?")
-	if m := req.GetRequestMethod(); m != corev3.RequestMethod_METHOD_UNSPECIFIED {
-		ev.Method = m.String()
+// parse reads a record; what is not there, or is no number, is empty.
+func parse(began time.Time, record string) Event {
+	record = strings.ToValidUTF8(record, "\uFFFD")
+	var field [xds.Fields]string
+	for i := range field {
+		var text string
+		text, record, _ = strings.Cut(record, xds.FieldSeparator)
+		if text != xds.FieldNone {
+			field[i] = text
+		}
 	}
-	ev.BytesReceived = req.GetRequestHeadersBytes() + req.GetRequestBodyBytes()
-	ev.BytesSent = resp.GetResponseHeadersBytes() + resp.GetResponseBodyBytes()
-	for _, from := range []map[string]string{resp.GetResponseTrailers(), resp.GetResponseHeaders()} {
-		if code, err := strconv.Atoi(from["grpc-status"]); err == nil {
-			ev.GRPCStatus = code
+	number := func(f xds.Field) uint64 {
+		n, _ := strconv.ParseUint(field[f], 10, 64)
+		return n
+	}
+	ev := Event{
+		Time:          began,
+		Duration:      time.Duration(min(number(xds.FieldTook), maxTook)) * time.Microsecond,
+		Ruleset:       model.RulesetID(number(xds.FieldRuleset)),
+		Source:        address(field[xds.FieldSource]),
+		Destination:   address(field[xds.FieldDestination]),
+		Protocol:      protocol(field),
+		Method:        field[xds.FieldMethod],
+		Path:          field[xds.FieldPath],
+		Host:          field[xds.FieldHost],
+		ServerName:    field[xds.FieldServerName],
+		Status:        uint32(number(xds.FieldStatus)),
+		GRPCStatus:    -1,
+		Detail:        field[xds.FieldDetail],
+		BytesReceived: number(xds.FieldReceivedHeaders) + number(xds.FieldReceived),
+		BytesSent:     number(xds.FieldSentHeaders) + number(xds.FieldSent),
+	}
+	ev.Verdict, _ = xds.ParseVerdict(field[xds.FieldVerdict])
+	ev.First, _ = xds.ParseVerdict(field[xds.FieldFirst])
+	if field[xds.FieldFlags] != "" {
+		ev.Flags = strings.Split(field[xds.FieldFlags], ",")
+	}
+	for _, f := range []xds.Field{xds.FieldGRPCStatus, xds.FieldGRPCRefusal} {
+		if code, err := strconv.ParseUint(field[f], 10, 31); err == nil {
+			ev.GRPCStatus = int(code)
 			break
 		}
 	}
 	return ev
 }
 
-func protocol(e *dataaccessv3.HTTPAccessLogEntry) string {
-	if strings.HasPrefix(e.GetRequest().GetRequestHeaders()["content-type"], "application/grpc") {
+// maxTook is more than any request takes, and less than what a duration can hold.
+const maxTook = uint64(1e6 * 3600 * 24 * 365)
+
+func protocol(field [xds.Fields]string) string {
+	switch {
+	case field[xds.FieldKind] == xds.KindTLS:
+		return "TLS"
+	case strings.HasPrefix(field[xds.FieldContentType], "application/grpc"):
 		return "gRPC"
 	}
-	switch e.GetProtocolVersion() {
-	case dataaccessv3.HTTPAccessLogEntry_HTTP10:
-		return "HTTP/1.0"
-	case dataaccessv3.HTTPAccessLogEntry_HTTP11:
-		return "HTTP/1.1"
-	case dataaccessv3.HTTPAccessLogEntry_HTTP2:
-		return "HTTP/2"
-	default:
-		return ""
-	}
+	return field[xds.FieldProtocol]
 }
 
-func fromTCP(e *dataaccessv3.TCPAccessLogEntry) Event {
-	ev := fromCommon(e.GetCommonProperties())
-	ev.Verdict, _ = xds.ParseVerdict(noted(e.GetCommonProperties(), xds.StateVerdict))
-	ev.Protocol = "TLS"
-	ev.ServerName = e.GetCommonProperties().GetTlsProperties().GetTlsSniHostname()
-	ev.BytesReceived, ev.BytesSent = e.GetConnectionProperties().GetReceivedBytes(), e.GetConnectionProperties().GetSentBytes()
-	return ev
-}
-
-func fromCommon(c *dataaccessv3.AccessLogCommon) Event {
-	ev := Event{
-		Time:        c.GetStartTime().AsTime(),
-		Duration:    c.GetTimeToLastDownstreamTxByte().AsDuration(),
-		Source:      address(c.GetDownstreamRemoteAddress()),
-		Destination: address(c.GetDownstreamLocalAddress()),
-		GRPCStatus:  -1,
-		Flags:       flags(c.GetResponseFlags()),
-		Detail:      c.GetConnectionTerminationDetails(),
-	}
-	if d := c.GetDuration(); d != nil {
-		ev.Duration = d.AsDuration()
-	}
-	if id, err := strconv.ParseUint(noted(c, xds.StateRuleset), 10, 16); err == nil {
-		ev.Ruleset = model.RulesetID(id)
-	}
-	return ev
-}
-
-// noted is what a listener has written down of the connection.
-func noted(c *dataaccessv3.AccessLogCommon, key string) string {
-	value := new(wrapperspb.StringValue)
-	packed := c.GetFilterStateObjects()[key]
-	if packed == nil || packed.UnmarshalTo(value) != nil {
-		return ""
-	}
-	return value.Value
-}
-
-func address(a *corev3.Address) netip.AddrPort {
-	ip, err := netip.ParseAddr(a.GetSocketAddress().GetAddress())
+// address is none where Envoy had none.
+func address(text string) netip.AddrPort {
+	a, err := netip.ParseAddrPort(text)
 	if err != nil {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(ip, uint16(a.GetSocketAddress().GetPortValue()))
-}
-
-// flags are the names of the fields that are set, sorted.
-func flags(f *dataaccessv3.ResponseFlags) (out []string) {
-	proto.Message(f).ProtoReflect().Range(func(d protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		out = append(out, string(d.Name()))
-		return true
-	})
-	slices.Sort(out)
-	return out
+	return a
 }

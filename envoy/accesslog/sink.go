@@ -3,42 +3,56 @@
 package accesslog
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io"
+	"time"
 
-	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Sink takes access logs of any number of proxies.
-type Sink struct {
-	alsv3.UnimplementedAccessLogServiceServer
-	report func(Event)
-}
+// Sink takes records of any number of proxies, as a service of OpenTelemetry's logs.
+type Sink struct{ report func(Event) }
 
 // New makes a sink that reports each event. Report is called at the same time by
-// several streams, and must not wait: Envoy drops what is not taken.
+// several calls, and must not wait: Envoy drops what is not taken.
 func New(report func(Event)) *Sink { return &Sink{report: report} }
 
-// Register offers the service.
-func (s *Sink) Register(r grpc.ServiceRegistrar) { alsv3.RegisterAccessLogServiceServer(r, s) }
+const (
+	service = "opentelemetry.proto.collector.logs.v1.LogsService"
+	method  = "Export"
+)
 
-// StreamAccessLogs serves one thread of a proxy until it goes.
-func (s *Sink) StreamAccessLogs(stream alsv3.AccessLogService_StreamAccessLogsServer) error {
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return stream.SendAndClose(&alsv3.StreamAccessLogsResponse{})
-		}
-		if err != nil {
-			return fmt.Errorf("receiving access logs: %w", err)
-		}
-		for _, e := range m.GetHttpLogs().GetLogEntry() {
-			s.report(fromHTTP(e))
-		}
-		for _, e := range m.GetTcpLogs().GetLogEntry() {
-			s.report(fromTCP(e))
-		}
+// Register offers the service. What its request holds is read here, and its answer has
+// nothing to say, so both are messages without fields.
+func (s *Sink) Register(r grpc.ServiceRegistrar) {
+	r.RegisterService(&grpc.ServiceDesc{
+		ServiceName: service,
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: method, Handler: export}},
+	}, s)
+}
+
+func export(sink any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+	request := new(emptypb.Empty)
+	if err := decode(request); err != nil {
+		return nil, fmt.Errorf("reading records of requests: %w", err)
 	}
+	take := func(context.Context, any) (any, error) {
+		return new(emptypb.Empty), sink.(*Sink).take(request.ProtoReflect().GetUnknown())
+	}
+	if intercept == nil {
+		return take(ctx, request)
+	}
+	return intercept(ctx, request, &grpc.UnaryServerInfo{Server: sink, FullMethod: "/" + service + "/" + method}, take)
+}
+
+func (s *Sink) take(request []byte) error {
+	err := decode(request, func(began time.Time, text string) { s.report(parse(began, text)) })
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	return nil
 }

@@ -149,7 +149,7 @@ func fewStats() *metricsv3.StatsMatcher {
 	var wanted []*matcherv3.StringMatcher
 	for _, p := range []string{"server.", "listener_manager.", "cluster_manager.", "control_plane.", "overload.",
 		"http.weft.downstream_", "tcp.weft.downstream_", "listener.weft.downstream_", "listener.weft.no_filter_chain_match",
-		"cluster.weft-original.upstream_cx_", "cluster.weft-original.upstream_rq_", "access_logs.grpc_access_log."} {
+		"cluster.weft-original.upstream_cx_", "cluster.weft-original.upstream_rq_", "access_logs.open_telemetry_access_log."} {
 		wanted = append(wanted, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}})
 	}
 	return &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{

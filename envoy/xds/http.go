@@ -52,7 +52,7 @@ func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{
 			ConfigSource: adsSource(), RouteConfigName: RulesetName(rs.ID)}},
 		HttpFilters: httpFilters(rs),
-		AccessLog:   accessLog("http_grpc", logged(rs, o)),
+		AccessLog:   accessLogs(KindHTTP, logged(rs, o)),
 
 		NormalizePath:                wrapperspb.Bool(true),
 		MergeSlashes:                 true,

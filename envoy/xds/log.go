@@ -9,10 +9,10 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
-	alsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/proto"
+	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -25,29 +25,27 @@ const (
 	logEvery = time.Second
 )
 
-// accessLog sends records to the agent. It is the same for all rulesets, so that
-// each of Envoy's threads has one stream of each kind.
-func accessLog(kind string, of *alogv3.AccessLogFilter) []*alogv3.AccessLog {
-	common := &alsv3.CommonGrpcAccessLogConfig{
+// AccessLog sends records of a kind to the agent, as logs of OpenTelemetry. It is the same
+// for all rulesets, so that each of Envoy's threads has one queue of each kind.
+func AccessLog(kind string) *alogv3.AccessLog {
+	config := &otelv3.OpenTelemetryAccessLogConfig{
 		LogName: statPrefix,
 		GrpcService: &corev3.GrpcService{TargetSpecifier: &corev3.GrpcService_EnvoyGrpc_{
 			EnvoyGrpc: &corev3.GrpcService_EnvoyGrpc{ClusterName: ALSCluster}}},
-		TransportApiVersion:     corev3.ApiVersion_V3,
-		BufferFlushInterval:     durationpb.New(logEvery),
-		BufferSizeBytes:         wrapperspb.UInt32(logBytes),
-		FilterStateObjectsToLog: []string{StateRuleset, StateVerdict},
+		BufferFlushInterval:  durationpb.New(logEvery),
+		BufferSizeBytes:      wrapperspb.UInt32(logBytes),
+		DisableBuiltinLabels: true,
+		Body:                 &commonv1.AnyValue{Value: &commonv1.AnyValue_StringValue{StringValue: recordFormat(kind)}},
 	}
-	var config proto.Message = &alsv3.HttpGrpcAccessLogConfig{
-		CommonConfig:                    common,
-		AdditionalRequestHeadersToLog:   []string{"content-type"},
-		AdditionalResponseHeadersToLog:  []string{"grpc-status"}, // of an answer without a body
-		AdditionalResponseTrailersToLog: []string{"grpc-status"},
-	}
-	if kind == "tcp_grpc" {
-		config = &alsv3.TcpGrpcAccessLogConfig{CommonConfig: common}
-	}
-	return []*alogv3.AccessLog{{Name: "envoy.access_loggers." + kind, Filter: of,
-		ConfigType: &alogv3.AccessLog_TypedConfig{TypedConfig: toAny(config)}}}
+	return &alogv3.AccessLog{Name: "envoy.access_loggers.open_telemetry",
+		ConfigType: &alogv3.AccessLog_TypedConfig{TypedConfig: toAny(config)}}
+}
+
+// accessLogs are the records of a kind that a filter lets pass; nil: all.
+func accessLogs(kind string, of *alogv3.AccessLogFilter) []*alogv3.AccessLog {
+	l := AccessLog(kind)
+	l.Filter = of
+	return []*alogv3.AccessLog{l}
 }
 
 // logged chooses the requests of which there is a record, the cheapest question

@@ -94,7 +94,7 @@ func streamChain(rs model.Ruleset, chain, verdict, to string) *listenerv3.Filter
 			ClusterSpecifier:   &tcpv3.TcpProxy_Cluster{Cluster: to},
 			IdleTimeout:        durationpb.New(streamIdle),
 			MaxConnectAttempts: wrapperspb.UInt32(tcpAttempts),
-			AccessLog:          accessLog("tcp_grpc", nil),
+			AccessLog:          accessLogs(KindTLS, nil),
 		}),
 	}}
 }

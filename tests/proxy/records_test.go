@@ -41,3 +41,23 @@ func TestFewRecords(t *testing.T) {
 		t.Errorf("event %+v", r.events.all[silent])
 	}
 }
+
+// TestRecordsOfOddText: what a client sends in no known encoding takes nobody's record away.
+func TestRecordsOfOddText(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", echo)
+	r := newRig(t, backend(t, mux), httpRules(1, model.HTTPRule{Path: "/.*"}))
+	paths := []string{"/before", "/odd", "/after"}
+	for _, path := range paths {
+		kind := "text/plain"
+		if path == "/odd" {
+			kind = "\xff\xfe\t-"
+		}
+		if got := raw(t, 1, "GET "+path+" HTTP/1.1\r\nHost: h\r\nContent-Type: "+kind+"\r\nConnection: close\r\n\r\n", ""); statusOf(got) != "200" {
+			t.Errorf("%s: %q", path, got)
+		}
+	}
+	for _, path := range paths {
+		r.events.wait(t, path, func(e accesslog.Event) bool { return e.Path == path })
+	}
+}

@@ -96,7 +96,7 @@ func whatIsOdd(t *testing.T, rulesets []model.Ruleset) {
 	ev := r.events.wait(t, "no HTTP", func(e accesslog.Event) bool {
 		return e.Verdict.Outcome == "" && strings.HasPrefix(e.Detail, "http1.codec_error")
 	})
-	if ev.Ruleset != 1 || ev.Status != 400 || !slices.Contains(ev.Flags, "downstream_protocol_error") {
+	if ev.Ruleset != 1 || ev.Status != 400 || !slices.Contains(ev.Flags, "DownstreamProtocolError") {
 		t.Errorf("event %+v", ev)
 	}
 	if got := raw(t, 1, "GET /ok HTTP/1.0\r\n\r\n", ""); statusOf(got) != "200" || !strings.Contains(got, "GET /ok") {

@@ -14,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/weftmesh/weft/envoy/xds"
 	"github.com/weftmesh/weft/pkg/cgroup"
 	"github.com/weftmesh/weft/tests/sandbox"
 )
@@ -62,7 +65,7 @@ func (p *plainHost) bareEnvoy(tb testing.TB, records string) int {
 		for _, logged := range []bool{true, false} {
 			at, log := port+toUnlogged, ""
 			if logged {
-				at, log = port+toLogged, accessLog
+				at, log = port+toLogged, accessLog(tb)
 			}
 			fmt.Fprintf(&listeners, bareListener, at, log, fmt.Sprintf(match, name))
 		}
@@ -154,20 +157,13 @@ const grpcRoutes = `              - name: allow|WeftNetworkPolicy demo/server|in
                 route: {cluster: %[1]s, timeout: 0s}
 `
 
-const accessLog = `          access_log:
-          - name: envoy.access_loggers.http_grpc
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
-              common_config:
-                log_name: weft
-                grpc_service: {envoy_grpc: {cluster_name: records}}
-                transport_api_version: V3
-                buffer_flush_interval: 1s
-                buffer_size_bytes: 65536
-              additional_request_headers_to_log: [content-type]
-              additional_response_headers_to_log: [grpc-status]
-              additional_response_trailers_to_log: [grpc-status]
-`
+// accessLog has the records that Weft has, as Envoy's configuration in JSON, which is YAML.
+func accessLog(tb testing.TB) string {
+	tb.Helper()
+	logs, err := protojson.Marshal(xds.AccessLog(xds.KindHTTP))
+	ok(tb, err)
+	return "          access_log: [" + strings.ReplaceAll(string(logs), xds.ALSCluster, "records") + "]\n"
+}
 
 const bareCluster = `  - name: %[1]s
     type: STATIC
