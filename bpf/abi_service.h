@@ -131,12 +131,27 @@ struct weft_sweep {
 	struct weft_sweep_prefix prefix[WEFT_SWEEP_MAX];
 };
 
-/* Argument of weft_ct_gc. */
+/*
+ * What weft_ct_gc looks at in one run. A kernel that does not interrupt itself gives the
+ * CPU to nobody else meanwhile, so it is not everything at once.
+ */
+enum weft_gc_part {
+	WEFT_GC_UNANSWERED4,
+	WEFT_GC_UNANSWERED6,
+	WEFT_GC_ANSWERED4,
+	WEFT_GC_ANSWERED6,
+	WEFT_GC_DROPS,
+	WEFT_GC_PARTS,
+};
+
+/* Argument of weft_ct_gc; what it counts is added to what is there. */
 struct weft_gc {
 	__u64 live;    /* out: answered flows left */
 	__u64 pending; /* out: unanswered flows left */
 	__u64 expired; /* out: flows removed */
 	__u64 drops;   /* out: drop reports flushed */
+	__u32 part;    /* enum weft_gc_part */
+	__u32 pad;
 };
 
 _Static_assert(sizeof(struct weft_svc4_key) == 8, "weft_svc4_key");

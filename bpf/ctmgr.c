@@ -11,7 +11,7 @@ int weft_ct_sweep(struct weft_sweep *ctx)
 	return weft_sweep_run(ctx);
 }
 
-/* Ends what has timed out, and reports what lives on and what floods left over. */
+/* Ends what has timed out, or reports what lives on and what floods left over, a part a run. */
 SEC("syscall")
 int weft_ct_gc(struct weft_gc *ctx)
 {

@@ -40,6 +40,7 @@ const volatile struct weft_types {
 	enum weft_nat_kind nat_kind;
 	enum weft_nat_flag nat_flag;
 	enum weft_leg leg;
+	enum weft_gc_part gc_part;
 	struct weft_pol_key pol_key[0];
 	struct weft_pol pol[0];
 	struct weft_pend_row pend[0];

@@ -299,16 +299,13 @@ static __always_inline int weft_ct_stands(struct __sk_buff *ctx, struct weft_pkt
 		if (weft_proxy_opens(p) && !(ct->flags & WEFT_CT_UPSTREAM) &&
 		    !weft_proxy_ready(ct->ruleset, p->family))
 			return WEFT_DROP_PROXY_NOT_READY;
-		weft_proxy_see(ctx, p, ct, reply);
 		/* What is left of the other leg, which had the tuple before, must not end this. */
-		if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex))
+		if (weft_proxy_strange(p, ct, !ctx->ingress_ifindex)) {
+			weft_proxy_see(ctx, p, ct, reply);
 			return WEFT_PASSED;
+		}
 	}
-	weft_ct_seen(p, ct, reply);
-	if (weft_cfg.tunnel_port)
-		p->node = weft_ct_node(p, ct, reply);
-	p->answers = reply && (ct->flags & WEFT_CT_SERVICE);
-	weft_ct_way(p, ct, p->hook, reply);
+	weft_ct_goes(ctx, p, ct, p->hook, reply);
 	if (answered || (!reply && !weft_proxy_acked(ctx, p, ct)) || (p->tcp & TCP_RST))
 		return WEFT_PASSED;
 	e->ct = *ct;

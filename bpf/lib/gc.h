@@ -96,15 +96,27 @@ static __always_inline int weft_gc_run(struct weft_gc *ctx)
 {
 	struct weft_gc_state s = {.now = bpf_jiffies64()};
 
-	bpf_for_each_map_elem(&weft_ctn4, weft_gc4, &s, 0);
-	bpf_for_each_map_elem(&weft_ctn6, weft_gc6, &s, 0);
-	s.answered = 1;
-	bpf_for_each_map_elem(&weft_ct4, weft_gc4, &s, 0);
-	bpf_for_each_map_elem(&weft_ct6, weft_gc6, &s, 0);
-	bpf_for_each_map_elem(&weft_drops, weft_gc_drop, &s, 0);
-	ctx->live = s.live;
-	ctx->pending = s.pending;
-	ctx->expired = s.expired;
-	ctx->drops = s.drops;
+	s.answered = ctx->part == WEFT_GC_ANSWERED4 || ctx->part == WEFT_GC_ANSWERED6;
+	switch (ctx->part) {
+	case WEFT_GC_UNANSWERED4:
+		bpf_for_each_map_elem(&weft_ctn4, weft_gc4, &s, 0);
+		break;
+	case WEFT_GC_UNANSWERED6:
+		bpf_for_each_map_elem(&weft_ctn6, weft_gc6, &s, 0);
+		break;
+	case WEFT_GC_ANSWERED4:
+		bpf_for_each_map_elem(&weft_ct4, weft_gc4, &s, 0);
+		break;
+	case WEFT_GC_ANSWERED6:
+		bpf_for_each_map_elem(&weft_ct6, weft_gc6, &s, 0);
+		break;
+	case WEFT_GC_DROPS:
+		bpf_for_each_map_elem(&weft_drops, weft_gc_drop, &s, 0);
+		break;
+	}
+	ctx->live += s.live;
+	ctx->pending += s.pending;
+	ctx->expired += s.expired;
+	ctx->drops += s.drops;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "ctold.h"
+#include "direct.h"
 #include "proxy.h"
 
 static __always_inline void weft_ct_aside(union weft_ct_key *key, __u8 family, __u8 beside)
@@ -32,6 +33,19 @@ static __always_inline void weft_leg_meet(struct weft_pkt *p, const struct weft_
 		leg = WEFT_LEG_NONE;
 	p->rival = WEFT_RIVAL | leg;
 	p->rival_has = other->ruleset;
+}
+
+/* What is done with each packet of a flow whose decision stands. */
+static __always_inline void weft_ct_goes(struct __sk_buff *ctx, struct weft_pkt *p,
+					 struct weft_ct *ct, __u8 hook, bool reply)
+{
+	weft_ct_seen(p, ct, reply);
+	if (weft_cfg.tunnel_port)
+		p->node = weft_ct_node(p, ct, reply);
+	weft_ct_way(p, ct, hook, reply);
+	p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
+	if (weft_unlikely(ct->ruleset))
+		weft_proxy_see(ctx, p, ct, reply);
 }
 
 /* Whether the packet's flow is not the one at the first key, but that beside it, if any. */
@@ -89,4 +103,39 @@ static __always_inline struct weft_ct *weft_leg_find(struct weft_pkt *p, union w
 		weft_leg_fetch(p);
 	weft_ct_aside(key, p->family, weft_leg_place(p, own, passed));
 	return weft_ct_look(key, p->family, answered);
+}
+
+/*
+ * A packet that is none of the answered flow at the first key: WEFT_PASSED if that beside
+ * has it and its decision stands, as of most packets between the proxy and servers; else
+ * WEFT_UNDECIDED. sent: the proxy says that it sent it, so that no other key need be looked
+ * at. Apart, as stack is short.
+ */
+static __noinline int weft_leg_known(struct __sk_buff *ctx, struct weft_pkt *p, bool sent)
+{
+	bool own = !ctx->ingress_ifindex, answered, reply;
+	struct weft_ct *one = NULL, *two;
+	struct weft_ep_row *row;
+	union weft_ct_key key;
+
+	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
+	if (!sent)
+		one = weft_ct_look(&key, p->family, &answered);
+	weft_ct_aside(&key, p->family, 1);
+	two = weft_ct_find(&key, p->family);
+	row = weft_ep_get(p->own_slot);
+	if (!row || !weft_leg_past(p, one, two, own))
+		return WEFT_UNDECIDED;
+	reply = weft_ct_reply(p, two);
+	if (weft_ct_fresh(p, two, reply) || !weft_ct_holds(ctx, p, row, p->hook, two, reply))
+		return WEFT_UNDECIDED;
+	weft_ct_goes(ctx, p, two, p->hook, reply);
+	return WEFT_PASSED;
+}
+
+/* Whether a proxy's socket says that it sent the packet; see weft_proxy_passed for proof. */
+static __always_inline bool weft_leg_sent(const struct __sk_buff *ctx, const __u8 hook)
+{
+	return hook == WEFT_INGRESS && !ctx->ingress_ifindex &&
+	       (ctx->mark & WEFT_MARK_MASK) == WEFT_MARK_PASSED;
 }

@@ -76,6 +76,8 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		reason = hook == WEFT_EGRESS ? weft_nat_error(ctx, p, WEFT_NAT_FWD) : WEFT_PASSED;
 		return reason ? reason : weft_icmp_error(ctx, p);
 	}
+	if (weft_unlikely(weft_leg_sent(ctx, hook)) && !weft_leg_known(ctx, p, true))
+		return WEFT_PASSED;
 	p->src_b = weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_ct_find(&key, family);
 	if (weft_likely(ct)) {
@@ -83,17 +85,14 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		if (weft_likely(!weft_ct_fresh(p, ct, reply) &&
 				weft_ct_holds(ctx, p, own, hook, ct, reply) &&
 				!weft_proxy_strange(p, ct, !ctx->ingress_ifindex))) {
-			weft_ct_seen(p, ct, reply);
-			if (weft_cfg.tunnel_port)
-				p->node = weft_ct_node(p, ct, reply);
-			if (hook == WEFT_EGRESS)
-				weft_ct_way(p, ct, hook, reply);
-			p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;
-			if (weft_unlikely(ct->ruleset))
-				weft_proxy_see(ctx, p, ct, reply);
+			weft_ct_goes(ctx, p, ct, hook, reply);
 			return WEFT_PASSED;
 		}
-	} else if (hook == WEFT_EGRESS) {
+	}
+	if (p->proto == PROTO_TCP && !weft_proxy_opens(p) && weft_l7_active() &&
+	    !weft_leg_known(ctx, p, false))
+		return WEFT_PASSED;
+	if (hook == WEFT_EGRESS && !ct) {
 		reason = weft_svc_call(ctx, p);
 		if (reason)
 			return reason;

@@ -73,8 +73,11 @@ func (d *Datapath) CollectGarbage() (GCStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var arg weftbpf.BpfWeftGc
-	if err := runSyscall(d.progs.WeftCtGc, &arg); err != nil {
-		return GCStats{}, fmt.Errorf("collecting ended flows: %w", err)
+	for part := range weftbpf.BpfWeftGcPartWEFT_GC_PARTS {
+		arg.Part = uint32(part)
+		if err := runSyscall(d.progs.WeftCtGc, &arg); err != nil {
+			return GCStats{}, fmt.Errorf("collecting ended flows: %w", err)
+		}
 	}
 	var nat weftbpf.BpfWeftNatgc
 	if err := runSyscall(d.progs.WeftNatGc, &nat); err != nil {

@@ -33,7 +33,10 @@ func (n *node) sweep(prefixes ...string) uint32 {
 func (n *node) gc() weftbpf.BpfWeftGc {
 	n.Helper()
 	var arg weftbpf.BpfWeftGc
-	n.syscall(n.objs.WeftCtGc, unsafe.Slice((*byte)(unsafe.Pointer(&arg)), unsafe.Sizeof(arg)))
+	for part := range weftbpf.BpfWeftGcPartWEFT_GC_PARTS {
+		arg.Part = uint32(part)
+		n.syscall(n.objs.WeftCtGc, unsafe.Slice((*byte)(unsafe.Pointer(&arg)), unsafe.Sizeof(arg)))
+	}
 	return arg
 }
 

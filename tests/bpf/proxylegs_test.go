@@ -55,6 +55,47 @@ func TestWhatIsLeftOfALegDoesNotEndTheOther(t *testing.T) {
 	}
 }
 
+// endedLeg is the proxy's connection with the server, which has ended and is still known.
+func (n *node) endedLeg(f int) {
+	n.Helper()
+	n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+	v, mark := n.fromMarked(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, syn|ack)))
+	n.up("the server's answer", v, mark, actOK)
+	n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, rst)))
+	if ct := n.beside(f, n.a, n.b, 4000, 80); ct.Flags&flagClosing == 0 {
+		n.Fatalf("the proxy's flow is %+v; want it closing", ct)
+	}
+}
+
+// The proxy opens another connection by a port that it had before.
+func TestTheProxyUsesAPortAgain(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		n.endedLeg(f)
+		n.toMarked(n.b, 0, markPassed|1<<16, got(f, n.a, n.b, protoTCP, tcp(4000, 80, syn)))
+		if ct := n.beside(f, n.a, n.b, 4000, 80); ct.Flags&flagClosing != 0 || ct.Packets != [2]uint64{1, 0} {
+			t.Errorf("the proxy's flow is %+v; want one that begins", ct)
+		}
+	}
+}
+
+// A client needs no proxy any more, and has the port of a connection of the proxy's that
+// has ended: what the server answers is for the client.
+func TestACallByAnEndedPortHasItsAnswers(t *testing.T) {
+	for _, f := range families {
+		n := proxied(t)
+		n.asProxy()
+		n.endedLeg(f)
+		n.policy(n.b, entry{dir: ingress, action: allow, precedence: 1})
+		n.passes(actRedirect, func() uint32 { return n.from(n.a, sent(f, n.a, n.b, protoTCP, tcp(4000, 80, syn))) })
+		n.passes(actRedirect, func() uint32 { return n.from(n.b, sent(f, n.b, n.a, protoTCP, tcp(80, 4000, syn|ack))) })
+		if ct, answered := n.flow(f, n.a, n.b, 4000, 80, protoTCP); !answered || ct.Packets != [2]uint64{1, 1} {
+			t.Errorf("the client's flow is %+v, answered %v", ct, answered)
+		}
+	}
+}
+
 // A direct connection of the client's has ended, the proxy has its port, and what the
 // server answers is for the proxy, though the ended flow is still known.
 func TestWhatEndedHasNoneOfTheProxysAnswers(t *testing.T) {

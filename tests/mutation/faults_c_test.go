@@ -107,7 +107,7 @@ func kernelFaults() []fault {
 			"!weft_same_ip6(&q.src, p->dst.b) ||", "", kernelTests, "TestICMPErrors"},
 		{"an ICMP error about a flow that no longer stands", "bpf/lib/icmp.h",
 			"return weft_ct_holds(ctx, p, own, p->hook, ct, !known)", "return true", kernelTests, "TestICMPErrors"},
-		{"answers of a service keep the backend's address", "bpf/lib/workload.h",
+		{"answers of a service keep the backend's address", "bpf/lib/leg.h",
 			"p->answers = weft_unlikely(ct->flags & WEFT_CT_SERVICE) && reply;", "p->answers = 0;", kernelTests, "TestServiceOfPackets"},
 		{"a translated flow has the sides of the packet before", "bpf/lib/ctnew.h",
 			"p->src_b = weft_ct_fill(&e.key", "p->src_b &= weft_ct_fill(&e.key", kernelTests, "TestServiceWithABackendElsewhere"},

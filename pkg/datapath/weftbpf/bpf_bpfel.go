@@ -288,7 +288,20 @@ type BpfWeftGc struct {
 	Pending uint64
 	Expired uint64
 	Drops   uint64
+	Part    uint32
+	Pad     uint32
 }
+
+type BpfWeftGcPart uint32
+
+const (
+	BpfWeftGcPartWEFT_GC_UNANSWERED4 BpfWeftGcPart = 0
+	BpfWeftGcPartWEFT_GC_UNANSWERED6 BpfWeftGcPart = 1
+	BpfWeftGcPartWEFT_GC_ANSWERED4   BpfWeftGcPart = 2
+	BpfWeftGcPartWEFT_GC_ANSWERED6   BpfWeftGcPart = 3
+	BpfWeftGcPartWEFT_GC_DROPS       BpfWeftGcPart = 4
+	BpfWeftGcPartWEFT_GC_PARTS       BpfWeftGcPart = 5
+)
 
 type BpfWeftGone struct {
 	_     structs.HostLayout
@@ -645,6 +658,7 @@ type BpfWeftTypes struct {
 	NatKind      uint32
 	NatFlag      uint32
 	Leg          uint32
+	GcPart       uint32
 	PolKey       [0]struct {
 		_         structs.HostLayout
 		Prefixlen uint32
@@ -686,13 +700,14 @@ type BpfWeftTypes struct {
 			Pad    [6]uint8
 		}
 	}
-	_  [4]byte
 	Gc [0]struct {
 		_       structs.HostLayout
 		Live    uint64
 		Pending uint64
 		Expired uint64
 		Drops   uint64
+		Part    uint32
+		Pad     uint32
 	}
 	NatGc [0]struct {
 		_       structs.HostLayout
