@@ -60,9 +60,9 @@ bench-cluster: need-linux need-root cluster-build build images helm envoy ## mea
 	@grep '^Benchmark' build/bench-cluster.txt
 	@go run $(GOFLAGS_) ./tests/bench -in build/bench-cluster.txt -command 'make bench-cluster'
 
-bench-l7: need-linux need-root build envoy ## measure requests through Weft, through the same Envoy alone, and direct (10 minutes at most)
+bench-l7: need-linux need-root build envoy ## measure requests through Weft, through the same Envoy alone, and direct (12 minutes at most)
 	$(call say,bench-l7: measuring)
-	@go test -tags l7 -run '^$$' -bench '^BenchmarkL7' -benchtime 1x -timeout 14m ./tests/speed >build/bench-l7.txt || { cat build/bench-l7.txt; exit 1; }
+	@go test -tags l7 -run '^$$' -bench '^BenchmarkL7' -benchtime 1x -timeout 16m ./tests/speed >build/bench-l7.txt || { cat build/bench-l7.txt; exit 1; }
 	@grep '^Benchmark' build/bench-l7.txt
 	@go run $(GOFLAGS_) ./tests/bench -in build/bench-l7.txt -command 'make bench-l7'
 

@@ -14,9 +14,13 @@ import (
 // memoryEvery is how often it is looked whether memory can be given back.
 const memoryEvery = 2 * time.Second
 
-// spareLimit is how much more than what is in use may be kept, in bytes: as much as
-// a calm agent fills before the next collection of garbage.
-const spareLimit = 24 << 20
+// How much more than what is in use may be kept, in bytes.
+const (
+	// spareLimit is as much as a calm agent fills before the next collection of garbage.
+	spareLimit = 24 << 20
+	// changesLimit is of what changes left, once when they have ended.
+	changesLimit = 4 << 20
+)
 
 // heap is the Go heap's part of the process, in bytes.
 type heap struct {
@@ -24,8 +28,8 @@ type heap struct {
 	held uint64 // what the system counts as the process's
 }
 
-// spare tells whether so much is held for nothing that a collection pays.
-func (h heap) spare() bool { return h.held > h.live+h.live/4+spareLimit }
+// spare tells whether so much more than a limit is held for nothing that a collection pays.
+func (h heap) spare(limit uint64) bool { return h.held > h.live+h.live/4+limit }
 
 func readHeap() heap {
 	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
@@ -41,6 +45,7 @@ func (a *agent) giveBack(ctx context.Context) error {
 	tick := time.NewTicker(memoryEvery)
 	defer tick.Stop()
 	var last model.Revision
+	limit := uint64(changesLimit)
 	for {
 		select {
 		case <-ctx.Done():
@@ -48,10 +53,13 @@ func (a *agent) giveBack(ctx context.Context) error {
 		case <-tick.C:
 		}
 		desired, realized := a.engine.Realized().Revisions()
-		calm := desired == realized && desired == last
-		last = desired
-		if calm && readHeap().spare() {
+		if desired != realized || desired != last {
+			last, limit = desired, changesLimit
+			continue
+		}
+		if readHeap().spare(limit) {
 			debug.FreeOSMemory()
 		}
+		limit = spareLimit
 	}
 }

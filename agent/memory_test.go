@@ -11,7 +11,7 @@ import (
 func TestMemoryIsGivenBackWhenABurstIsOver(t *testing.T) {
 	debug.FreeOSMemory()
 	calm := readHeap()
-	if calm.spare() {
+	if calm.spare(spareLimit) {
 		t.Errorf("%+v is to be given back, just after it was", calm)
 	}
 	var burst [][]byte
@@ -30,11 +30,11 @@ func TestMemoryIsGivenBackWhenABurstIsOver(t *testing.T) {
 	}
 	burst = nil
 	runtime.GC()
-	if after := readHeap(); !after.spare() {
+	if after := readHeap(); !after.spare(spareLimit) {
 		t.Errorf("%+v is not to be given back, with 64 MiB of garbage", after)
 	}
 	debug.FreeOSMemory()
-	if now := readHeap(); now.spare() || now.held > full.held-48<<20 {
+	if now := readHeap(); now.spare(spareLimit) || now.held > full.held-48<<20 {
 		t.Errorf("%+v is left of %+v", now, full)
 	}
 }
