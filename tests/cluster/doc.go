@@ -23,4 +23,6 @@
 //	cluster.go       up and down
 //	api.go           Kubectl, Apply, waiting
 //	gather.go        everything a failure may be understood by, in one folder
+//
+// Package framework is what tests of Weft do with one.
 package cluster

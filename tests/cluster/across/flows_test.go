@@ -3,10 +3,11 @@
 package across
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // flow is what of an event weft observe prints as JSON.
@@ -76,33 +77,23 @@ func (f flow) because() string {
 
 // dropped asks every node's agent what it dropped since then.
 func (w *world) dropped(since time.Time) []flow {
-	w.t.Helper()
-	out := w.shell("weft observe --verdict dropped -o json --since " + since.UTC().Format(time.RFC3339Nano))
+	w.T.Helper()
+	out := w.Shell("weft observe --verdict dropped -o json --since " + since.UTC().Format(time.RFC3339Nano))
 	var all []flow
 	for line := range strings.SplitSeq(strings.TrimSpace(out), "\n") {
 		if !strings.HasPrefix(line, "{") {
 			if line != "" {
-				w.t.Logf("weft observe: %s", line)
+				w.T.Logf("weft observe: %s", line)
 			}
 			continue
 		}
-		all = append(all, decode[flow](w.t, line))
+		all = append(all, decode[flow](w.T, line))
 	}
 	return all
 }
 
 // drops are a node's counters by reason.
 func (w *world) drops(n int) map[string]int {
-	w.t.Helper()
-	all := make(map[string]int)
-	for line := range strings.SplitSeq(w.on(n, w.probe()+" ask http://127.0.0.1:9465/metrics"), "\n") {
-		var reason string
-		var count float64
-		_, line, _ = strings.Cut(strings.ReplaceAll(line, `"}`, ""), `weft_datapath_drop_packets_total{`)
-		_, line, _ = strings.Cut(line, `reason="`)
-		if _, err := fmt.Sscanf(line, "%s %g", &reason, &count); err == nil {
-			all[reason] += int(count)
-		}
-	}
-	return all
+	w.T.Helper()
+	return framework.Drops(w.On(n, w.Program("probe")+" ask http://127.0.0.1:9465/metrics"))
 }

@@ -3,7 +3,6 @@
 package across
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // packet and frame see Packet and Frame of the program probe.
@@ -53,29 +53,25 @@ func endpoint(ip string, port int) netip.AddrPort {
 
 // stranger gives a way to send from the network of the nodes as if by anybody, to a node.
 func (c *town) stranger(n int) (send func(frame) error) {
-	c.t.Helper()
+	c.T.Helper()
 	if err := c.StartStranger(); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	mac := strings.TrimSpace(c.on(n, "cat /sys/class/net/eth0/address"))
+	mac := strings.TrimSpace(c.On(n, "cat /sys/class/net/eth0/address"))
 	return func(f frame) error {
 		f.How, f.Device, f.MAC = "device", "eth0", mac
-		out, err := c.Stranger(c.t.Context(), c.probe()+" send "+quoted(f))
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
+		return framework.Said(c.Stranger(c.T.Context(), c.Program("probe")+" send "+quoted(f)))
 	}
 }
 
 // by gives a way to send from a pod.
 func (c *town) by(p *pod) (send func(frame) error) {
 	return func(f frame) error {
-		out, err := c.tell(c.t.Context(), p, "send", strings.Trim(quoted(f), "'"))
+		out, err := c.tell(c.T.Context(), p, "send", strings.Trim(quoted(f), "'"))
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
-		if a := decode[answer](c.t, out); a.Error != "" {
+		if a := decode[answer](c.T, out); a.Error != "" {
 			return errors.New(a.Error)
 		}
 		return nil
@@ -84,25 +80,25 @@ func (c *town) by(p *pod) (send func(frame) error) {
 
 // marks is how many datagrams with the mark a pod has received.
 func (c *town) marks(p *pod) int {
-	c.t.Helper()
-	out, err := c.tell(c.t.Context(), p, "seen", "{}")
+	c.T.Helper()
+	out, err := c.tell(c.T.Context(), p, "seen", "{}")
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	return decode[map[string]int](c.t, out)[mark]
+	return decode[map[string]int](c.T, out)[mark]
 }
 
 // forge sends it several times: all of them are counted as dropped, and none arrives; or
 // all arrive.
 func (c *town) forge(to *pod, f forgery) {
-	c.t.Helper()
+	c.T.Helper()
 	dropped, arrived := c.drops(f.node)[f.reason], c.marks(to)
 	f.frame.Times = again
 	if err := f.send(f.frame); err != nil {
-		c.t.Fatalf("%s: %v", f.name, err)
+		c.T.Fatalf("%s: %v", f.name, err)
 	}
 	if f.reason == "" {
-		c.eventually(10*time.Second, f.name+": arrived", func() error {
+		c.Eventually(10*time.Second, f.name+": arrived", func() error {
 			if n := c.marks(to) - arrived; n != again {
 				return fmt.Errorf("%d of %d", n, again)
 			}
@@ -110,7 +106,7 @@ func (c *town) forge(to *pod, f forgery) {
 		})
 		return
 	}
-	c.eventually(10*time.Second, f.name+": counted as "+f.reason, func() error {
+	c.Eventually(10*time.Second, f.name+": counted as "+f.reason, func() error {
 		all := c.drops(f.node)
 		if n := all[f.reason] - dropped; n < again {
 			return fmt.Errorf("%d of %d; all: %v", n, again, all)
@@ -118,22 +114,19 @@ func (c *town) forge(to *pod, f forgery) {
 		return nil
 	})
 	if n := c.marks(to) - arrived; n != 0 {
-		c.t.Errorf("%s: %d arrived", f.name, n)
+		c.T.Errorf("%s: %d arrived", f.name, n)
 	}
-	c.t.Logf("%s: %s", f.name, f.reason)
+	c.T.Logf("%s: %s", f.name, f.reason)
 }
 
 // forged sends what nobody should believe. The rules of the server are in force.
 func forged(c *town) {
-	c.t.Helper()
+	c.T.Helper()
 	server := c.pods["server2"]
-	c.apply(policies("ingress", "from", "server"))
-	c.finally(func(ctx context.Context) error {
-		_, err := c.Kubectl(ctx, "delete", "networkpolicy,weftnetworkpolicy", "--all", "-n", home)
-		return err
-	})
-	c.eventually(settle, "isolated", func() error {
-		answers, err := c.try(c.pod(c.pods["stranger1"]), []attempt{{Proto: "tcp", To: at(server.ipv4, 7000)}, {Proto: "tcp", To: at(server.ipv6, 7012)}})
+	c.Apply(policies("ingress", "from", "server"))
+	c.T.Cleanup(func() { c.Drop("networkpolicy,weftnetworkpolicy --all -n " + home) })
+	c.Eventually(settle, "isolated", func() error {
+		answers, err := c.try(c.pod(c.pods["stranger1"]), []attempt{{Proto: "tcp", To: at(server.IPv4, 7000)}, {Proto: "tcp", To: at(server.IPv6, 7012)}})
 		if err == nil && (answers[0].Error != "timeout" || answers[1].Error != "timeout") {
 			return fmt.Errorf("%+v", answers)
 		}

@@ -35,7 +35,7 @@ type crowd struct {
 func TestIdentities(t *testing.T) {
 	w := installed(t, lastMode())
 	w.impatient()
-	w.namespace(churn, "team: churn")
+	w.Namespace(churn, "team: churn")
 	c := &crowd{world: w, pods: level.Scale(500), real: level.Scale(60), sets: level.Scale(100)}
 	watched := c.guard()
 	for round := range 2 {
@@ -58,35 +58,35 @@ func TestIdentities(t *testing.T) {
 
 // impatient has the operator collect identities soon; what it was comes back.
 func (w *world) impatient() {
-	w.t.Helper()
+	w.T.Helper()
 	const path = "/api/v1/namespaces/weft-system/configmaps/weft-config"
 	var is struct{ Data map[string]string }
-	if err := w.Request(w.t.Context(), http.MethodGet, path, nil, &is); err != nil {
-		w.t.Fatal(err)
+	if err := w.Request(w.T.Context(), http.MethodGet, path, nil, &is); err != nil {
+		w.T.Fatal(err)
 	}
 	set := func(ctx context.Context, config string) error {
 		return errors.Join(w.Request(ctx, http.MethodPatch, path, map[string]any{"data": map[string]string{"config.yaml": config}}, nil),
 			func() error {
-				_, err := w.Kubectl(ctx, "rollout", "restart", "deployment/weft-operator", "-n", "weft-system")
+				_, err := w.Cluster.Kubectl(ctx, "rollout", "restart", "deployment/weft-operator", "-n", "weft-system")
 				return err
 			}())
 	}
 	before := is.Data["config.yaml"]
 	short := fmt.Sprintf("operator:\n  identityGrace: %s\n", grace)
 	if !strings.Contains(before, "\noperator:\n") {
-		w.t.Fatalf("no section of the operator's in\n%s", before)
+		w.T.Fatalf("no section of the operator's in\n%s", before)
 	}
-	if err := set(w.t.Context(), strings.Replace(before, "operator:\n", short, 1)); err != nil {
-		w.t.Fatal(err)
+	if err := set(w.T.Context(), strings.Replace(before, "operator:\n", short, 1)); err != nil {
+		w.T.Fatal(err)
 	}
-	w.finally(func(ctx context.Context) error { return set(ctx, before) })
-	w.kubectl("rollout status deployment/weft-operator -n weft-system --timeout=90s")
-	w.shell("weft status --wait")
+	w.Finally(func(ctx context.Context) error { return set(ctx, before) })
+	w.Kubectl("rollout status deployment/weft-operator -n weft-system --timeout=90s")
+	w.Shell("weft status --wait")
 }
 
 // each does something for every pod of the crowd, several at a time.
 func (c *crowd) each(do func(i int) error) {
-	c.t.Helper()
+	c.T.Helper()
 	const together = 16
 	workers := make([]int, together)
 	for i := range workers {
@@ -101,7 +101,7 @@ func (c *crowd) each(do func(i int) error) {
 		return nil
 	}) {
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 	}
 }
@@ -120,30 +120,30 @@ func (c *crowd) create(i int, set string) error {
 	} else {
 		spec["schedulerName"] = "nobody" // bound to no node that exists it would be removed by the controller manager
 	}
-	return c.Request(c.t.Context(), http.MethodPost, podsPath, map[string]any{
+	return c.Request(c.T.Context(), http.MethodPost, podsPath, map[string]any{
 		"metadata": map[string]any{"name": name(i), "labels": map[string]string{"set": set}}, "spec": spec}, nil)
 }
 
 func (c *crowd) relabel(i int, set string) error {
-	return c.Request(c.t.Context(), http.MethodPatch, podsPath+"/"+name(i),
+	return c.Request(c.T.Context(), http.MethodPatch, podsPath+"/"+name(i),
 		map[string]any{"metadata": map[string]any{"labels": map[string]string{"set": set}}}, nil)
 }
 
 func (c *crowd) remove(i int) error {
-	return c.Request(c.t.Context(), http.MethodDelete, podsPath+"/"+name(i), map[string]any{"gracePeriodSeconds": 0}, nil)
+	return c.Request(c.T.Context(), http.MethodDelete, podsPath+"/"+name(i), map[string]any{"gracePeriodSeconds": 0}, nil)
 }
 
 // settled waits until all that is known of the crowd agrees, everywhere.
 func (c *crowd) settled(what string, pods int) {
-	c.t.Helper()
+	c.T.Helper()
 	at := time.Now()
-	c.eventually(3*time.Minute, what+", and known everywhere", func() error { return c.agree(pods) })
-	c.t.Logf("%s, and known everywhere after %.1f s", what, time.Since(at).Seconds())
+	c.Eventually(3*time.Minute, what+", and known everywhere", func() error { return c.agree(pods) })
+	c.T.Logf("%s, and known everywhere after %.1f s", what, time.Since(at).Seconds())
 }
 
 // agree compares labels of pods, identities, slices and the kernels of all nodes.
 func (c *crowd) agree(count int) error {
-	k, err := c.known(c.t.Context())
+	k, err := c.known(c.T.Context())
 	if err != nil {
 		return err
 	}
@@ -173,11 +173,11 @@ func (c *crowd) agree(count int) error {
 // kernels compares the addresses of the crowd with every node's kernel.
 func (c *crowd) kernels(k *known) error {
 	return errors.Join(each(c.Nodes(), func(n *cluster.Node) error {
-		out, err := n.Run(c.t.Context(), c.probe()+" rows")
+		out, err := n.Run(c.T.Context(), c.Program("probe")+" rows")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
-		rows, want := decode[map[string]int](c.t, out), make(map[string]int)
+		rows, want := decode[map[string]int](c.T, out), make(map[string]int)
 		for _, s := range k.slices {
 			for _, ip := range s.ips {
 				want[ip] = s.identity
@@ -200,10 +200,10 @@ func (c *crowd) kernels(k *known) error {
 // nothingLeft: after the grace time there is no identity of the crowd, anywhere. Only the
 // youngest of all stays, as the mark of where numbers stand.
 func (c *crowd) nothingLeft() {
-	c.t.Helper()
+	c.T.Helper()
 	at := time.Now()
-	c.eventually(2*time.Minute, "collected", func() error {
-		k, err := c.known(c.t.Context())
+	c.Eventually(2*time.Minute, "collected", func() error {
+		k, err := c.known(c.T.Context())
 		if err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func (c *crowd) nothingLeft() {
 		}
 		return c.kernels(k)
 	})
-	c.t.Logf("collected after %.1f s", time.Since(at).Seconds())
+	c.T.Logf("collected after %.1f s", time.Since(at).Seconds())
 }
 
 // labelsOf are the labels of an identity, by a pod's.

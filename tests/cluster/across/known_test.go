@@ -116,7 +116,7 @@ func inOrder(pairs ...any) func(yield func(string, any) bool) {
 // guard looks all the time: no identity that a slice names, or that a pod has had since
 // the look before, is missing, and none changes its labels. What it gives ends that.
 func (c *crowd) guard() (end func()) {
-	ctx, cancel := context.WithCancel(c.t.Context())
+	ctx, cancel := context.WithCancel(c.T.Context())
 	var running sync.WaitGroup
 	looks := 0
 	running.Go(func() {
@@ -125,7 +125,7 @@ func (c *crowd) guard() (end func()) {
 			k, err := c.known(ctx)
 			if err == nil {
 				for _, wrong := range k.misses(before) {
-					c.t.Error(wrong)
+					c.T.Error(wrong)
 				}
 				before = k
 			}
@@ -135,11 +135,11 @@ func (c *crowd) guard() (end func()) {
 			}
 		}
 	})
-	c.t.Cleanup(func() { cancel(); running.Wait() })
+	c.T.Cleanup(func() { cancel(); running.Wait() })
 	return func() {
 		cancel()
 		running.Wait()
-		c.t.Logf("looked %d times: no identity was missing", looks)
+		c.T.Logf("looked %d times: no identity was missing", looks)
 	}
 }
 
@@ -164,9 +164,9 @@ func (k *known) misses(before *known) (wrong []string) {
 
 // costs measures what an agent of another node is sent when one endpoint changes.
 func (c *crowd) costs() {
-	c.t.Helper()
+	c.T.Helper()
 	for i, set := range []string{"costs", "costs-again"} {
-		ctx, cancel := context.WithCancel(c.t.Context())
+		ctx, cancel := context.WithCancel(c.T.Context())
 		var mu sync.Mutex
 		bytes, events := 0, 0
 		var watches sync.WaitGroup
@@ -175,7 +175,7 @@ func (c *crowd) costs() {
 				Metadata struct{ ResourceVersion string }
 			}
 			if err := c.Request(ctx, http.MethodGet, path+"?limit=1", nil, &list); err != nil {
-				c.t.Fatal(err)
+				c.T.Fatal(err)
 			}
 			watches.Go(func() {
 				_ = c.Watch(ctx, path+"?watch=true&resourceVersion="+list.Metadata.ResourceVersion, func(line []byte) bool {
@@ -190,10 +190,10 @@ func (c *crowd) costs() {
 			})
 		}
 		if err := c.relabel(i, set); err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		c.settled("one relabelled", c.pods)
-		c.eventually(10*time.Second, "told", func() error {
+		c.Eventually(10*time.Second, "told", func() error {
 			mu.Lock()
 			defer mu.Unlock()
 			if events < 2 {
@@ -204,8 +204,8 @@ func (c *crowd) costs() {
 		cancel()
 		watches.Wait()
 		if bytes > perChange {
-			c.t.Errorf("one endpoint's change costs %d bytes, in %d events", bytes, events)
+			c.T.Errorf("one endpoint's change costs %d bytes, in %d events", bytes, events)
 		}
-		c.t.Logf("one endpoint's change costs %d bytes, in %d events", bytes, events)
+		c.T.Logf("one endpoint's change costs %d bytes, in %d events", bytes, events)
 	}
 }

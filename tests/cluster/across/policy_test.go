@@ -3,7 +3,6 @@
 package across
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,14 +109,14 @@ func (c *town) peersOf(subject *pod) []other {
 		if p == subject || name == "server1" || name == "caller1" || name == "server2" {
 			continue
 		}
-		o := other{caller: c.pod(p), name: p.full(), ips: [2]string{p.ipv4, p.ipv6}}
+		o := other{caller: c.pod(p), name: p.full(), ips: [2]string{p.IPv4, p.IPv6}}
 		class := []string{strings.TrimRight(name, "123"), "cluster", "all"}
 		switch {
-		case p.host && p.node == subject.node:
+		case p.host && p.Node == subject.Node:
 			o.name, class[0] = "host", "host"
 		case p.host:
 			o.name, class[0] = "remote-node", "remote-node"
-		case p.namespace == abroad:
+		case p.Namespace == abroad:
 			class[0] = "abroad"
 		}
 		o.classes = [2][]string{class, class}
@@ -171,12 +170,9 @@ func ingress(c *town) { c.judged("ingress", "from", c.pods["server2"]) }
 func egress(c *town)  { c.judged("egress", "to", c.pods["caller1"]) }
 
 func (c *town) judged(direction, way string, subject *pod) {
-	c.t.Helper()
-	c.apply(policies(direction, way, strings.TrimRight(subject.name, "12")))
-	c.finally(func(ctx context.Context) error {
-		_, err := c.Kubectl(ctx, "delete", "networkpolicy,weftnetworkpolicy", "--all", "-n", home)
-		return err
-	})
+	c.T.Helper()
+	c.Apply(policies(direction, way, strings.TrimRight(subject.Name, "12")))
+	c.T.Cleanup(func() { c.Drop("networkpolicy,weftnetworkpolicy --all -n " + home) })
 	by := make(map[string][]decided)
 	for _, o := range c.peersOf(subject) {
 		for _, d := range c.calls(direction, subject, o) {
@@ -188,7 +184,7 @@ func (c *town) judged(direction, way string, subject *pod) {
 		all = append(all, calls)
 	}
 	var since time.Time
-	c.eventually(settle, "as the rules say", func() error {
+	c.Eventually(settle, "as the rules say", func() error {
 		since = time.Now()
 		var wrong []string
 		for _, err := range each(all, c.tried) {
@@ -201,7 +197,7 @@ func (c *town) judged(direction, way string, subject *pod) {
 		}
 		return nil
 	})
-	c.eventually(settle, "told", func() error { return c.toldAll(slices.Concat(all...), since) })
+	c.Eventually(settle, "told", func() error { return c.toldAll(slices.Concat(all...), since) })
 }
 
 // calls are all between the subject and one other.
@@ -210,9 +206,9 @@ func (c *town) calls(direction string, subject *pod, o other) []decided {
 	for family, ip := range o.ips {
 		six := family == 1
 		d := decided{by: c.pod(subject), who: o.caller.name, from: direction == "ingress",
-			told: told{node: c.Node(subject.node).Name(), direction: direction, from: subject.ip(six), to: ip}}
+			told: told{node: c.Node(subject.Node).Name(), direction: direction, from: subject.ip(six), to: ip}}
 		if d.from {
-			d.by, d.who, d.told.from, d.told.to = o.caller, subject.name, ip, subject.ip(six)
+			d.by, d.who, d.told.from, d.told.to = o.caller, subject.Name, ip, subject.ip(six)
 		}
 		if d.peer = o.name; slices.Contains(o.classes[family], "cidr") {
 			d.peer = "cidr:" + ip
@@ -287,7 +283,7 @@ func (c *town) toldAll(calls []decided, since time.Time) error {
 	if wrong != nil {
 		return fmt.Errorf("%d of %d:\n%s", len(wrong), len(calls), strings.Join(wrong[:min(len(wrong), 12)], "\n"))
 	}
-	c.t.Logf("%d calls, of which %d were refused, and told with rule and names", len(calls), refused)
+	c.T.Logf("%d calls, of which %d were refused, and told with rule and names", len(calls), refused)
 	return nil
 }
 

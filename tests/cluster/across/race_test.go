@@ -58,12 +58,12 @@ spec:
 
 // raced starts pods that call from their first instruction on, and are called before.
 func raced(c *town) {
-	c.t.Helper()
-	c.namespace(race, "team: race")
-	c.apply(racePolicies)
+	c.T.Helper()
+	c.Namespace(race, "team: race")
+	c.Apply(racePolicies)
 	var targets []*pod
 	for _, name := range []string{"closed", "denied", "open", "barred"} {
-		targets = append(targets, &pod{namespace: race, name: name, node: 3, labels: "app: " + name})
+		targets = append(targets, newPod(race, name, 3, "app: "+name))
 	}
 	c.make(targets...)
 	c.protected(targets)
@@ -75,32 +75,31 @@ func raced(c *town) {
 
 // protected waits until the policies of the targets are in force.
 func (c *town) protected(targets []*pod) {
-	c.t.Helper()
+	c.T.Helper()
 	by := c.pods["stranger1"]
-	c.eventually(settle, "protected", func() error {
-		answers, err := c.try(c.pod(by), []attempt{{Proto: "tcp", To: at(targets[0].ipv4, firstPort)}, {Proto: "tcp", To: at(targets[1].ipv4, firstPort)},
-			{Proto: "tcp", To: at(targets[2].ipv4, firstPort)}, {Proto: "tcp", To: at(targets[3].ipv4, firstPort)}})
+	c.Eventually(settle, "protected", func() error {
+		answers, err := c.try(c.pod(by), []attempt{{Proto: "tcp", To: at(targets[0].IPv4, firstPort)}, {Proto: "tcp", To: at(targets[1].IPv4, firstPort)},
+			{Proto: "tcp", To: at(targets[2].IPv4, firstPort)}, {Proto: "tcp", To: at(targets[3].IPv4, firstPort)}})
 		if err == nil && (answers[0].Error != "timeout" || answers[1].Error != "" || answers[2].Error != "timeout" || answers[3].Error != "") {
 			return fmt.Errorf("%+v", answers)
 		}
 		return err
 	})
-	c.shell("weft status --wait") // nobody there is denied yet, so that cannot be seen
+	c.Shell("weft status --wait") // nobody there is denied yet, so that cannot be seen
 }
 
 // wave is one race.
 func (c *town) wave(targets []*pod, count int, number *int) {
-	c.t.Helper()
+	c.T.Helper()
 	sprayers := c.sprayers(count, *number)
 	var all []*pod
 	for range count {
 		*number++
-		p := &pod{namespace: race, name: fmt.Sprintf("racer%d", *number), node: 1 + *number%2,
-			labels: fmt.Sprintf(`racer: "yes", number: "%s-%d"`, c.name, *number)}
-		p.args = []string{"hammer", p.name}
+		p := newPod(race, fmt.Sprintf("racer%d", *number), 1+*number%2, fmt.Sprintf(`racer: "yes", number: "%s-%d"`, c.name, *number))
+		p.args = []string{"hammer", p.Name}
 		for _, t := range targets {
-			kind := map[bool]string{true: "allowed", false: "forbidden"}[t.name == "open"]
-			p.args = append(p.args, kind+"="+at(t.ipv4, firstPort), kind+"="+at(t.ipv6, firstPort))
+			kind := map[bool]string{true: "allowed", false: "forbidden"}[t.Name == "open"]
+			p.args = append(p.args, kind+"="+at(t.IPv4, firstPort), kind+"="+at(t.IPv6, firstPort))
 		}
 		all = append(all, p)
 	}
@@ -110,7 +109,7 @@ func (c *town) wave(targets []*pod, count int, number *int) {
 		slowest = max(slowest, c.fair(p, sprayers))
 	}
 	c.untouched(targets, all)
-	c.t.Logf("%d racers: every one got through where it may, the last after %d ms, and none where not", len(all), slowest)
+	c.T.Logf("%d racers: every one got through where it may, the last after %d ms, and none where not", len(all), slowest)
 	c.away(append(all, sprayers...))
 }
 
@@ -126,59 +125,59 @@ const bound = 10 * time.Second
 // fair waits until a racer has got through everywhere it may, looks that it did nowhere
 // else, and tells how long that took.
 func (c *town) fair(p *pod, sprayers []*pod) (slowest int64) {
-	c.t.Helper()
-	c.eventually(settle, p.name+" gets through where it may", func() error {
-		out, err := c.Node(p.node).Run(c.t.Context(), fmt.Sprintf("%s ask http://%s:%d/tally", c.probe(), p.ipv4, tallyPort))
+	c.T.Helper()
+	c.Eventually(settle, p.Name+" gets through where it may", func() error {
+		out, err := c.Node(p.Node).Run(c.T.Context(), fmt.Sprintf("%s ask http://%s:%d/tally", c.Program("probe"), p.IPv4, tallyPort))
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		slowest = 0
-		for what, n := range decode[map[string]tally](c.t, out) {
+		for what, n := range decode[map[string]tally](c.T, out) {
 			switch allowed := strings.HasPrefix(what, "allowed"); {
 			case !allowed && n.Passed > 0:
-				c.t.Fatalf("%s, %s: %d of %d calls got through, the first after %d ms", p.name, what, n.Passed, n.Calls, n.FirstMS)
+				c.T.Fatalf("%s, %s: %d of %d calls got through, the first after %d ms", p.Name, what, n.Passed, n.Calls, n.FirstMS)
 			case allowed && n.Passed == 0:
-				return fmt.Errorf("%s, %s: none of %d calls", p.name, what, n.Calls)
+				return fmt.Errorf("%s, %s: none of %d calls", p.Name, what, n.Calls)
 			case allowed:
 				slowest = max(slowest, n.FirstMS)
 			}
 		}
 		seen, err := c.seen(p)
 		if err == nil && seen[mark] > 0 {
-			c.t.Fatalf("%s received %d datagrams from who may not send any", p.name, seen[mark])
+			c.T.Fatalf("%s received %d datagrams from who may not send any", p.Name, seen[mark])
 		}
 		if err == nil && seen["welcome"] == 0 {
-			return fmt.Errorf("%s received nothing from %s, which may send to it", p.name, sprayers[1].name)
+			return fmt.Errorf("%s received nothing from %s, which may send to it", p.Name, sprayers[1].Name)
 		}
 		return err
 	})
 	if time.Duration(slowest)*time.Millisecond > bound {
-		c.t.Errorf("%s was kept for %d ms from where it may go", p.name, slowest)
+		c.T.Errorf("%s was kept for %d ms from where it may go", p.Name, slowest)
 	}
 	return slowest
 }
 
 // seen is who came to a pod.
 func (c *town) seen(p *pod) (map[string]int, error) {
-	out, err := c.tell(c.t.Context(), p, "seen", "{}")
+	out, err := c.tell(c.T.Context(), p, "seen", "{}")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	return decode[map[string]int](c.t, out), nil
+	return decode[map[string]int](c.T, out), nil
 }
 
 // untouched: no target but open has seen a racer, not even its first packet.
 func (c *town) untouched(targets, racers []*pod) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, t := range targets {
 		seen, err := c.seen(t)
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		for _, r := range racers {
 			for who, times := range seen {
-				if t.name != "open" && (strings.HasSuffix(who, " "+r.ipv4) || strings.HasSuffix(who, " "+r.ipv6)) {
-					c.t.Errorf("%s has seen %s %d times: %s", t.name, r.name, times, who)
+				if t.Name != "open" && (strings.HasSuffix(who, " "+r.IPv4) || strings.HasSuffix(who, " "+r.IPv6)) {
+					c.T.Errorf("%s has seen %s %d times: %s", t.Name, r.Name, times, who)
 				}
 			}
 		}
@@ -188,22 +187,22 @@ func (c *town) untouched(targets, racers []*pod) {
 // sprayers send to all addresses that racers will get, before they have them: one that
 // may not, and one that may. A node gives out one address after the other.
 func (c *town) sprayers(count, number int) []*pod {
-	c.t.Helper()
+	c.T.Helper()
 	more := count/2 + 8
 	every := max(10, more*4*2*2/25) // 25 datagrams a millisecond would be too many
 	var ranges []string
 	for n := 1; n <= 2; n++ {
-		scout := &pod{namespace: race, name: fmt.Sprintf("scout%d-%d", n, number), node: n, labels: "app: scout"}
+		scout := newPod(race, fmt.Sprintf("scout%d-%d", n, number), n, "app: scout")
 		c.make(scout)
-		for _, ip := range []string{scout.ipv4, scout.ipv6} {
+		for _, ip := range []string{scout.IPv4, scout.IPv6} {
 			ranges = append(ranges, fmt.Sprintf("%s+%d", netip.MustParseAddr(ip).Next(), more))
 		}
 		c.away([]*pod{scout})
 	}
 	var all []*pod
 	for name, word := range map[string]string{"intruder": mark, "welcome": "welcome"} {
-		p := &pod{namespace: race, name: fmt.Sprintf("%s-%d", name, number), node: 3, labels: "app: " + name}
-		p.args = append([]string{"spray", p.name, word, fmt.Sprint(every)}, ranges...)
+		p := newPod(race, fmt.Sprintf("%s-%d", name, number), 3, "app: "+name)
+		p.args = append([]string{"spray", p.Name, word, fmt.Sprint(every)}, ranges...)
 		if all = append(all, p); name == "intruder" {
 			all[0], all[len(all)-1] = p, all[0]
 		}
@@ -214,14 +213,14 @@ func (c *town) sprayers(count, number int) []*pod {
 
 // away removes pods, and waits until they are gone.
 func (c *town) away(pods []*pod) {
-	c.t.Helper()
+	c.T.Helper()
 	var names []string
 	for _, p := range pods {
-		names = append(names, p.name)
+		names = append(names, p.Name)
 	}
-	ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(c.T.Context(), 2*time.Minute)
 	defer cancel()
-	if _, err := c.Kubectl(ctx, append([]string{"delete", "pod", "--force", "-n", race}, names...)...); err != nil {
-		c.t.Fatal(err)
+	if _, err := c.Cluster.Kubectl(ctx, append([]string{"delete", "pod", "--force", "-n", race}, names...)...); err != nil {
+		c.T.Fatal(err)
 	}
 }

@@ -38,7 +38,7 @@ type want struct {
 // reached has pods and hosts call everybody in every way, and somebody outside the
 // pods that have ports of nodes.
 func reached(c *town) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, from := range []*pod{c.pods["stranger1"], c.pods["host1"], c.pods["guest2"], c.pods["host3"]} {
 		c.reaches(c.pod(from), c.wants(from))
 	}
@@ -47,13 +47,13 @@ func reached(c *town) {
 
 // reaches waits until a caller gets the answers that it is to get.
 func (c *town) reaches(from caller, wants []want) {
-	c.t.Helper()
+	c.T.Helper()
 	var attempts []attempt
 	for _, w := range wants {
 		attempts = append(attempts, w.attempt)
 	}
 	begun, first := time.Now(), error(nil)
-	c.eventually(settle, from.name+" reaches everybody", func() (err error) {
+	c.Eventually(settle, from.name+" reaches everybody", func() (err error) {
 		defer func() {
 			if first == nil {
 				first = err
@@ -74,9 +74,9 @@ func (c *town) reaches(from caller, wants []want) {
 		}
 		return nil
 	})
-	c.t.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
+	c.T.Logf("%s reached %d targets after %.1f s", from.name, len(wants), time.Since(begun).Seconds())
 	if first != nil {
-		c.t.Logf("at first not: %v", first)
+		c.T.Logf("at first not: %v", first)
 	}
 }
 
@@ -88,7 +88,7 @@ func (c *town) wants(from *pod) []want {
 		}
 		all = append(all, c.byService(from, six)...)
 		all = append(all, c.byHostPort(six, "")...)
-		saw := nodeIP(c.Node(from.node), six)
+		saw := nodeIP(c.Node(from.Node), six)
 		all = append(all, want{attempt: attempt{Proto: "http", To: "http://" + at(outsideIP(six), 8080) + "/clientip"}, who: []string{"200 OK"}, saw: saw},
 			want{attempt: attempt{Proto: "udp", To: at(outsideIP(six), firstPort)}, who: []string{"outside"}, saw: saw},
 			want{attempt: attempt{Proto: "ping", To: outsideIP(six), Size: 84}})
@@ -101,12 +101,12 @@ func (c *town) wants(from *pod) []want {
 // direct is a pod by its address; it sees the caller's own.
 func (c *town) direct(p, from *pod, six bool) []want {
 	saw := from.ip(six)
-	if p == from || p.host && from.host && p.node == from.node {
+	if p == from || p.host && from.host && p.Node == from.Node {
 		saw = p.ip(six)
 	}
 	return []want{
-		{attempt: attempt{Proto: "tcp", To: at(p.ip(six), firstPort)}, who: []string{p.name}, saw: saw},
-		{attempt: attempt{Proto: "udp", To: at(p.ip(six), firstPort), Size: 100}, who: []string{p.name}, saw: saw},
+		{attempt: attempt{Proto: "tcp", To: at(p.ip(six), firstPort)}, who: []string{p.Name}, saw: saw},
+		{attempt: attempt{Proto: "udp", To: at(p.ip(six), firstPort), Size: 100}, who: []string{p.Name}, saw: saw},
 		{attempt: attempt{Proto: "ping", To: p.ip(six), Size: 84}},
 	}
 }
@@ -133,7 +133,7 @@ func (c *town) byService(from *pod, six bool) []want {
 		slices.Sort(ips)
 		all = append(all, c.named(name, strings.Join(ips, ","), six))
 	}
-	ips := []string{c.pods["friend1"].ipv4, c.pods["friend1"].ipv6, c.pods["friend2"].ipv4, c.pods["friend2"].ipv6}
+	ips := []string{c.pods["friend1"].IPv4, c.pods["friend1"].IPv6, c.pods["friend2"].IPv4, c.pods["friend2"].IPv6}
 	slices.Sort(ips)
 	return append(all, c.named("friends", strings.Join(ips, ","), six))
 }

@@ -6,17 +6,16 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
 
 // sizes has packets of all sizes go to the same node, to another and outside.
 func sizes(c *town) {
-	c.t.Helper()
+	c.T.Helper()
 	from := c.pods["stranger1"]
-	if out := c.kubectl("exec -n "+home+" stranger1 -- cat", "/sys/class/net/eth0/mtu"); strings.TrimSpace(out) != fmt.Sprint(c.mtu) {
-		c.t.Fatalf("pods have an MTU of %s, not of %d", strings.TrimSpace(out), c.mtu)
+	if out := c.Kubectl("exec -n "+home+" stranger1 -- cat", "/sys/class/net/eth0/mtu"); strings.TrimSpace(out) != fmt.Sprint(c.mtu) {
+		c.T.Fatalf("pods have an MTU of %s, not of %d", strings.TrimSpace(out), c.mtu)
 	}
 	c.fullSize(from)
 	c.tooBig(from)
@@ -26,8 +25,8 @@ func sizes(c *town) {
 
 // all must succeed, now or a little later.
 func (c *town) all(what string, by *pod, attempts []attempt) {
-	c.t.Helper()
-	c.eventually(settle, what, func() error {
+	c.T.Helper()
+	c.Eventually(settle, what, func() error {
 		answers, err := c.try(c.pod(by), attempts)
 		if err != nil {
 			return err
@@ -52,7 +51,7 @@ func (c *town) targets(six bool) []string {
 
 // fullSize: what has the MTU's size passes whole, in both directions.
 func (c *town) fullSize(from *pod) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, six := range []bool{false, true} {
 		var attempts []attempt
 		for _, to := range c.targets(six) {
@@ -66,12 +65,12 @@ func (c *town) fullSize(from *pod) {
 // tooBig: of what is larger the sender is told, with the size that passes. Its own
 // device would tell it already, so that one is widened, on both ends.
 func (c *town) tooBig(from *pod) {
-	c.t.Helper()
+	c.T.Helper()
 	list := decode[struct {
 		Nodes []struct {
 			Endpoints []struct{ Namespace, Pod, Device string }
 		}
-	}](c.t, c.shell("weft endpoint list -o json --node "+c.Node(from.node).Name()))
+	}](c.T, c.Shell("weft endpoint list -o json --node "+c.Node(from.Node).Name()))
 	device := ""
 	for _, e := range list.Nodes[0].Endpoints {
 		if e.Namespace+"/"+e.Pod == from.full() {
@@ -79,18 +78,18 @@ func (c *town) tooBig(from *pod) {
 		}
 	}
 	widen := func(ctx context.Context, mtu int) error {
-		_, err := c.Node(from.node).Run(ctx, fmt.Sprintf("%s mtu %s %d", c.probe(), device, mtu))
+		_, err := c.Node(from.Node).Run(ctx, fmt.Sprintf("%s mtu %s %d", c.Program("probe"), device, mtu))
 		if err == nil {
-			_, err = c.Kubectl(ctx, "exec", "-n", home, from.name, "--", "/across/probe", "mtu", "eth0", fmt.Sprint(mtu))
+			_, err = c.Cluster.Kubectl(ctx, "exec", "-n", home, from.Name, "--", "/programs/probe", "mtu", "eth0", fmt.Sprint(mtu))
 		}
 		return err
 	}
-	if err := widen(c.t.Context(), 9000); err != nil {
-		c.t.Fatal(err)
+	if err := widen(c.T.Context(), 9000); err != nil {
+		c.T.Fatal(err)
 	}
 	defer func() {
-		if err := widen(c.t.Context(), c.mtu); err != nil {
-			c.t.Error(err)
+		if err := widen(c.T.Context(), c.mtu); err != nil {
+			c.T.Error(err)
 		}
 	}()
 	for _, six := range []bool{false, true} {
@@ -112,10 +111,10 @@ func (c *town) tooBig(from *pod) {
 
 // errors: every attempt fails, with an error of that form.
 func (c *town) errors(from *pod, attempts []attempt, form func(attempt) string) {
-	c.t.Helper()
+	c.T.Helper()
 	// Routers tell at most so many errors a second.
 	for _, a := range attempts {
-		c.eventually(settle, "told what passes", func() error {
+		c.Eventually(settle, "told what passes", func() error {
 			answers, err := c.try(c.pod(from), []attempt{a})
 			if err != nil {
 				return err
@@ -130,7 +129,7 @@ func (c *town) errors(from *pod, attempts []attempt, form func(attempt) string) 
 
 // bulk: a large transfer, and datagrams in many fragments, to a pod and by a service.
 func (c *town) bulk(from *pod) {
-	c.t.Helper()
+	c.T.Helper()
 	for _, six := range []bool{false, true} {
 		to := c.pods["friend2"].ip(six)
 		c.all("64 MiB arrive", from, []attempt{{Proto: "tcp", To: at(to, firstPort), Size: 64 << 20, Wait: 50 * time.Second}})
@@ -147,28 +146,25 @@ func (c *town) bulk(from *pod) {
 
 // serviceIP is a service's address of a family.
 func (c *town) serviceIP(name string, six bool) string {
-	c.t.Helper()
-	ips := c.ips[name]
-	if i := slices.IndexFunc(ips, func(ip string) bool { return strings.Contains(ip, ":") == six }); i >= 0 {
-		return ips[i]
+	if six {
+		return c.ips[name][1]
 	}
-	c.t.Fatalf("service %s has the addresses %v", name, ips)
-	return ""
+	return c.ips[name][0]
 }
 
 // narrow: a router on the way to the outside has less room, and says so to the pod
 // behind the node's address.
 func (c *town) narrow(from *pod) {
-	c.t.Helper()
+	c.T.Helper()
 	const room = 1300
 	set := func(ctx context.Context, mtu int) error {
-		_, err := c.Router(ctx, fmt.Sprintf("%s mtu world %d", c.probe(), mtu))
+		_, err := c.Router(ctx, fmt.Sprintf("%s mtu world %d", c.Program("probe"), mtu))
 		return err
 	}
-	if err := set(c.t.Context(), room); err != nil {
-		c.t.Fatal(err)
+	if err := set(c.T.Context(), room); err != nil {
+		c.T.Fatal(err)
 	}
-	c.finally(func(ctx context.Context) error { return set(ctx, 1500) })
+	c.Finally(func(ctx context.Context) error { return set(ctx, 1500) })
 	for _, six := range []bool{false, true} {
 		c.errors(from, []attempt{{Proto: "ping", To: outsideIP(six), Size: c.mtu}}, func(attempt) string {
 			return fmt.Sprintf(`^too big %d from %s$`, room, regexp.QuoteMeta(routerIP(six)))

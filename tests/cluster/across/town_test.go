@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // town is what the tests of a mode play on.
@@ -22,7 +23,7 @@ import (
 type town struct {
 	*world
 	pods map[string]*pod
-	ips  map[string][]string // of services
+	ips  map[string][2]string // of services: IPv4, IPv6
 }
 
 const (
@@ -32,17 +33,16 @@ const (
 func newTown(t *testing.T, m mode) *town {
 	t.Helper()
 	w := installed(t, m)
-	w.namespace(home, "team: home")
-	w.namespace(abroad, "team: abroad")
-	c := &town{world: w, pods: make(map[string]*pod), ips: make(map[string][]string)}
+	w.Namespace(home, "team: home")
+	w.Namespace(abroad, "team: abroad")
+	c := &town{world: w, pods: make(map[string]*pod), ips: make(map[string][2]string)}
 	var all []*pod
 	add := func(namespace, app string, node int, host bool) {
-		p := &pod{namespace: namespace, name: fmt.Sprintf("%s%d", app, node), node: node, host: host,
-			labels: fmt.Sprintf("app: %s, who: %s%d", app, app, node)}
-		if !host {
+		p := newPod(namespace, fmt.Sprintf("%s%d", app, node), node, fmt.Sprintf("app: %s, who: %s%d", app, app, node))
+		if p.host = host; !host {
 			p.ports = "{name: named, containerPort: 7008}"
 		}
-		c.pods[p.name] = p
+		c.pods[p.Name] = p
 		all = append(all, p)
 	}
 	for n := 1; n <= 2; n++ {
@@ -58,9 +58,9 @@ func newTown(t *testing.T, m mode) *town {
 	for n := 1; n <= 3; n++ {
 		add(home, "host", n, true)
 	}
-	w.apply(services()) // before the pods: DNS remembers what it did not find
+	w.Apply(services()) // before the pods: DNS remembers what it did not find
 	for _, name := range []string{"near", "far", "hosts"} {
-		c.ips[name] = strings.Fields(w.kubectl("get service "+name+" -n "+home+" -o", "jsonpath={.spec.clusterIPs[*]}"))
+		c.ips[name] = w.ServiceIPs(home, name)
 	}
 	w.make(all...)
 	c.neighbours()
@@ -69,48 +69,25 @@ func newTown(t *testing.T, m mode) *town {
 
 // neighbours makes the router know the way to pods, and somebody answer there and outside.
 func (c *town) neighbours() {
-	c.t.Helper()
+	c.T.Helper()
 	for _, node := range c.Nodes() {
-		ranges := strings.Fields(c.kubectl("get weftnode "+node.Name()+" -o", "jsonpath={.spec.podCIDRs[*]}"))
+		ranges := strings.Fields(c.Kubectl("get weftnode "+node.Name()+" -o", "jsonpath={.spec.podCIDRs[*]}"))
 		for _, r := range ranges {
 			via := node.IPv4()
 			if strings.Contains(r, ":") {
 				via = node.IPv6()
 			}
-			if out, err := c.Router(c.t.Context(), fmt.Sprintf("%s route %s %s", c.probe(), r, via)); err != nil {
-				c.t.Fatalf("%v: %s", err, out)
+			if err := framework.Said(c.Router(c.T.Context(), fmt.Sprintf("%s route %s %s", c.Program("probe"), r, via))); err != nil {
+				c.T.Fatal(err)
 			}
-			c.finally(func(ctx context.Context) error { _, err := c.Router(ctx, c.probe()+" unroute "+r); return err })
+			c.Finally(func(ctx context.Context) error {
+				return framework.Said(c.Router(ctx, c.Program("probe")+" unroute "+r))
+			})
 		}
 	}
-	for name, shell := range c.others() {
-		c.serve(name, shell)
+	for name, machine := range map[string]func(context.Context, string) (string, error){"outside": c.Outside, "apiserver": c.Router} {
+		c.Serve(settle, machine, c.Program("probe")+" serve "+name, fmt.Sprintf("%s ask http://127.0.0.1:%d/seen {}", c.Program("probe"), tellPort))
 	}
-}
-
-// others are machines that are no nodes, by their name.
-func (c *town) others() map[string]func(context.Context, string) (string, error) {
-	return map[string]func(context.Context, string) (string, error){"outside": c.Outside, "apiserver": c.Router}
-}
-
-// serve starts probe on a machine until the test ends.
-func (c *town) serve(name string, shell func(context.Context, string) (string, error)) {
-	c.t.Helper()
-	out, err := shell(c.t.Context(), fmt.Sprintf("setsid %s serve %s >/dev/null 2>&1 & echo $!", c.probe(), name))
-	if err != nil {
-		c.t.Fatalf("%v: %s", err, out)
-	}
-	c.finally(func(ctx context.Context) error {
-		_, err := shell(ctx, "kill "+strings.TrimSpace(out))
-		return err
-	})
-	c.eventually(settle, name+" answers", func() error {
-		out, err := shell(c.t.Context(), fmt.Sprintf("%s ask http://127.0.0.1:%d/seen {}", c.probe(), tellPort))
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		return nil
-	})
 }
 
 // outsideIP and apiserverIP are addresses by family.
@@ -136,8 +113,9 @@ func routerIP(six bool) string {
 }
 
 // part runs a test of a town by a name.
-func (c *town) part(name string, test func(*town)) {
-	c.t.Run(name, func(t *testing.T) {
-		test(&town{world: c.in(t), pods: c.pods, ips: c.ips})
+func (c *town) part(t *testing.T, name string, test func(*town)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		test(&town{world: &world{c.In(t), c.mode}, pods: c.pods, ips: c.ips})
 	})
 }

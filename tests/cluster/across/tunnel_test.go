@@ -3,9 +3,7 @@
 package across
 
 import (
-	"context"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/weftmesh/weft/tests/cluster"
@@ -45,32 +43,32 @@ func (c *town) bareInTunnelMode() []forgery {
 // unused is an address of a node's range that no pod has.
 func (c *town) unused(n int, six bool) string {
 	for _, p := range c.pods {
-		if p.node == n && !p.host && strings.Contains(p.ip(six), ":") == six {
+		if p.Node == n && !p.host && strings.Contains(p.ip(six), ":") == six {
 			if six {
 				return p.ip(six)[:strings.LastIndex(p.ip(six), ":")+1] + "ffee"
 			}
 			return p.ip(six)[:strings.LastIndex(p.ip(six), ".")+1] + "250"
 		}
 	}
-	c.t.Fatalf("node %d has no pods", n)
+	c.T.Fatalf("node %d has no pods", n)
 	return ""
 }
 
 // open opens a flow from one pod to another, and gives what looks like its next packet.
 func (c *town) open(from, to *pod, six bool) frame {
-	c.t.Helper()
+	c.T.Helper()
 	next := datagram(from.ip(six), 5000, to.ip(six), 7000)
 	first := next
 	first.Payload = "hello"
 	if err := c.by(from)(frame{How: "raw", Outer: first}); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return frame{Outer: next}
 }
 
 // identity is a pod's number.
 func (c *town) identity(p *pod) int {
-	c.t.Helper()
+	c.T.Helper()
 	list := decode[struct {
 		Nodes []struct {
 			Endpoints []struct {
@@ -78,13 +76,13 @@ func (c *town) identity(p *pod) int {
 				Identity       int
 			}
 		}
-	}](c.t, c.shell("weft endpoint list -o json --node "+c.Node(p.node).Name()))
+	}](c.T, c.Shell("weft endpoint list -o json --node "+c.Node(p.Node).Name()))
 	for _, e := range list.Nodes[0].Endpoints {
 		if e.Namespace+"/"+e.Pod == p.full() {
 			return e.Identity
 		}
 	}
-	c.t.Fatalf("%s has no endpoint", p.full())
+	c.T.Fatalf("%s has no endpoint", p.full())
 	return 0
 }
 
@@ -98,7 +96,7 @@ func (c *town) tunnelled() []forgery {
 	}
 	node2 := nodeIP(c.Node(2), false)
 	all := []forgery{{"by IPv6, from a stranger", send,
-		in(cluster.StrangerIPv6, nodeIP(c.Node(2), true), id, datagram(friend.ipv4, 4000, server.ipv4, 7000)), 2, "TUNNEL_PEER"}}
+		in(cluster.StrangerIPv6, nodeIP(c.Node(2), true), id, datagram(friend.IPv4, 4000, server.IPv4, 7000)), 2, "TUNNEL_PEER"}}
 	for _, six := range []bool{false, true} {
 		to := server.ip(six)
 		of := func(n int, vni int, inner packet) frame { return in(nodeIP(c.Node(n), false), node2, vni, inner) }
@@ -119,7 +117,7 @@ func (c *town) tunnelled() []forgery {
 			forgery{"from node 1, of a pod that says it is a node", send, of(1, idRemoteNode, datagram(friend.ip(six), 4000, to, 7003)), 2, "TUNNEL_SOURCE"},
 			forgery{"from node 1, of a pod that says it is unknown", send, of(1, idUnknown, datagram(friend.ip(six), 4000, to, 7006)), 2, "TUNNEL_SOURCE"},
 			forgery{"from node 1, of itself with a pod's identity", send, of(1, id, datagram(nodeIP(c.Node(1), six), 4000, to, 7000)), 2, "TUNNEL_SOURCE"},
-			forgery{"from node 1, of the host itself", send, of(1, idRemoteNode, datagram(node2, 4000, server.ipv4, 7002)), 2, "TUNNEL_SOURCE"},
+			forgery{"from node 1, of the host itself", send, of(1, idRemoteNode, datagram(node2, 4000, server.IPv4, 7002)), 2, "TUNNEL_SOURCE"},
 			forgery{"to a pod of another node", send, of(1, id, datagram(friend.ip(six), 4000, c.unused(1, six), 7000)), 2, "TUNNEL_TARGET"},
 			forgery{"to the world", send, of(1, id, datagram(friend.ip(six), 4000, outsideIP(six), 7000)), 2, "TUNNEL_TARGET"},
 			forgery{"of an identity that nobody knows", send, of(1, 1<<24-1, datagram(friend.ip(six), 4000, to, 7000)), 2, "POLICY_DEFAULT"},
@@ -147,41 +145,31 @@ func (c *town) fromPods() []forgery {
 
 // tunnelService leads to the tunnel's port of node 2; its addresses by family.
 func (c *town) tunnelService() map[bool]string {
-	c.t.Helper()
+	c.T.Helper()
 	ports := fmt.Sprintf("ports: [{name: tunnel, port: %d, protocol: UDP}]", tunnelPort)
 	yaml := "apiVersion: v1\nkind: Service\nmetadata: {name: tunnel, namespace: across-home}\nspec:\n  ipFamilyPolicy: RequireDualStack\n  " + ports + "\n"
 	for family, ip := range map[string]string{"IPv4": nodeIP(c.Node(2), false), "IPv6": nodeIP(c.Node(2), true)} {
 		yaml += fmt.Sprintf("---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: tunnel-%s, namespace: across-home, labels: {kubernetes.io/service-name: tunnel}}\n"+
 			"addressType: %s\n%s\nendpoints: [{addresses: [\"%s\"], conditions: {ready: true}}]\n", strings.ToLower(family), family, ports, ip)
 	}
-	c.apply(yaml)
-	c.finally(func(ctx context.Context) error {
-		_, err := c.Kubectl(ctx, "delete", "service,endpointslice", "tunnel", "tunnel-ipv4", "tunnel-ipv6", "-n", home, "--ignore-not-found")
-		return err
-	})
-	var is struct{ Spec struct{ ClusterIPs []string } }
-	if err := c.Request(c.t.Context(), http.MethodGet, "/api/v1/namespaces/across-home/services/tunnel", nil, &is); err != nil {
-		c.t.Fatal(err)
-	}
-	all := make(map[bool]string)
-	for _, ip := range is.Spec.ClusterIPs {
-		all[strings.Contains(ip, ":")] = ip
-	}
-	c.shell("weft status --wait")
-	return all
+	c.Apply(yaml)
+	c.T.Cleanup(func() { c.Drop("service,endpointslice tunnel tunnel-ipv4 tunnel-ipv6 -n " + home) })
+	ips := c.ServiceIPs(home, "tunnel")
+	c.Shell("weft status --wait")
+	return map[bool]string{false: ips[0], true: ips[1]}
 }
 
 // refusedToProcesses: ordinary sockets get an error at once, in pods and on hosts; a
 // pod may have a tunnel of its own to another.
 func (c *town) refusedToProcesses() {
-	c.t.Helper()
+	c.T.Helper()
 	service := c.tunnelService()
 	for _, p := range []*pod{c.pods["stranger1"], c.pods["host1"]} {
 		for _, how := range []string{"udp", "message"} {
 			for _, six := range []bool{false, true} {
 				for _, to := range []string{nodeIP(c.Node(1), six), nodeIP(c.Node(2), six), service[six]} {
 					if err := c.by(p)(frame{How: how, Outer: datagram("::", 0, to, tunnelPort)}); err == nil || err.Error() != "refused" && err.Error() != "not permitted" {
-						c.t.Errorf("%s sends to %s by %s: %v", p.name, to, how, err)
+						c.T.Errorf("%s sends to %s by %s: %v", p.Name, to, how, err)
 					}
 				}
 			}
@@ -191,7 +179,7 @@ func (c *town) refusedToProcesses() {
 	for _, six := range []bool{false, true} {
 		answers, err := c.try(c.pod(c.pods["stranger1"]), []attempt{{Proto: "udp", To: at(friend.ip(six), tunnelPort)}})
 		if err != nil || answers[0].Error != "refused" {
-			c.t.Errorf("from pod to pod the port is like any other: %+v, %v", answers, err)
+			c.T.Errorf("from pod to pod the port is like any other: %+v, %v", answers, err)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 const (
@@ -37,28 +38,26 @@ func BenchmarkPodAdd(b *testing.B) {
 
 // timePlugin puts the stopwatch where the runtime looks first.
 func (w *world) timePlugin(n int) {
-	w.b.Helper()
-	w.node(n, "mkdir -p /opt/cni/first && cp "+w.dir()+"/stopwatch /opt/cni/first/weft-cni && : >"+pluginTimes)
-	w.b.Cleanup(func() {
-		if out, err := w.Node(n).Run(context.Background(), "rm -r /opt/cni/first "+pluginTimes); err != nil {
-			w.b.Errorf("%v\n%s", err, out)
-		}
+	w.T.Helper()
+	w.On(n, "mkdir -p /opt/cni/first && cp "+w.Program("stopwatch")+" /opt/cni/first/weft-cni && : >"+pluginTimes)
+	w.Finally(func(ctx context.Context) error {
+		return framework.Said(w.Node(n).Run(ctx, "rm -r /opt/cni/first "+pluginTimes))
 	})
 }
 
 // add makes pods on the first node, each when the one before it runs, and gives what
 // their ADDs took.
 func (w *world) add(kind string, count int, app func(int) string) (took []time.Duration) {
-	w.b.Helper()
+	w.T.Helper()
 	for i := range count {
 		name := fmt.Sprintf("%s-%d", kind, i)
 		before := w.adds(1)
-		w.ok(w.Apply(w.b.Context(), fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {namespace: bench-add, name: %s, labels: {app: %s}}\n"+
-			"spec: {nodeName: n1, terminationGracePeriodSeconds: 0, containers: [{name: main, image: \"%s\"}]}\n", name, app(i), cluster.PauseImage)))
-		w.shell("kubectl wait --for=condition=Ready pod/" + name + " -n bench-add --timeout=60s")
+		w.Apply(fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {namespace: bench-add, name: %s, labels: {app: %s}}\n"+
+			"spec: {nodeName: n1, terminationGracePeriodSeconds: 0, containers: [{name: main, image: \"%s\"}]}\n", name, app(i), cluster.PauseImage))
+		w.Kubectl("wait --for=condition=Ready pod/" + name + " -n bench-add --timeout=60s")
 		now := w.adds(1)
 		if len(now) != len(before)+1 {
-			w.b.Fatalf("pod %s runs after %d ADDs, not one", name, len(now)-len(before))
+			w.T.Fatalf("pod %s runs after %d ADDs, not one", name, len(now)-len(before))
 		}
 		took = append(took, now[len(before)])
 	}
@@ -67,12 +66,12 @@ func (w *world) add(kind string, count int, app func(int) string) (took []time.D
 
 // adds are the times of all ADDs of a node so far.
 func (w *world) adds(n int) (took []time.Duration) {
-	w.b.Helper()
-	for line := range strings.Lines(w.node(n, "cat "+pluginTimes)) {
+	w.T.Helper()
+	for line := range strings.Lines(w.On(n, "cat "+pluginTimes)) {
 		var command string
 		var ns int64
 		if _, err := fmt.Sscan(line, &command, &ns); err != nil {
-			w.b.Fatalf("%s: %q: %v", pluginTimes, line, err)
+			w.T.Fatalf("%s: %q: %v", pluginTimes, line, err)
 		}
 		if command == "ADD" {
 			took = append(took, time.Duration(ns))

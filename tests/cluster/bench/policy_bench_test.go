@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 const policyChanges = 100 // each way
@@ -55,7 +57,7 @@ func BenchmarkPolicyApply(b *testing.B) {
 		by, yaml := "kubectl", fmt.Sprintf(policy, rule)
 		begin := monotonic(b)
 		if i%4 < 2 {
-			w.ok(w.Apply(b.Context(), yaml))
+			w.Apply(yaml)
 			took["kubectl_returns"] = append(took["kubectl_returns"], time.Duration(monotonic(b)-begin))
 		} else {
 			by = "request"
@@ -75,23 +77,23 @@ func BenchmarkPolicyApply(b *testing.B) {
 
 // startProber makes the pods, and gives the path of the prober's log.
 func (w *world) startProber() string {
-	w.b.Helper()
+	w.T.Helper()
 	const log = "prober.log"
-	if err := os.Remove(filepath.Join(w.dir(), log)); err != nil && !os.IsNotExist(err) {
-		w.b.Fatal(err)
+	if err := os.Remove(filepath.Join(w.Programs(), log)); err != nil && !os.IsNotExist(err) {
+		w.T.Fatal(err)
 	}
-	var all strings.Builder
+	var targets []*framework.Pod
 	for n := range nodes {
-		all.WriteString(w.pod("bench-policy", target(n+1), n+1, "app: target", "/bench/traffic", "serve"))
+		targets = append(targets, &framework.Pod{Namespace: "bench-policy", Name: target(n + 1), Node: n + 1, Labels: "app: target",
+			Command: []string{"/programs/traffic", "serve"}})
 	}
-	w.ok(w.Apply(w.b.Context(), all.String()))
-	command := []string{"/bench/stopwatch", "probe", "/bench/" + log}
-	for n := range nodes {
-		command = append(command, target(n+1)+"="+w.address("bench-policy", target(n+1))+":7000")
+	w.Make(targets...)
+	command := []string{"/programs/stopwatch", "probe", "/programs/" + log}
+	for _, p := range targets {
+		command = append(command, p.Name+"="+p.IPv4+":7000")
 	}
-	w.ok(w.Apply(w.b.Context(), w.pod("bench-policy", "prober", 1, "app: prober", command...)))
-	w.address("bench-policy", "prober")
-	return filepath.Join(w.dir(), log)
+	w.Make(&framework.Pod{Namespace: "bench-policy", Name: "prober", Node: 1, Labels: "app: prober", Command: command})
+	return filepath.Join(w.Programs(), log)
 }
 
 func target(node int) string { return fmt.Sprint("target-", node) }
@@ -100,8 +102,8 @@ func target(node int) string { return fmt.Sprint("target-", node) }
 // flip, and tells since when. That may be a little before the change: questions that were
 // still under way when the policy shut the target are not answered any more.
 func (w *world) awaitFlip(log string, node int, state string, since int64) (at int64) {
-	w.b.Helper()
-	w.eventually(fmt.Sprintf("node %d %s", node, state), func() error {
+	w.T.Helper()
+	w.Eventually(time.Minute, fmt.Sprintf("node %d %s", node, state), func() error {
 		content, err := os.ReadFile(log)
 		if err != nil {
 			return err

@@ -23,13 +23,13 @@ type proxy struct {
 }
 
 func (w *world) startProxy() *proxy {
-	w.b.Helper()
+	w.T.Helper()
 	cmd := exec.Command("bash", "-c", "exec kubectl proxy --port=0")
 	cmd.Env = w.Env()
 	out, err := cmd.StdoutPipe()
 	w.ok(err)
 	w.ok(cmd.Start())
-	w.b.Cleanup(func() {
+	w.T.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
@@ -37,7 +37,7 @@ func (w *world) startProxy() *proxy {
 	w.ok(err)
 	address, found := strings.CutPrefix(strings.TrimSpace(line), "Starting to serve on ")
 	if !found {
-		w.b.Fatalf("kubectl proxy says %q", line)
+		w.T.Fatalf("kubectl proxy says %q", line)
 	}
 	return &proxy{world: w, url: "http://" + address}
 }
@@ -74,7 +74,7 @@ type object struct{ plural, name, yaml string }
 
 // applyAll makes objects, several at a time.
 func (p *proxy) applyAll(objects []object) {
-	p.b.Helper()
+	p.T.Helper()
 	errs := make([]error, len(objects))
 	room := make(chan struct{}, 8)
 	var all sync.WaitGroup
@@ -88,7 +88,7 @@ func (p *proxy) applyAll(objects []object) {
 	all.Wait()
 	failed := slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	if len(failed) > 0 {
-		p.b.Fatalf("%d of %d objects were refused: %v", len(failed), len(objects), failed[0])
+		p.T.Fatalf("%d of %d objects were refused: %v", len(failed), len(objects), failed[0])
 	}
 }
 

@@ -39,8 +39,8 @@ func BenchmarkAgentMemory(b *testing.B) {
 	p.applyAll(farIdentityObjects())
 	p.applyAll(farNodeObjects())
 	p.applyAll(farSliceObjects())
-	w.eventually("every endpoint in the kernel", func() error { return w.knowsFar(2) })
-	w.shell("weft status --wait --timeout 60s")
+	w.Eventually(time.Minute, "every endpoint in the kernel", func() error { return w.knowsFar(2) })
+	w.Shell("weft status --wait --timeout 60s")
 	report(b, "no_remote_endpoints", before, "MB")
 	report(b, "10000_remote_endpoints", w.agentRSS(2), "MB")
 }
@@ -86,7 +86,7 @@ func farSliceObjects() (all []object) {
 
 // knowsFar tells whether the node's kernel has both addresses of every endpoint.
 func (w *world) knowsFar(n int) error {
-	out := w.node(n, w.Repository()+"/build/bin/cluster maps | awk '/^==/ {on = /weft_ip[46]_/} on && /^[0-9a-f]+  / {n++} END {print n+0}'")
+	out := w.On(n, w.Repository()+"/build/bin/cluster maps | awk '/^==/ {on = /weft_ip[46]_/} on && /^[0-9a-f]+  / {n++} END {print n+0}'")
 	var count int
 	if _, err := fmt.Sscan(out, &count); err != nil {
 		return err
@@ -100,16 +100,16 @@ func (w *world) knowsFar(n int) error {
 // agentRSS is the least that a node's agent takes within five seconds, in MB: a
 // collection of garbage may just be due.
 func (w *world) agentRSS(n int) float64 {
-	w.b.Helper()
+	w.T.Helper()
 	least := 0.0
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for range 10 {
 		<-tick.C
-		out := w.node(n, `for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" != weft-agent ] || grep VmRSS: $p/status; done`)
+		out := w.On(n, `for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" != weft-agent ] || grep VmRSS: $p/status; done`)
 		var kib float64
 		if _, err := fmt.Sscanf(out, "VmRSS: %f kB", &kib); err != nil {
-			w.b.Fatalf("the agent of node %d: %v: %q", n, err, out)
+			w.T.Fatalf("the agent of node %d: %v: %q", n, err, out)
 		}
 		if now := kib * 1024 / 1e6; least == 0 || now < least {
 			least = now

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // refusal is a field that docs/POLICY.md calls refused, with what to do instead.
@@ -73,7 +75,7 @@ func object(path string, v any) map[string]any {
 
 // create asks the API server for a policy, without making it; the error is its answer.
 func (w *world) create(kind string, spec map[string]any) error {
-	w.t.Helper()
+	w.T.Helper()
 	if _, ok := spec["nodeSelector"]; !ok {
 		spec["endpointSelector"] = map[string]any{}
 	}
@@ -83,13 +85,13 @@ func (w *world) create(kind string, spec map[string]any) error {
 	}
 	content, err := json.Marshal(o)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	file := filepath.Join(w.t.TempDir(), "policy.json")
+	file := filepath.Join(w.T.TempDir(), "policy.json")
 	if err := os.WriteFile(file, content, 0o600); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	_, err = w.Kubectl(w.t.Context(), "create", "--dry-run=server", "-f", file)
+	_, err = w.Cluster.Kubectl(w.T.Context(), "create", "--dry-run=server", "-f", file)
 	return err
 }
 
@@ -118,7 +120,7 @@ func TestTheAPIServerRefusesEveryFieldThatIsNotSupported(t *testing.T) {
 			if last == "secret" { // too deep for a rule: it has no room for anything
 				said = []string{where + "[0].secret", "at most 0"}
 			}
-			if err := wants(err.Error(), said...); err != nil {
+			if err := framework.Wants(err.Error(), said...); err != nil {
 				t.Errorf("%s: %s: %v", kind, r.field, err)
 			}
 		}
@@ -147,7 +149,7 @@ func TestTheAPIServerRefusesWhatCannotBeMeant(t *testing.T) {
 			t.Errorf("%s is taken", c.spec)
 			continue
 		}
-		if err := wants(err.Error(), c.where, c.why); err != nil {
+		if err := framework.Wants(err.Error(), c.where, c.why); err != nil {
 			t.Errorf("%s: %v", c.spec, err)
 		}
 	}
@@ -166,7 +168,7 @@ func decoded(t *testing.T, content string) map[string]any {
 // by the condition.
 func TestTheConditionTellsWhatTheSchemaCannot(t *testing.T) {
 	w := installed(t)
-	w.namespace("e2e-bad", "")
+	w.Namespace("e2e-bad", "")
 	bad := []struct{ spec, where, why string }{
 		{`{"ingress":[{"fromCIDR":["fd00:::/8"]}]}`, "spec.ingress[0].fromCIDR[0]", "fd00:::/8"},
 		{`{"egress":[{"toCIDRSet":[{"cidr":"10.0.0.0/8","except":["192.0.2.0/24"]}]}]}`, "spec.egress[0].toCIDRSet[0].except[0]", "is not inside 10.0.0.0/8; name a prefix that is, or remove it"},
@@ -180,12 +182,12 @@ func TestTheConditionTellsWhatTheSchemaCannot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.apply(string(content))
+		w.Apply(string(content))
 	}
 	for i, c := range bad {
 		what := fmt.Sprintf("wnp bad-%d -n e2e-bad", i)
-		w.kubectl("wait --for=condition=Valid=False " + what + " --timeout=20s")
-		if err := wants(w.kubectl("get "+what+" -o wide"), "False", c.where, c.why); err != nil {
+		w.Kubectl("wait --for=condition=Valid=False " + what + " --timeout=20s")
+		if err := framework.Wants(w.Kubectl("get "+what+" -o wide"), "False", c.where, c.why); err != nil {
 			t.Errorf("%s: %v", c.spec, err)
 		}
 	}
@@ -193,8 +195,8 @@ func TestTheConditionTellsWhatTheSchemaCannot(t *testing.T) {
 
 func TestAGoodPolicyIsValidAndShown(t *testing.T) {
 	w := installed(t)
-	w.namespace("e2e-good", "")
-	w.apply(`
+	w.Namespace("e2e-good", "")
+	w.Apply(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: good, namespace: e2e-good}
@@ -205,13 +207,13 @@ kind: WeftClusterNetworkPolicy
 metadata: {name: e2e-good}
 spec: {endpointSelector: {matchLabels: {e2e: nobody}}, ingress: [{fromEntities: [host]}]}
 `)
-	t.Cleanup(func() { w.drop("wcnp", "e2e-good") })
+	t.Cleanup(func() { w.Drop("wcnp e2e-good") })
 	for _, what := range []string{"wnp good -n e2e-good", "wcnp e2e-good"} {
-		w.kubectl("wait --for=condition=Valid " + what + " --timeout=20s")
-		w.eventually(time.Second, "shown", func() error { return wants(w.kubectl("get "+what), "NAME", "VALID", "AGE", "True") })
+		w.Kubectl("wait --for=condition=Valid " + what + " --timeout=20s")
+		w.Eventually(time.Second, "shown", func() error { return framework.Wants(w.Kubectl("get "+what), "NAME", "VALID", "AGE", "True") })
 	}
 	for short, row := range map[string]string{"wn": "n1 ", "wid": "NAMESPACE", "wes": "-0 "} {
-		if err := wants(w.kubectl("get "+short), "NAME", row); err != nil {
+		if err := framework.Wants(w.Kubectl("get "+short), "NAME", row); err != nil {
 			t.Errorf("%s: %v", short, err)
 		}
 	}

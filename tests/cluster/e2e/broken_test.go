@@ -4,25 +4,26 @@ package e2e
 
 import (
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // red runs a connectivity test that must fail. Each of the lists is for one check that
 // failed: its line, or those below, must say every part.
 func (w *world) red(tests string, want ...[]string) {
-	w.t.Helper()
+	w.T.Helper()
 	begun := time.Now()
 	out, status := w.exit("weft connectivity test --ready 15s --test " + tests)
-	w.t.Logf("red: %.1f s", time.Since(begun).Seconds())
+	w.T.Logf("red: %.1f s", time.Since(begun).Seconds())
 	if status != 1 {
-		w.t.Errorf("exit status %d, not 1:\n%s", status, out)
+		w.T.Errorf("exit status %d, not 1:\n%s", status, out)
 	}
 	for _, parts := range want {
 		if !told(out, parts) {
-			w.t.Errorf("no failed check says all of %q:\n%s", parts, out)
+			w.T.Errorf("no failed check says all of %q:\n%s", parts, out)
 		}
 	}
 }
@@ -41,7 +42,7 @@ func told(out string, parts []string) bool {
 			}
 			all += "\n" + more
 		}
-		if wants(all, parts...) == nil {
+		if framework.Wants(all, parts...) == nil {
 			return true
 		}
 	}
@@ -50,25 +51,25 @@ func told(out string, parts []string) bool {
 
 // green runs the same again, mended.
 func (w *world) green(tests string) {
-	w.t.Helper()
-	if out := w.shell("weft connectivity test --test " + tests); !strings.Contains(out, " 0 failed, ") {
-		w.t.Errorf("not green again:\n%s", out)
+	w.T.Helper()
+	if out := w.Shell("weft connectivity test --test " + tests); !strings.Contains(out, " 0 failed, ") {
+		w.T.Errorf("not green again:\n%s", out)
 	}
 }
 
 func TestRedWhenTheDNSIsAway(t *testing.T) {
 	w := installed(t)
-	w.kubectl("scale deployment/coredns -n kube-system --replicas=0")
-	w.kubectl("wait --for=delete pod -l k8s-app=kube-dns -n kube-system --timeout=60s")
+	w.Kubectl("scale deployment/coredns -n kube-system --replicas=0")
+	w.Kubectl("wait --for=delete pod -l k8s-app=kube-dns -n kube-system --timeout=60s")
 	w.red("dns", []string{"dns ", "client asks for echo.weft-test (IPv4, IPv6)", "expected: the addresses 10.96."})
-	w.kubectl("scale deployment/coredns -n kube-system --replicas=1")
-	w.kubectl("rollout status deployment/coredns -n kube-system --timeout=60s")
+	w.Kubectl("scale deployment/coredns -n kube-system --replicas=1")
+	w.Kubectl("rollout status deployment/coredns -n kube-system --timeout=60s")
 	w.green("dns")
 }
 
 func TestRedWhenAPolicyForbids(t *testing.T) {
 	w := installed(t)
-	w.apply(`
+	w.Apply(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftClusterNetworkPolicy
 metadata: {name: e2e-forbids}
@@ -77,26 +78,17 @@ spec:
   ingressDeny: [{fromEndpoints: [{matchLabels: {role: stranger}}]}]
   enableDefaultDeny: {ingress: false}
 `)
-	t.Cleanup(func() { w.drop("weftclusternetworkpolicy", "e2e-forbids") })
+	t.Cleanup(func() { w.Drop("weftclusternetworkpolicy e2e-forbids") })
 	w.red("service", []string{"service ", "stranger to echo by name", "expected: an answer from weft-test/server-",
 		"hint: ", "WeftClusterNetworkPolicy e2e-forbids ingressDeny[0]"})
-	w.drop("weftclusternetworkpolicy", "e2e-forbids")
+	w.Drop("weftclusternetworkpolicy e2e-forbids")
 	w.green("service")
 }
 
 func TestRedWhenSomebodyRoutesANodesPodsAway(t *testing.T) {
 	w := installed(t)
 	// By a rule that goes before the routes of Weft, which it cannot mend.
-	undo, err := w.Node(1).RouteAway(strings.Fields(w.kubectl("get weftnode n2 -o jsonpath={.spec.podCIDRs[*]}"))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mend := sync.OnceFunc(func() {
-		if err := undo(); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Cleanup(mend)
+	mend := w.RouteAway(1, strings.Fields(w.Kubectl("get weftnode n2 -o jsonpath={.spec.podCIDRs[*]}"))...)
 	w.red("pod-to-pod", []string{"pod-to-pod ", "client to server-far (IPv4 TCP, IPv4 UDP, IPv6 TCP, IPv6 UDP)", "expected: an answer from weft-test/server-far"})
 	mend()
 	w.green("pod-to-pod")
@@ -104,10 +96,10 @@ func TestRedWhenSomebodyRoutesANodesPodsAway(t *testing.T) {
 
 func TestRedWhenANodesAgentStaysAway(t *testing.T) {
 	w := installed(t)
-	back := w.agentAway(2)
+	back := w.AgentAway(2)
 	w.red("pod-to-pod", []string{"setup ", "Weft is ready", "happened: node n2: it has no pod of the agent", "hint:     weft status"})
 	back()
-	w.settled()
+	w.Settled()
 	w.green("pod-to-pod")
 }
 
@@ -115,28 +107,21 @@ func TestRedWhenNobodyNumbersLabels(t *testing.T) {
 	w := installed(t)
 	back := w.operatorAway()
 	// Labels that had a number once have it still.
-	w.kubectl("delete weftidentities --all")
+	w.Kubectl("delete weftidentities --all")
 	w.red("pod-to-pod",
 		[]string{"setup ", "Weft is ready", "happened: no operator leads"},
 		[]string{"setup ", "pod weft-test/server-near on node n1 is ready", "expected: it is ready within 15s"})
 	back()
-	w.settled()
+	w.Settled()
 	w.green("pod-to-pod")
 }
 
 // operatorAway ends all operators until back is called, at the latest when the test ends.
 func (w *world) operatorAway() (back func()) {
-	w.t.Helper()
-	is := true
-	back = func() {
-		if is {
-			is = false
-			w.must("scale", "deployment/weft-operator", "-n", "weft-system", "--replicas=2")
-		}
-	}
-	w.t.Cleanup(back)
-	w.kubectl("scale deployment/weft-operator -n weft-system --replicas=0")
-	w.kubectl("wait --for=delete pod -l app.kubernetes.io/name=weft-operator -n weft-system --timeout=60s")
+	w.T.Helper()
+	back = w.Back(func() { w.Must("scale deployment/weft-operator -n weft-system --replicas=2") })
+	w.Kubectl("scale deployment/weft-operator -n weft-system --replicas=0")
+	w.Kubectl("wait --for=delete pod -l app.kubernetes.io/name=weft-operator -n weft-system --timeout=60s")
 	return back
 }
 
@@ -148,12 +133,11 @@ func TestRedWhenANodeDoesNotAnswer(t *testing.T) {
 		}
 	}
 	signal(syscall.SIGSTOP)
-	mend := sync.OnceFunc(func() { signal(syscall.SIGCONT) })
-	t.Cleanup(mend)
+	mend := w.Back(func() { signal(syscall.SIGCONT) })
 	out, status := w.exit("weft status --timeout 3s")
-	if status != 1 || wants(out, "n1 ", "n2 ", "unknown", "no answer") != nil {
+	if status != 1 || framework.Wants(out, "n1 ", "n2 ", "unknown", "no answer") != nil {
 		t.Errorf("weft status says of a node that does not answer (%d):\n%s", status, out)
 	}
 	mend()
-	w.settled()
+	w.Settled()
 }

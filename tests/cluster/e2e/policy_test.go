@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // settle is how long a change of policy may take to be in every kernel, on a machine
@@ -26,13 +27,13 @@ type shop struct {
 func newShop(t *testing.T) *shop {
 	t.Helper()
 	w := installed(t)
-	w.namespace("e2e-shop", "team: shop")
-	w.namespace("e2e-street", "colour: blue")
+	w.Namespace("e2e-shop", "team: shop")
+	w.Namespace("e2e-street", "colour: blue")
 	s := &shop{world: w,
-		near:   &pod{namespace: "e2e-shop", name: "near", node: 1, labels: "app: web, at: near", more: "    ports: [{name: http, containerPort: 8080}]"},
-		far:    &pod{namespace: "e2e-shop", name: "far", node: 2, labels: "app: web, at: far", command: "[/agnhost, netexec, --http-port=9090, --udp-port=9091]", more: "    ports: [{name: http, containerPort: 9090}]"},
-		client: &pod{namespace: "e2e-street", name: "client", node: 1, labels: "app: client"}}
-	w.make(s.near, s.far, s.client)
+		near:   &pod{Namespace: "e2e-shop", Name: "near", Node: 1, Labels: "app: web, at: near", Container: "    ports: [{name: http, containerPort: 8080}]"},
+		far:    &pod{Namespace: "e2e-shop", Name: "far", Node: 2, Labels: "app: web, at: far", Command: []string{"/agnhost", "netexec", "--http-port=9090", "--udp-port=9091"}, Container: "    ports: [{name: http, containerPort: 9090}]"},
+		client: &pod{Namespace: "e2e-street", Name: "client", Node: 1, Labels: "app: client"}}
+	w.Make(s.near, s.far, s.client)
 	return s
 }
 
@@ -48,7 +49,7 @@ func TestPolicies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			part := *whole
-			part.world = &world{Cluster: whole.Cluster, t: t}
+			part.world = &world{whole.In(t)}
 			test(&part)
 		})
 	}
@@ -56,32 +57,28 @@ func TestPolicies(t *testing.T) {
 
 // policy applies one that goes when the test ends.
 func (s *shop) policy(yaml string) {
-	s.t.Helper()
-	s.apply(yaml)
-	s.t.Cleanup(func() {
-		ctx, cancel := background()
-		defer cancel()
+	s.T.Helper()
+	s.Apply(yaml)
+	s.T.Cleanup(func() {
 		for _, kinds := range []string{"networkpolicy,weftnetworkpolicy -n e2e-shop", "networkpolicy,weftnetworkpolicy -n e2e-street", "weftclusternetworkpolicy"} {
-			if _, err := s.Kubectl(ctx, append([]string{"delete", "--all"}, strings.Fields(kinds)...)...); err != nil {
-				s.t.Error(err)
-			}
+			s.Drop("--all " + kinds)
 		}
 	})
 }
 
 // reach and cannot wait until it is so.
 func (s *shop) reach(from *pod, host string, port int) {
-	s.t.Helper()
-	s.eventually(settle, fmt.Sprintf("%s reaches %s:%d", from.name, host, port), func() error { return s.connects(from, host, port) })
+	s.T.Helper()
+	s.Eventually(settle, fmt.Sprintf("%s reaches %s:%d", from.Name, host, port), func() error { return s.Connects(from, host, port) })
 }
 
 func (s *shop) cannot(from *pod, host string, port int) {
-	s.t.Helper()
-	s.eventually(settle, fmt.Sprintf("%s is kept from %s:%d", from.name, host, port), func() error { return s.isolated(from, host, port) })
+	s.T.Helper()
+	s.Eventually(settle, fmt.Sprintf("%s is kept from %s:%d", from.Name, host, port), func() error { return s.Isolated(from, host, port) })
 }
 
 func namedPorts(s *shop) {
-	s.t.Helper()
+	s.T.Helper()
 	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -91,11 +88,11 @@ spec:
   policyTypes: [Egress]
   egress: [{to: [{namespaceSelector: {matchLabels: {team: shop}}}], ports: [{port: http}]}]
 `)
-	s.cannot(s.client, s.near.ipv4, 8081)
-	s.reach(s.client, s.near.ipv4, 8080)
-	s.reach(s.client, s.far.ipv6, 9090)
-	s.cannot(s.client, s.far.ipv4, 8080) // the other's number
-	s.drop("networkpolicy", "named", "-n", "e2e-street")
+	s.cannot(s.client, s.near.IPv4, 8081)
+	s.reach(s.client, s.near.IPv4, 8080)
+	s.reach(s.client, s.far.IPv6, 9090)
+	s.cannot(s.client, s.far.IPv4, 8080) // the other's number
+	s.Drop("networkpolicy named -n e2e-street")
 	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
@@ -106,13 +103,13 @@ spec:
   - fromEndpoints: [{matchLabels: {"k8s:io.cilium.k8s.namespace.labels.colour": blue}}]
     toPorts: [{ports: [{port: http, protocol: TCP}]}]
 `)
-	s.cannot(s.client, s.far.ipv4, 9999)
-	s.reach(s.client, s.near.ipv6, 8080)
-	s.reach(s.client, s.far.ipv4, 9090)
+	s.cannot(s.client, s.far.IPv4, 9999)
+	s.reach(s.client, s.near.IPv6, 8080)
+	s.reach(s.client, s.far.IPv4, 9090)
 }
 
 func relabelledNamespace(s *shop) {
-	s.t.Helper()
+	s.T.Helper()
 	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -122,18 +119,18 @@ spec:
   policyTypes: [Ingress]
   ingress: [{from: [{namespaceSelector: {matchLabels: {colour: blue}}}]}]
 `)
-	s.cannot(s.near, s.far.ipv4, 9090)
-	s.reach(s.client, s.far.ipv4, 9090)
-	s.kubectl("label namespace e2e-street colour=green --overwrite")
-	s.cannot(s.client, s.far.ipv4, 9090)
-	s.cannot(s.client, s.near.ipv6, 8080)
-	s.kubectl("label namespace e2e-street colour=blue --overwrite")
-	s.reach(s.client, s.far.ipv4, 9090)
-	s.reach(s.client, s.near.ipv6, 8080)
+	s.cannot(s.near, s.far.IPv4, 9090)
+	s.reach(s.client, s.far.IPv4, 9090)
+	s.Kubectl("label namespace e2e-street colour=green --overwrite")
+	s.cannot(s.client, s.far.IPv4, 9090)
+	s.cannot(s.client, s.near.IPv6, 8080)
+	s.Kubectl("label namespace e2e-street colour=blue --overwrite")
+	s.reach(s.client, s.far.IPv4, 9090)
+	s.reach(s.client, s.near.IPv6, 8080)
 }
 
 func relabelledPod(s *shop) {
-	s.t.Helper()
+	s.T.Helper()
 	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftClusterNetworkPolicy
@@ -142,31 +139,31 @@ spec:
   endpointSelector: {matchLabels: {app: web}}
   ingress: [{fromEndpoints: [{matchLabels: {friend: "yes"}}]}]
 `)
-	s.cannot(s.client, s.far.ipv4, 9090)
-	s.kubectl("label pod client -n e2e-street friend=yes")
-	s.reach(s.client, s.far.ipv4, 9090)
-	s.kubectl("label pod client -n e2e-street friend-")
-	s.cannot(s.client, s.far.ipv4, 9090)
-	s.drop("weftclusternetworkpolicy", "e2e-friends")
-	s.reach(s.client, s.far.ipv4, 9090)
+	s.cannot(s.client, s.far.IPv4, 9090)
+	s.Kubectl("label pod client -n e2e-street friend=yes")
+	s.reach(s.client, s.far.IPv4, 9090)
+	s.Kubectl("label pod client -n e2e-street friend-")
+	s.cannot(s.client, s.far.IPv4, 9090)
+	s.Drop("weftclusternetworkpolicy e2e-friends")
+	s.reach(s.client, s.far.IPv4, 9090)
 }
 
 func openConnections(s *shop) {
-	s.t.Helper()
-	server := s.echo("e2e-shop", "echo", 2, "app: echo")
-	s.make(server)
-	caller := s.caller("e2e-street", "caller", 1, "tcp=stream,"+server.ipv4+":7000", "tcp6=stream,["+server.ipv6+"]:7000")
-	s.flowing(caller, 20)
+	s.T.Helper()
+	server := echo("e2e-shop", "echo", 2, "app: echo")
+	s.Make(server)
+	caller := s.caller("e2e-street", "caller", 1, "tcp=stream,"+server.IPv4+":7000", "tcp6=stream,["+server.IPv6+"]:7000")
+	s.Flowing(settle, caller, 20)
 	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: closed, namespace: e2e-shop}
 spec: {podSelector: {matchLabels: {app: echo}}, policyTypes: [Ingress]}
 `)
-	var before map[string]counts
+	var before map[string]framework.Counts
 	quiet := 0
-	s.eventually(settle, "cut, all of them", func() error {
-		now := s.ask(caller, "counts")
+	s.Eventually(settle, "cut, all of them", func() error {
+		now := s.Counts(caller, "counts")
 		for name := range now {
 			if now[name].Answered > before[name].Answered {
 				before, quiet = now, 0
@@ -178,17 +175,17 @@ spec: {podSelector: {matchLabels: {app: echo}}, policyTypes: [Ingress]}
 		}
 		return nil
 	})
-	s.drop("networkpolicy", "closed", "-n", "e2e-shop")
-	s.flowing(caller, 20)
-	for name, c := range s.ask(caller, "stop") {
-		if c.Failed != 0 || c.lost() != 0 {
-			s.t.Errorf("%s is another connection now: %+v", name, c)
+	s.Drop("networkpolicy closed -n e2e-shop")
+	s.Flowing(settle, caller, 20)
+	for name, c := range s.Counts(caller, "stop") {
+		if c.Failed != 0 || c.Lost() != 0 {
+			s.T.Errorf("%s is another connection now: %+v", name, c)
 		}
 	}
 }
 
 func entities(s *shop) {
-	s.t.Helper()
+	s.T.Helper()
 	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
@@ -197,10 +194,10 @@ spec:
   endpointSelector: {}
   egress: [{toEntities: [kube-apiserver]}]
 `)
-	s.cannot(s.client, s.near.ipv4, 8080)
+	s.cannot(s.client, s.near.IPv4, 8080)
 	s.cannot(s.client, cluster.OutsideIPv4, 8080)
 	s.reach(s.client, "10.96.0.1", 443)
-	s.drop("weftnetworkpolicy", "api-only", "-n", "e2e-street")
+	s.Drop("weftnetworkpolicy api-only -n e2e-street")
 	s.policy(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
@@ -211,8 +208,8 @@ spec:
 `)
 	s.cannot(s.client, "10.96.0.1", 443)
 	s.cannot(s.client, cluster.OutsideIPv4, 8080)
-	s.eventually(settle, "let to the router, where nobody listens", func() error {
-		if err := s.connects(s.client, "192.0.2.1", 10250); err == nil || !strings.Contains(err.Error(), "REFUSED") {
+	s.Eventually(settle, "let to the router, where nobody listens", func() error {
+		if err := s.Connects(s.client, "192.0.2.1", 10250); err == nil || !strings.Contains(err.Error(), "REFUSED") {
 			return errors.Join(errors.New("it is not refused there"), err)
 		}
 		return nil
@@ -220,8 +217,8 @@ spec:
 }
 
 func observe(s *shop) {
-	s.t.Helper()
-	s.apply(`
+	s.T.Helper()
+	s.Apply(`
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: buyer, namespace: e2e-street}
@@ -234,9 +231,9 @@ spec:
       terminationGracePeriodSeconds: 0
       containers: [{name: main, image: ` + cluster.AgnhostImage + `}]
 `)
-	s.kubectl("rollout status deployment/buyer -n e2e-street --timeout=60s")
-	name := s.kubectl("get pods -n e2e-street -l app=buyer -o jsonpath={.items[0].metadata.name}")
-	buyer := &pod{namespace: "e2e-street", name: name, node: 1}
+	s.Kubectl("rollout status deployment/buyer -n e2e-street --timeout=60s")
+	name := s.Kubectl("get pods -n e2e-street -l app=buyer -o jsonpath={.items[0].metadata.name}")
+	buyer := &pod{Namespace: "e2e-street", Name: name, Node: 1}
 	s.policy(`
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -246,11 +243,11 @@ spec:
   policyTypes: [Ingress]
   ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: buyer}}}]}]
 `)
-	s.cannot(s.client, s.far.ipv4, 9090)
-	s.reach(buyer, s.far.ipv4, 9090)
+	s.cannot(s.client, s.far.IPv4, 9090)
+	s.reach(buyer, s.far.IPv4, 9090)
 	look := func(args string, parts ...string) {
-		s.t.Helper()
-		s.eventually(settle, "seen", func() error { return wants(s.shell("weft observe --since 1m "+args), parts...) })
+		s.T.Helper()
+		s.Eventually(settle, "seen", func() error { return framework.Wants(s.Shell("weft observe --since 1m "+args), parts...) })
 	}
 	look("--from-pod e2e-street/client --to-pod e2e-shop/far --verdict dropped", "DROPPED", "e2e-street/client:", "e2e-shop/far:9090",
 		"denied by default: NetworkPolicy e2e-shop/buyers isolates ingress")

@@ -3,20 +3,10 @@
 package l7
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
-
-// counts is what the program traffic says of a target.
-type counts struct {
-	Sent, Answered, Failed int
-	PauseMS, SlowMS        int64
-	Errors                 []string
-}
 
 // load is traffic that is counted: requests that a rule is about, from a pod of the first
 // node to one beside it, to one of the second node and to both through a Service, on
@@ -43,74 +33,50 @@ spec:
 
 // loaded starts traffic in a namespace of its own, which goes when the test ends.
 func (w *world) loaded(namespace string) *load {
-	w.t.Helper()
+	w.T.Helper()
 	l := &load{world: w, namespace: namespace}
 	one := func(name string, node int, role string, args ...string) *pod {
-		return &pod{namespace: namespace, name: name, node: node, role: role, command: append([]string{"/l7/traffic"}, args...)}
+		return &pod{Namespace: namespace, Name: name, Node: node, Labels: "role: " + role, Command: append([]string{"/programs/traffic"}, args...)}
 	}
 	l.near, l.far = one("near", 1, "server", "serve"), one("far", 2, "server", "serve")
-	w.namespace(namespace)
-	w.apply(strings.ReplaceAll(loadRules, "NS", namespace))
-	w.make(l.near, l.far)
+	w.Namespace(namespace, "")
+	w.Apply(strings.ReplaceAll(loadRules, "NS", namespace))
+	w.Make(l.near, l.far)
 	service := w.service(namespace, 7080)
-	w.shell("weft status --wait --timeout 60s")
+	w.Shell("weft status --wait --timeout 60s")
 	args := []string{"call"}
 	target := func(name, kind, address string) { args = append(args, name+"="+kind+","+address) }
-	target("near4-web", "web", url(l.near.ips[0], 7080, "/a"))
-	target("near6-visit", "visit", url(l.near.ips[1], 7080, "/a"))
-	target("far6-web", "web", url(l.far.ips[1], 7080, "/a"))
-	target("far4-visit", "visit", url(l.far.ips[0], 7080, "/a"))
-	target("far4-web2", "web2", url(l.far.ips[0], 7080, "/a"))
+	target("near4-web", "web", url(l.near.IPv4, 7080, "/a"))
+	target("near6-visit", "visit", url(l.near.IPv6, 7080, "/a"))
+	target("far6-web", "web", url(l.far.IPv6, 7080, "/a"))
+	target("far4-visit", "visit", url(l.far.IPv4, 7080, "/a"))
+	target("far4-web2", "web2", url(l.far.IPv4, 7080, "/a"))
 	target("service4-web", "web", url(service[0], 7080, "/a"))
 	target("service6-visit", "visit", url(service[1], 7080, "/a"))
-	target("plain-near4", "stream", l.near.ips[0]+":7000")
-	target("plain-far6", "stream", "["+l.far.ips[1]+"]:7000")
-	target("plain-far4", "request", l.far.ips[0]+":7000")
+	target("plain-near4", "stream", l.near.IPv4+":7000")
+	target("plain-far6", "stream", "["+l.far.IPv6+"]:7000")
+	target("plain-far4", "request", l.far.IPv4+":7000")
 	l.caller = one("caller", 1, "caller", args...)
-	w.make(l.caller)
-	l.flowing(20)
+	w.Make(l.caller)
+	l.Flowing(settle, l.caller, 20)
 	return l
 }
 
 // plain targets have nothing to do with the proxy.
 func plain(target string) bool { return strings.HasPrefix(target, "plain-") }
 
-// ask asks the caller, from its node, which may always reach its pods.
-func (l *load) ask(what string) (all map[string]counts) {
-	l.t.Helper()
-	out := l.node(l.caller.node, fmt.Sprintf("%s ask %s", l.traffic(), url(l.caller.ips[0], 7001, "/"+what)))
-	if err := json.Unmarshal([]byte(out), &all); err != nil {
-		l.t.Fatalf("counts of %s: %v: %q", l.caller.name, err, out)
-	}
-	return all
-}
-
-// flowing waits until every target has answered so many times more.
-func (l *load) flowing(more int) {
-	l.t.Helper()
-	before := l.ask("counts")
-	l.eventually(30*time.Second, "answered by every target", func() error {
-		for name, now := range l.ask("counts") {
-			if now.Answered < before[name].Answered+more {
-				return fmt.Errorf("%s: %+v, before %+v", name, now, before[name])
-			}
-		}
-		return nil
-	})
-}
-
 // nothingFailed says so of all traffic until now, which goes on.
 func (l *load) nothingFailed(until string) {
-	l.t.Helper()
-	l.flowing(20)
-	all := l.ask("counts")
+	l.T.Helper()
+	l.Flowing(settle, l.caller, 20)
+	all := l.Counts(l.caller, "counts")
 	sent, longest := 0, int64(0)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		c := all[name]
 		sent, longest = sent+c.Sent, max(longest, c.PauseMS)
 		if c.Failed != 0 {
-			l.t.Errorf("%s: %s: of %d requests %d failed: %v", until, name, c.Sent, c.Failed, c.Errors)
+			l.T.Errorf("%s: %s: of %d requests %d failed: %v", until, name, c.Sent, c.Failed, c.Errors)
 		}
 	}
-	l.t.Logf("%s: %d sent by %d ways, longest pause of one %d ms", until, sent, len(all), longest)
+	l.T.Logf("%s: %d sent by %d ways, longest pause of one %d ms", until, sent, len(all), longest)
 }

@@ -3,10 +3,8 @@
 package l7
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,10 +27,10 @@ func TestNobodyNoticesThatAgentsAndEnvoysAreReplaced(t *testing.T) {
 	l.nothingFailed("at first")
 
 	old := w.proxyPods()
-	w.must("patch", proxies, "-n", "weft-system", "--type=merge", "-p",
+	w.Must("patch "+proxies+" -n weft-system --type=merge -p",
 		`{"spec":{"template":{"metadata":{"annotations":{"l7/again":"`+fmt.Sprint(time.Now().Unix())+`"}}}}}`)
 	w.rolledOut(proxies)
-	w.eventually(90*time.Second, "without the old Envoys", func() error {
+	w.Eventually(90*time.Second, "without the old Envoys", func() error {
 		now := w.proxyPods()
 		for node, pod := range old {
 			if strings.Contains(now[node], pod) {
@@ -44,69 +42,40 @@ func TestNobodyNoticesThatAgentsAndEnvoysAreReplaced(t *testing.T) {
 	l.goesOn("with Envoys replaced")
 
 	for n := range w.Nodes() {
-		w.dies(n+1, "weft-agent")
+		w.Dies(n+1, "weft-agent", 60*time.Second)
 	}
 	l.goesOn("with agents killed")
 
-	w.must("rollout", "restart", agents, "-n", "weft-system")
+	w.Must("rollout restart " + agents + " -n weft-system")
 	w.rolledOut(agents)
 	l.goesOn("with agents replaced")
 
-	if err := w.SignalControlPlane("kube-apiserver", syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	back := func() error { return w.SignalControlPlane("kube-apiserver", syscall.SIGCONT) }
-	t.Cleanup(func() { _ = back() })
+	back := w.HangAPIServer()
 	l.goesOn("with the API server hanging")
-	w.dies(1, "weft-agent")
+	w.Dies(1, "weft-agent", 60*time.Second)
 	l.goesOn("and an agent killed meanwhile")
-	if err := back(); err != nil {
-		t.Fatal(err)
-	}
-	w.shell("weft status --wait --timeout 120s")
+	back()
+	w.Settled()
 	l.goesOn("with the API server back")
 }
 
 // goesOn lets traffic go on for a while; nothing may have failed.
 func (l *load) goesOn(state string) {
-	l.t.Helper()
+	l.T.Helper()
 	for until := time.Now().Add(goesOn()); time.Now().Before(until); time.Sleep(500 * time.Millisecond) {
-		l.ask("counts")
+		l.Counts(l.caller, "counts")
 	}
 	l.nothingFailed(state)
 }
 
 // proxyPods are the Envoys' pods that are there, by node.
 func (w *world) proxyPods() map[string]string {
-	w.t.Helper()
+	w.T.Helper()
 	out := make(map[string]string)
-	lines := w.kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-envoy -o jsonpath={range.items[*]}{.spec.nodeName}={.metadata.name}{'\\n'}{end}")
+	lines := w.Kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-envoy -o jsonpath={range.items[*]}{.spec.nodeName}={.metadata.name}{'\\n'}{end}")
 	for line := range strings.Lines(lines) {
 		node, pod, _ := strings.Cut(strings.TrimSpace(line), "=")
 		out[node] += pod + " "
 	}
 	return out
-}
-
-// processes of a name on a node.
-func (w *world) processes(n int, name string) []string {
-	w.t.Helper()
-	out := w.node(n, `for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" != `+name+` ] || echo ${p#/proc/}; done`)
-	return strings.Fields(out)
-}
-
-// dies kills a node's only process of a name, and waits until another is there.
-func (w *world) dies(n int, name string) {
-	w.t.Helper()
-	old := w.processes(n, name)
-	if len(old) != 1 {
-		w.t.Fatalf("of %s on node %d there are %v", name, n, old)
-	}
-	w.node(n, "kill -9 "+old[0])
-	w.eventually(60*time.Second, "back: "+name, func() error {
-		if now := w.processes(n, name); len(now) != 1 || now[0] == old[0] {
-			return errors.New("there are " + strings.Join(now, " "))
-		}
-		return nil
-	})
 }

@@ -15,11 +15,11 @@ import (
 // clients' to the same port do.
 func (s *shop) touches() {
 	connect := func(from *pod) {
-		s.t.Helper()
+		s.T.Helper()
 		for _, to := range []*pod{s.near, s.far} {
-			for _, host := range to.ips {
-				if out, err := s.exec(from, "/agnhost connect --timeout=5s "+net.JoinHostPort(host, "8080")); err != nil {
-					s.t.Fatalf("%s: %v %s", host, err, out)
+			for _, host := range to.IPs() {
+				if out, err := s.Exec(from, "/agnhost connect --timeout=5s "+net.JoinHostPort(host, "8080")); err != nil {
+					s.T.Fatalf("%s: %v %s", host, err, out)
 				}
 			}
 		}
@@ -29,10 +29,10 @@ func (s *shop) touches() {
 		connect(s.d)
 	}
 	if now := s.touched(); now != before {
-		s.t.Errorf("of 20 connections that no rule is about Envoys had %d", now-before)
+		s.T.Errorf("of 20 connections that no rule is about Envoys had %d", now-before)
 	}
 	connect(s.a)
-	s.eventually(10*time.Second, "counted", func() error {
+	s.Eventually(10*time.Second, "counted", func() error {
 		if now := s.touched(); now != before+4 {
 			return fmt.Errorf("of 4 connections that a rule is about Envoys had %d", now-before)
 		}
@@ -42,15 +42,15 @@ func (s *shop) touches() {
 
 // touched is how many clients the Envoys of all nodes have had.
 func (w *world) touched() (n int) {
-	w.t.Helper()
+	w.T.Helper()
 	var list struct {
 		Items []struct {
 			Metadata struct{ UID string }
 			Spec     struct{ NodeName string }
 		}
 	}
-	if err := json.Unmarshal([]byte(w.kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-envoy -o json")), &list); err != nil {
-		w.t.Fatal(err)
+	if err := json.Unmarshal([]byte(w.Kubectl("get pods -n weft-system -l app.kubernetes.io/name=weft-envoy -o json")), &list); err != nil {
+		w.T.Fatal(err)
 	}
 	for _, p := range list.Items {
 		for i, node := range w.Nodes() {
@@ -64,14 +64,14 @@ func (w *world) touched() (n int) {
 
 // clients of the Envoy of a pod, until now.
 func (w *world) clients(node int, uid string) (n int) {
-	w.t.Helper()
-	out := w.node(node, fmt.Sprintf("%s admin /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/own/envoy-admin.sock '/stats?filter=^(http|tcp)\\.weft\\.downstream_cx_total$'",
-		w.traffic(), uid))
+	w.T.Helper()
+	out := w.On(node, fmt.Sprintf("%s admin /var/lib/kubelet/pods/%s/volumes/kubernetes.io~empty-dir/own/envoy-admin.sock '/stats?filter=^(http|tcp)\\.weft\\.downstream_cx_total$'",
+		w.Program("traffic"), uid))
 	for line := range strings.Lines(out) {
 		_, value, _ := strings.Cut(line, ":")
 		one, err := strconv.Atoi(strings.TrimSpace(value))
 		if err != nil {
-			w.t.Fatalf("counters of Envoy: %v: %q", err, out)
+			w.T.Fatalf("counters of Envoy: %v: %q", err, out)
 		}
 		n += one
 	}

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/tests/cluster"
+	"github.com/weftmesh/weft/tests/cluster/framework"
 )
 
 // shop has servers beside the clients and on the other node, and clients of which each
-// may ask for something else at the same port.
+// may ask for something else at the same port: /clientip says who asks, /hostname who
+// answers.
 type shop struct {
 	*world
 	namespace string
@@ -44,11 +46,11 @@ spec:
 
 func TestRequests(t *testing.T) {
 	whole := newShop(t)
+	t.Run("each client gets what its rule allows", func(t *testing.T) { whole.in(t).eachClient(t) })
 	for _, test := range []struct {
 		name string
 		run  func(*shop)
 	}{
-		{"each client gets what its rule allows", (*shop).eachClient},
 		{"a program of a node is a client", (*shop).nodeProgram},
 		{"only what a rule is about touches Envoy", (*shop).touches},
 		{"what the proxy does not take is told at the policy", (*shop).told},
@@ -60,52 +62,53 @@ func TestRequests(t *testing.T) {
 // in is the same shop in a part of the test.
 func (s *shop) in(t *testing.T) *shop {
 	part := *s
-	part.world = &world{Cluster: s.Cluster, t: t}
+	part.world = &world{s.In(t)}
 	return &part
 }
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
 	s := &shop{world: installed(t), namespace: "l7-shop"}
-	s.world.namespace(s.namespace)
+	s.Namespace(s.namespace, "")
 	one := func(name string, node int, role string) *pod {
-		return &pod{namespace: s.namespace, name: name, node: node, role: role, command: serving()}
+		return &pod{Namespace: s.namespace, Name: name, Node: node, Labels: "role: " + role}
 	}
 	s.near, s.far = one("near", 1, "server"), one("far", 2, "server")
 	s.a, s.b, s.c = one("a", 1, "a"), one("b", 1, "b"), one("c", 1, "c")
 	s.d = one("d", 1, "d")
-	s.make(s.near, s.far, s.a, s.b, s.c, s.d)
+	s.Make(s.near, s.far, s.a, s.b, s.c, s.d)
 	s.service = s.world.service(s.namespace, 8080)
-	s.apply(strings.ReplaceAll(rules, "NS", s.namespace))
-	s.shell("weft status --wait --timeout 60s")
+	s.Apply(strings.ReplaceAll(rules, "NS", s.namespace))
+	s.Shell("weft status --wait --timeout 60s")
 	return s
 }
 
 // eachClient: three clients ask at the same port, on the same node and on another, over both families
 // and through a Service: each gets what its rule allows, and the server sees who asks.
-func (s *shop) eachClient() {
+func (s *shop) eachClient(t *testing.T) {
+	t.Helper()
 	for family, name := range []string{"IPv4", "IPv6"} {
 		for _, to := range []struct{ name, host string }{
-			{"near", s.near.ips[family]}, {"far", s.far.ips[family]}, {"service", s.service[family]},
+			{"near", s.near.IPs()[family]}, {"far", s.far.IPs()[family]}, {"service", s.service[family]},
 		} {
-			s.t.Run(name+" "+to.name, func(t *testing.T) { s.in(t).each(family, to.host) })
+			t.Run(name+" "+to.name, func(t *testing.T) { s.in(t).each(family, to.host) })
 		}
 	}
 }
 
 func (s *shop) each(family int, host string) {
-	s.t.Helper()
-	s.eventually(settle, "a's request allowed", func() error {
+	s.T.Helper()
+	s.Eventually(settle, "a's request allowed", func() error {
 		out, err := s.fetch(s.a, url(host, 8080, "/clientip"))
 		if err != nil {
 			return err
 		}
-		if from, _, _ := net.SplitHostPort(out); from != s.a.ips[family] {
-			return fmt.Errorf("the server sees %q, not %s", out, s.a.ips[family])
+		if from, _, _ := net.SplitHostPort(out); from != s.a.IPs()[family] {
+			return fmt.Errorf("the server sees %q, not %s", out, s.a.IPs()[family])
 		}
 		return nil
 	})
-	s.eventually(settle, "b's request allowed", func() error {
+	s.Eventually(settle, "b's request allowed", func() error {
 		out, err := s.fetch(s.b, url(host, 8080, "/hostname"))
 		if err == nil && out != "near" && out != "far" {
 			err = fmt.Errorf("it is %q that answers", out)
@@ -115,28 +118,28 @@ func (s *shop) each(family int, host string) {
 	s.denied(s.a, url(host, 8080, "/hostname"))
 	s.denied(s.b, url(host, 8080, "/clientip"))
 	s.denied(s.b, url(host, 8080, "/hostname/../clientip"))
-	if out, err := s.exec(s.c, "/agnhost connect --timeout=2s "+net.JoinHostPort(host, "8080")); err == nil || !strings.Contains(err.Error(), "TIMEOUT") {
-		s.t.Errorf("c, whom no rule is about, is not kept out: %v %s", err, out)
+	if err := s.Isolated(s.c, host, 8080); err != nil {
+		s.T.Errorf("c, whom no rule is about, is not kept out: %v", err)
 	}
 }
 
 // denied must be a request, by the proxy, which names the policy.
 func (s *shop) denied(from *pod, url string) {
-	s.t.Helper()
+	s.T.Helper()
 	if out, err := s.fetch(from, url); err == nil || !strings.Contains(err.Error(), "403 Forbidden") {
-		s.t.Errorf("%s asks for %s and gets %q, %v", from.name, url, out, err)
+		s.T.Errorf("%s asks for %s and gets %q, %v", from.Name, url, out, err)
 	}
-	out, err := s.exec(from, "/l7/traffic ask '"+url+"'")
-	if err := errors.Join(err, wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers")); err != nil {
-		s.t.Errorf("%s asks for %s: %v", from.name, url, err)
+	out, err := s.Exec(from, "/programs/traffic ask '"+url+"'")
+	if err := errors.Join(err, framework.Wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers")); err != nil {
+		s.T.Errorf("%s asks for %s: %v", from.Name, url, err)
 	}
 }
 
 // nodeProgram: a program of a node asks a pod of another node, in the node's own network.
 func (s *shop) nodeProgram() {
-	for _, host := range s.near.ips {
-		s.eventually(settle, "the node's request allowed", func() error {
-			out, err := s.Node(2).Run(s.t.Context(), s.traffic()+" ask "+url(host, 8080, "/clientip"))
+	for _, host := range s.near.IPs() {
+		s.Eventually(settle, "the node's request allowed", func() error {
+			out, err := s.Node(2).Run(s.T.Context(), s.Program("traffic")+" ask "+url(host, 8080, "/clientip"))
 			if err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
@@ -145,9 +148,9 @@ func (s *shop) nodeProgram() {
 			}
 			return nil
 		})
-		out := s.node(2, s.traffic()+" ask "+url(host, 8080, "/hostname"))
-		if err := wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers"); err != nil {
-			s.t.Error(err)
+		out := s.On(2, s.Program("traffic")+" ask "+url(host, 8080, "/hostname"))
+		if err := framework.Wants(out, "denied by policy: WeftNetworkPolicy "+s.namespace+"/servers"); err != nil {
+			s.T.Error(err)
 		}
 	}
 }
@@ -156,10 +159,10 @@ func (s *shop) nodeProgram() {
 func TestWhatAPodAsksOfTheOutside(t *testing.T) {
 	w := installed(t)
 	const namespace = "l7-out"
-	w.namespace(namespace)
-	p := &pod{namespace: namespace, name: "client", node: 2, role: "client", command: serving()}
-	w.make(p)
-	w.apply(fmt.Sprintf(`
+	w.Namespace(namespace, "")
+	p := &pod{Namespace: namespace, Name: "client", Node: 2, Labels: "role: client"}
+	w.Make(p)
+	w.Apply(fmt.Sprintf(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: out, namespace: %s}
@@ -169,9 +172,9 @@ spec:
   - toCIDR: [%s/32]
     toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, path: /clientip}]}}]
 `, namespace, cluster.OutsideIPv4))
-	w.eventually(settle, "asked through the proxy", func() error {
-		out, err := w.exec(p, "/l7/traffic ask "+url(cluster.OutsideIPv4, 8080, "/hostname"))
-		return errors.Join(err, wants(out, "denied by policy: WeftNetworkPolicy "+namespace+"/out"))
+	w.Eventually(settle, "asked through the proxy", func() error {
+		out, err := w.Exec(p, "/programs/traffic ask "+url(cluster.OutsideIPv4, 8080, "/hostname"))
+		return errors.Join(err, framework.Wants(out, "denied by policy: WeftNetworkPolicy "+namespace+"/out"))
 	})
 	out, err := w.fetch(p, url(cluster.OutsideIPv4, 8080, "/clientip"))
 	if host, _, _ := net.SplitHostPort(out); err != nil || host != w.Node(2).IPv4() {
@@ -183,12 +186,12 @@ spec:
 func TestCallsOfGRPC(t *testing.T) {
 	w := installed(t)
 	const namespace = "l7-grpc"
-	w.namespace(namespace)
-	server := &pod{namespace: namespace, name: "server", node: 2, role: "server", command: []string{"/agnhost", "grpc-health-checking"}}
-	client := &pod{namespace: namespace, name: "client", node: 1, role: "client", command: serving()}
-	w.make(server, client)
+	w.Namespace(namespace, "")
+	server := &pod{Namespace: namespace, Name: "server", Node: 2, Labels: "role: server", Command: []string{"/agnhost", "grpc-health-checking"}}
+	client := &pod{Namespace: namespace, Name: "client", Node: 1, Labels: "role: client"}
+	w.Make(server, client)
 	policy := func(method string) {
-		w.apply(fmt.Sprintf(`
+		w.Apply(fmt.Sprintf(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: calls, namespace: %s}
@@ -201,12 +204,12 @@ spec:
 	}
 	called := func(family int, what string, parts ...string) {
 		t.Helper()
-		w.eventually(settle, what, func() error {
-			out, err := w.exec(client, "/l7/traffic health "+net.JoinHostPort(server.ips[family], "5000"))
-			return errors.Join(err, wants(out, parts...))
+		w.Eventually(settle, what, func() error {
+			out, err := w.Exec(client, "/programs/traffic health "+net.JoinHostPort(server.IPs()[family], "5000"))
+			return errors.Join(err, framework.Wants(out, parts...))
 		})
 	}
-	for family := range server.ips {
+	for family := range server.IPs() {
 		policy("Check")
 		called(family, "allowed", "0 ")
 		policy("Watch")
@@ -222,7 +225,7 @@ func (s *shop) told() {
 		odd = append(odd, fmt.Sprintf("{name: x-%d, value: v, mismatch: LOG}", i))
 	}
 	policy := func(headers string) {
-		s.apply(fmt.Sprintf(`
+		s.Apply(fmt.Sprintf(`
 apiVersion: weftmesh.io/v1alpha1
 kind: WeftNetworkPolicy
 metadata: {name: odd, namespace: %s}
@@ -235,14 +238,14 @@ spec:
 	}
 	policy(strings.Join(odd, ", "))
 	condition := func() error {
-		out := s.kubectl("get wnp odd -n " + s.namespace + " -o jsonpath={.status.conditions[0].status}/{.status.conditions[0].reason}/{.status.conditions[0].message}")
-		return wants(out, "False/RefusedByProxy/", "on n1: ", "6 headers")
+		out := s.Kubectl("get wnp odd -n " + s.namespace + " -o jsonpath={.status.conditions[0].status}/{.status.conditions[0].reason}/{.status.conditions[0].message}")
+		return framework.Wants(out, "False/RefusedByProxy/", "on n1: ", "6 headers")
 	}
-	s.t.Logf("told after %v", s.eventually(settle, "told", condition).Round(100*time.Millisecond))
-	if _, err := s.fetch(s.a, url(s.near.ips[0], 8080, "/clientip")); err != nil {
-		s.t.Errorf("another policy is not in force: %v", err)
+	s.T.Logf("told after %v", s.Eventually(settle, "told", condition).Round(100*time.Millisecond))
+	if _, err := s.fetch(s.a, url(s.near.IPv4, 8080, "/clientip")); err != nil {
+		s.T.Errorf("another policy is not in force: %v", err)
 	}
 	policy(odd[0])
-	s.kubectl("wait --for=condition=Valid wnp odd -n " + s.namespace + " --timeout=30s")
-	s.eventually(settle, "allowed", func() error { _, err := s.fetch(s.a, url(s.c.ips[0], 8080, "/clientip")); return err })
+	s.Kubectl("wait --for=condition=Valid wnp odd -n " + s.namespace + " --timeout=30s")
+	s.Eventually(settle, "allowed", func() error { _, err := s.fetch(s.a, url(s.c.IPv4, 8080, "/clientip")); return err })
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,43 +25,29 @@ func outageOf() time.Duration {
 // are killed meanwhile, and a pod whose sandbox ends is made anew by those that know it.
 func TestTheAPIServerIsAway(t *testing.T) {
 	installed(t)
-	t.Run("hangs", func(t *testing.T) { again(t).awayFor(outageOf(), "outage-hangs", (*world).hang) })
+	t.Run("hangs", func(t *testing.T) { again(t).awayFor(outageOf(), "outage-hangs", (*world).HangAPIServer) })
 	t.Run("unreachable", func(t *testing.T) { again(t).awayFor(outageOf(), "outage-unreachable", (*world).unreachable) })
 }
 
-// hang stops the API server in the middle of what it does.
-func (w *world) hang() (back func() error) {
-	if err := w.SignalControlPlane("kube-apiserver", syscall.SIGSTOP); err != nil {
-		w.t.Fatal(err)
-	}
-	return func() error { return w.SignalControlPlane("kube-apiserver", syscall.SIGCONT) }
-}
-
 // unreachable takes the ways to the API server from the nodes.
-func (w *world) unreachable() (back func() error) {
-	host := strings.TrimSuffix(cluster.APIServer, ":6443") + "/32"
-	var undo []func() error
-	for _, n := range w.Nodes() {
-		u, err := n.RouteAway(host)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		undo = append(undo, u)
+func (w *world) unreachable() (back func()) {
+	w.T.Helper()
+	var all []func()
+	for i := range w.Nodes() {
+		all = append(all, w.RouteAway(i+1, cluster.RouterIPv4+"/32"))
 	}
-	return func() (err error) {
-		for _, u := range undo {
-			err = errors.Join(err, u())
+	return func() {
+		for _, back := range all {
+			back()
 		}
-		undo = nil
-		return err
 	}
 }
 
-func (w *world) awayFor(period time.Duration, namespace string, away func(*world) func() error) {
+func (w *world) awayFor(period time.Duration, namespace string, away func(*world) func()) {
 	l := w.loaded(namespace)
 	doomed := l.pod("doomed", 2, "server")
-	w.make(doomed)
-	w.eventually(10*time.Second, "reached", func() error { return w.connects(l.caller, doomed.ipv4) })
+	w.Make(doomed)
+	w.Eventually(10*time.Second, "reached", func() error { return w.Connects(l.caller, doomed.IPv4, 7000) })
 	before := map[int]string{1: w.state(1), 2: w.state(2), 3: w.state(3)}
 	was := func(nodes ...int) func() error {
 		return func() (err error) {
@@ -73,74 +58,71 @@ func (w *world) awayFor(period time.Duration, namespace string, away func(*world
 		}
 	}
 	back := away(w)
-	w.t.Cleanup(func() { _ = back() })
 	until := time.Now().Add(period)
 	w.dies(w.agent(1))
-	w.holds(period/3, "as it was", was(1, 2, 3))
+	w.Holds(period/3, "as it was", was(1, 2, 3))
 	w.endSandbox(doomed)
-	w.eventually(30*time.Second, "made anew: "+doomed.name, func() error { return w.anew(doomed) })
-	w.holds(time.Until(until)/2, "as it was", was(1, 3))
+	w.Eventually(30*time.Second, "made anew: "+doomed.Name, func() error { return w.anew(doomed) })
+	w.Holds(time.Until(until)/2, "as it was", was(1, 3))
 	before[2] = w.state(2)
 	w.dies(w.agent(2))
-	w.holds(time.Until(until), "as it was", was(1, 2, 3))
-	if err := back(); err != nil {
-		w.t.Fatal(err)
-	}
-	w.eventually(30*time.Second, "an API server again", w.apiServer)
-	took := w.eventually(15*time.Second, "reached where it is now: "+doomed.name, func() error {
-		w.addresses(doomed)
-		return w.connects(l.caller, doomed.ipv4)
+	w.Holds(time.Until(until), "as it was", was(1, 2, 3))
+	back()
+	w.Eventually(30*time.Second, "an API server again", w.apiServer)
+	took := w.Eventually(15*time.Second, "reached where it is now: "+doomed.Name, func() error {
+		w.Addresses(doomed)
+		return w.Connects(l.caller, doomed.IPv4, 7000)
 	})
-	w.t.Logf("the other node knows the pod's new address after %.1f s", took.Seconds())
-	w.settled()
+	w.T.Logf("the other node knows the pod's new address after %.1f s", took.Seconds())
+	w.Settled()
 	l.nothingLost()
 }
 
 // state is what may not change on a node: rows of maps with their values, links,
 // addresses, routes, pins.
 func (w *world) state(n int) string {
-	w.t.Helper()
-	return strings.Join(linkTrace.FindAllString(w.network(n), -1), "") + w.rows(n, true) + w.node(n, "cd /sys/fs/bpf/weft && find . | sort")
+	w.T.Helper()
+	return strings.Join(linkTrace.FindAllString(w.network(n), -1), "") + w.rows(n, true) + w.On(n, "cd /sys/fs/bpf/weft && find . | sort")
 }
 
 // dies kills a part and waits until it is there again.
 func (w *world) dies(p *part) {
-	w.t.Helper()
+	w.T.Helper()
 	if err := p.kill(); err != nil {
-		w.t.Fatalf("killing %s: %v", p.name, err)
+		w.T.Fatalf("killing %s: %v", p.name, err)
 	}
-	w.eventually(30*time.Second, "back: "+p.name, p.back)
+	w.Eventually(30*time.Second, "back: "+p.name, p.back)
 }
 
 // sandbox of a pod, on its node.
 func (w *world) sandbox(p *pod) string {
-	w.t.Helper()
-	return strings.TrimSpace(w.node(p.node, fmt.Sprintf(
+	w.T.Helper()
+	return strings.TrimSpace(w.On(p.Node, fmt.Sprintf(
 		`ctr -n k8s.io containers ls -q 'labels."io.kubernetes.pod.namespace"==%s,labels."io.kubernetes.pod.name"==%s,labels."io.cri-containerd.kind"==sandbox' 2>/dev/null`,
-		p.namespace, p.name)))
+		p.Namespace, p.Name)))
 }
 
 // endSandbox kills what holds a pod's network.
 func (w *world) endSandbox(p *pod) {
-	w.t.Helper()
-	w.node(p.node, "ctr -n k8s.io tasks kill -s 9 "+w.sandbox(p))
+	w.T.Helper()
+	w.On(p.Node, "ctr -n k8s.io tasks kill -s 9 "+w.sandbox(p))
 }
 
 // anew is nil when a pod runs in another sandbox, with other addresses, and answers its
 // node there.
 func (w *world) anew(p *pod) error {
-	out := w.node(p.node, "weft endpoint list -o json")
+	out := w.On(p.Node, "weft endpoint list -o json")
 	for record := range strings.SplitSeq(out, "}") {
 		_, name, _ := strings.Cut(record, `"pod": "`)
 		name, _, _ = strings.Cut(name, `"`)
 		_, ip, _ := strings.Cut(record, `"ipv4": "`)
 		ip, _, _ = strings.Cut(ip, `"`)
-		if name == p.name && ip != p.ipv4 {
+		if name == p.Name && ip != p.IPv4 {
 			now := *p
-			now.ipv4 = ip
+			now.IPv4 = ip
 			var heard map[string]int
-			return w.ask(&now, "heard", &heard)
+			return w.Ask(&now, "heard", &heard)
 		}
 	}
-	return fmt.Errorf("the endpoints of node %d are\n%s", p.node, out)
+	return fmt.Errorf("the endpoints of node %d are\n%s", p.Node, out)
 }

@@ -33,25 +33,25 @@ func TestAnAgentIsKilledAtEveryPointOfAttaching(t *testing.T) {
 		names := make([]string, len(pods))
 		for i := range pods {
 			pods[i] = l.pod(fmt.Sprintf("churn-%d-%d", cycle, i), 1, fmt.Sprintf("server, churn: c%d", i))
-			names[i] = pods[i].name
+			names[i] = pods[i].Name
 		}
 		stop := w.killing(random, &kills)
-		w.make(pods...)
+		w.Make(pods...)
 		stop()
 		for _, p := range pods {
-			w.eventually(60*time.Second, "reached: "+p.name, func() error { return w.connects(l.caller, p.ipv4) })
+			w.Eventually(60*time.Second, "reached: "+p.Name, func() error { return w.Connects(l.caller, p.IPv4, 7000) })
 		}
 		stop = w.killing(random, &kills)
-		w.kubectl("delete pod -n " + l.namespace + " --timeout=90s " + strings.Join(names, " "))
+		w.Kubectl("delete pod -n " + l.namespace + " --timeout=90s " + strings.Join(names, " "))
 		stop()
 	}
 	t.Logf("%d times the agent was killed", kills)
 	if kills < 2*level.Scale(30) {
 		t.Errorf("the agent was killed %d times only", kills)
 	}
-	w.settled()
+	w.Settled()
 	l.nothingLost()
-	w.drop("namespace", l.namespace)
+	w.Drop("namespace " + l.namespace)
 	nothingNew()
 }
 
@@ -70,9 +70,9 @@ func (w *world) killing(random *rand.Rand, kills *int) (stop func()) {
 				return
 			default:
 			}
-			out, err := w.Node(1).Run(w.t.Context(), fmt.Sprintf(killDuringCNI, d))
+			out, err := w.Node(1).Run(w.T.Context(), fmt.Sprintf(killDuringCNI, d))
 			if err != nil {
-				w.t.Errorf("killing the agent: %v: %s", err, out)
+				w.T.Errorf("killing the agent: %v: %s", err, out)
 			}
 			if strings.Contains(out, "killed") {
 				*kills++

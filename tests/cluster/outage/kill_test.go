@@ -23,9 +23,9 @@ func TestAnyPartMayDie(t *testing.T) {
 			l.survives(p, round*100+i)
 		}
 	}
-	w.settled()
+	w.Settled()
 	l.nothingLost()
-	w.drop("namespace", l.namespace)
+	w.Drop("namespace " + l.namespace)
 	nothingNew()
 }
 
@@ -33,32 +33,32 @@ func TestAnyPartMayDie(t *testing.T) {
 // works, with labels that nobody had before, under its policy; and the part comes back
 // by itself. All the while traffic runs.
 func (l *load) survives(p *part, number int) {
-	w := l.w
-	w.t.Helper()
+	w := l.world
+	w.T.Helper()
 	node := 1 + number%2
 	victim := l.pod(fmt.Sprintf("victim-%d", number), node, "server")
 	born := l.pod(fmt.Sprintf("born-%d", number), node, fmt.Sprintf("server, number: n%d", number))
-	w.make(victim)
+	w.Make(victim)
 	begun := time.Now()
 	if err := p.kill(); err != nil {
-		w.t.Fatalf("killing %s: %v", p.name, err)
+		w.T.Fatalf("killing %s: %v", p.name, err)
 	}
-	w.eventually(60*time.Second, "an API server that takes "+born.name, func() error {
-		_, err := w.Kubectl(w.t.Context(), "delete", "pod", victim.name, "-n", l.namespace, "--wait=false", "--ignore-not-found", "--request-timeout=5s")
+	w.Eventually(60*time.Second, "an API server that takes "+born.Name, func() error {
+		_, err := w.Cluster.Kubectl(w.T.Context(), "delete", "pod", victim.Name, "-n", l.namespace, "--wait=false", "--ignore-not-found", "--request-timeout=5s")
 		if err == nil {
-			err = w.Apply(w.t.Context(), w.manifest(born))
+			err = w.Cluster.Apply(w.T.Context(), w.Manifest(born))
 		}
 		return err
 	})
-	w.eventually(60*time.Second, "back: "+p.name, p.back)
+	w.Eventually(60*time.Second, "back: "+p.name, p.back)
 	back := time.Since(begun)
-	w.ready(born)
+	w.Ready(born)
 	works := time.Since(begun)
 	// That policies know it takes a moment at the other node.
-	w.eventually(10*time.Second, "reached: "+born.name, func() error { return w.connects(l.caller, born.ipv4) })
-	w.eventually(10*time.Second, "reached: "+born.name, func() error { return w.connects(l.caller, born.ipv6) })
-	w.isolated(l.stranger, born.ipv4)
-	w.kubectl(fmt.Sprintf("wait --for=delete pod/%s -n %s --timeout=60s", victim.name, l.namespace))
-	w.kubectl(fmt.Sprintf("delete pod %s -n %s --wait=false", born.name, l.namespace))
-	w.t.Logf("%s: back after %.1f s, a new pod works after %.1f s", p.name, back.Seconds(), works.Seconds())
+	w.Eventually(10*time.Second, "reached: "+born.Name, func() error { return w.Connects(l.caller, born.IPv4, 7000) })
+	w.Eventually(10*time.Second, "reached: "+born.Name, func() error { return w.Connects(l.caller, born.IPv6, 7000) })
+	w.isolated(l.stranger, born.IPv4)
+	w.Kubectl(fmt.Sprintf("wait --for=delete pod/%s -n %s --timeout=60s", victim.Name, l.namespace))
+	w.Kubectl(fmt.Sprintf("delete pod %s -n %s --wait=false", born.Name, l.namespace))
+	w.T.Logf("%s: back after %.1f s, a new pod works after %.1f s", p.name, back.Seconds(), works.Seconds())
 }

@@ -34,28 +34,28 @@ var (
 
 // traces of pods on a node and of its pods at the API server.
 func (w *world) traces(n int) string {
-	w.t.Helper()
+	w.T.Helper()
 	network := strings.Join(linkTrace.FindAllString(w.network(n), -1), "")
-	files := w.node(n, "cd /sys/fs/bpf/weft && find . | sort; cd /var/lib/weft && find . -type f | sort; ls /run/netns 2>/dev/null | wc -l")
-	slices := w.kubectl("get weftendpointslices -o jsonpath={range.items[?(@.nodeName=='" + w.Node(n).Name() + "')]}{.metadata.name}:{range.endpoints[*]}{.namespace}/{.name}={.addresses}{'\\n'}{end}{end}")
+	files := w.On(n, "cd /sys/fs/bpf/weft && find . | sort; cd /var/lib/weft && find . -type f | sort; ls /run/netns 2>/dev/null | wc -l")
+	slices := w.Kubectl("get weftendpointslices -o jsonpath={range.items[?(@.nodeName=='" + w.Node(n).Name() + "')]}{.metadata.name}:{range.endpoints[*]}{.namespace}/{.name}={.addresses}{'\\n'}{end}{end}")
 	return network + files + slices + w.rows(n, false)
 }
 
 func (w *world) network(n int) string {
-	w.t.Helper()
-	out, err := w.Node(n).Network(w.t.Context())
+	w.T.Helper()
+	out, err := w.Node(n).Network(w.T.Context())
 	if err != nil || !strings.Contains(out, w.Node(n).IPv4()) {
-		w.t.Fatalf("the network of node %d: %v: %q", n, err, out)
+		w.T.Fatalf("the network of node %d: %v: %q", n, err, out)
 	}
 	return out
 }
 
 // rows of the maps that tell of pods; with their values, if these are wanted.
 func (w *world) rows(n int, values bool) string {
-	w.t.Helper()
+	w.T.Helper()
 	var out strings.Builder
 	name, found := "", 0
-	for line := range strings.Lines(w.node(n, w.Repository()+"/build/bin/cluster maps")) {
+	for line := range strings.Lines(w.On(n, w.Repository()+"/build/bin/cluster maps")) {
 		if strings.HasPrefix(line, "== ") {
 			name = ""
 			if m := mapName.FindStringSubmatch(line); m != nil && slices.Contains(rowsOfPods, m[1]) {
@@ -65,7 +65,7 @@ func (w *world) rows(n int, values bool) string {
 		}
 		key, value, ok := strings.Cut(strings.TrimSpace(line), "  ")
 		if name != "" && !ok {
-			w.t.Fatalf("node %d, map %s: %s", n, name, line)
+			w.T.Fatalf("node %d, map %s: %s", n, name, line)
 		}
 		switch {
 		case name == "" || name == "weft_ep" && strings.HasPrefix(value, noDevice):
@@ -76,24 +76,24 @@ func (w *world) rows(n int, values bool) string {
 		}
 	}
 	if found != len(rowsOfPods) {
-		w.t.Fatalf("node %d has %d of the maps %v", n, found, rowsOfPods)
+		w.T.Fatalf("node %d has %d of the maps %v", n, found, rowsOfPods)
 	}
 	return out.String()
 }
 
 // nothingLeft takes what is there of pods now, and gives a look whether that is all again.
 func (w *world) nothingLeft(nodes ...int) (again func()) {
-	w.t.Helper()
+	w.T.Helper()
 	before := make(map[int]string)
 	for _, n := range nodes {
-		w.eventually(60*time.Second, fmt.Sprintf("a node %d on which all services can be reached", n), func() error { return w.served(n) })
+		w.Eventually(60*time.Second, fmt.Sprintf("a node %d on which all services can be reached", n), func() error { return w.served(n) })
 		before[n] = w.traces(n)
 	}
 	return func() {
-		w.t.Helper()
+		w.T.Helper()
 		for _, n := range nodes {
-			took := w.eventually(60*time.Second, fmt.Sprintf("as before on node %d", n), func() error { return lines(before[n], w.traces(n)) })
-			w.t.Logf("node %d is as it was after %v", n, took.Round(100*time.Millisecond))
+			took := w.Eventually(60*time.Second, fmt.Sprintf("as before on node %d", n), func() error { return lines(before[n], w.traces(n)) })
+			w.T.Logf("node %d is as it was after %v", n, took.Round(100*time.Millisecond))
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (w *world) served(n int) error {
 
 // podIdentities are the addresses of pods in a node's kernel, with their identities.
 func (w *world) podIdentities(n int) string {
-	w.t.Helper()
+	w.T.Helper()
 	var out strings.Builder
 	for line := range strings.Lines(w.rows(n, true)) {
 		var name, key, value string
@@ -129,7 +129,7 @@ func (w *world) podIdentities(n int) string {
 		raw, err := hex.DecodeString(key + value)
 		size := map[string]int{"weft_ip4": 4, "weft_ip6": 16}[name]
 		if err != nil || len(raw) != 4+size+8 {
-			w.t.Fatalf("row of %s: %q, %v", name, line, err)
+			w.T.Fatalf("row of %s: %q, %v", name, line, err)
 		}
 		address, _ := netip.AddrFromSlice(raw[4 : 4+size])
 		identity := binary.LittleEndian.Uint32(raw[4+size:])

@@ -3,6 +3,7 @@
 package outage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,40 +28,36 @@ func TestANodeComesAndGoes(t *testing.T) {
 		t.Cleanup(func() { w.removed(n) })
 		number := len(w.Nodes())
 		p := l.pod(fmt.Sprintf("new-%d", round), number, "server")
-		w.apply(w.manifest(p))
+		w.Apply(w.Manifest(p))
 		begun := time.Now()
-		w.kubectl("wait --for=condition=Ready pod/" + p.name + " -n " + l.namespace + " --timeout=120s")
-		w.addresses(p)
+		w.Kubectl("wait --for=condition=Ready pod/" + p.Name + " -n " + l.namespace + " --timeout=120s")
+		w.Addresses(p)
 		t.Logf("a pod of the new node is ready after %.1f s", time.Since(begun).Seconds())
-		w.eventually(20*time.Second, "reached: "+p.name, func() error {
-			return errors.Join(w.connects(l.caller, p.ipv4), w.connects(l.caller, p.ipv6))
+		w.Eventually(20*time.Second, "reached: "+p.Name, func() error {
+			return errors.Join(w.Connects(l.caller, p.IPv4, 7000), w.Connects(l.caller, p.IPv6, 7000))
 		})
-		w.isolated(l.stranger, p.ipv4)
+		w.isolated(l.stranger, p.IPv4)
 		w.removed(n)
-		w.kubectl("delete pod --force --grace-period=0 --ignore-not-found -n " + l.namespace + " " + p.name)
+		w.Kubectl("delete pod --force --grace-period=0 --ignore-not-found -n " + l.namespace + " " + p.Name)
 		for i := range 2 {
-			w.eventually(30*time.Second, fmt.Sprintf("without a trace on node %d of one that is gone", i+1), func() error {
+			w.Eventually(30*time.Second, fmt.Sprintf("without a trace on node %d of one that is gone", i+1), func() error {
 				return lines(before[i+1], w.traces(i+1))
 			})
 		}
-		if out := w.kubectl("get weftnodes,weftendpointslices -o name"); strings.Contains(out, "/"+n.Name()) {
+		if out := w.Kubectl("get weftnodes,weftendpointslices -o name"); strings.Contains(out, "/"+n.Name()) {
 			t.Errorf("of the node that is gone there is still\n%s", out)
 		}
 	}
-	w.settled()
+	w.Settled()
 	l.nothingLost()
 }
 
 // removed takes a node away, if it is there.
 func (w *world) removed(n *cluster.Node) {
-	w.t.Helper()
+	w.T.Helper()
 	there := slices.ContainsFunc(w.Nodes(), func(have *cluster.Node) bool { return have.Name() == n.Name() })
 	if !there {
 		return
 	}
-	ctx, cancel := atEnd()
-	defer cancel()
-	if err := w.RemoveNode(ctx, n); err != nil {
-		w.t.Error(err)
-	}
+	w.Always(func(ctx context.Context) error { return w.RemoveNode(ctx, n) })
 }

@@ -17,39 +17,10 @@ type part struct {
 	back func() error
 }
 
-// process finds one by its name on a node; "": none runs.
-func (w *world) process(n int, name string) (string, error) {
-	out, err := w.Node(n).Run(w.t.Context(), "grep -lsx "+name+" /proc/[0-9]*/comm; true")
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(out), "/proc/"), "/comm"), nil
-}
-
-// killed kills a process of a node, and gives the look whether another is there.
-func (w *world) killed(n int, name string) (back func() error, err error) {
-	old, err := w.process(n, name)
-	if err != nil || old == "" {
-		return nil, errors.Join(err, fmt.Errorf("%s runs on node %d as %q", name, n, old))
-	}
-	back = func() error {
-		now, err := w.process(n, name)
-		if err == nil && (now == "" || now == old) {
-			err = fmt.Errorf("%s of node %d is process %q, and was %q", name, n, now, old)
-		}
-		return err
-	}
-	out, err := w.Node(n).Run(w.t.Context(), "kill -9 "+old)
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, out)
-	}
-	return back, err
-}
-
 func (w *world) agent(n int) *part {
 	p := &part{name: fmt.Sprintf("agent of node %d", n)}
 	p.kill = func() (err error) {
-		p.back, err = w.killed(n, "weft-agent")
+		p.back, err = w.Kill(n, "weft-agent")
 		return err
 	}
 	return p
@@ -63,7 +34,7 @@ func (w *world) leader() *part {
 		if err != nil {
 			return err
 		}
-		_, err = w.killed(n, "weft-operator")
+		_, err = w.Kill(n, "weft-operator")
 		p.back = func() error {
 			now, _, err := w.holder()
 			if err == nil && now == holder {
@@ -78,12 +49,12 @@ func (w *world) leader() *part {
 
 // holder of the operators' lease, and its node.
 func (w *world) holder() (holder string, node int, err error) {
-	holder, err = w.Kubectl(w.t.Context(), "get", "lease", "weft-operator", "-n", "weft-system", "-o", "jsonpath={.spec.holderIdentity}")
+	holder, err = w.Cluster.Kubectl(w.T.Context(), "get", "lease", "weft-operator", "-n", "weft-system", "-o", "jsonpath={.spec.holderIdentity}")
 	if err != nil {
 		return "", 0, err
 	}
 	pod, _, _ := strings.Cut(holder, "_")
-	name, err := w.Kubectl(w.t.Context(), "get", "pod", pod, "-n", "weft-system", "-o", "jsonpath={.spec.nodeName}")
+	name, err := w.Cluster.Kubectl(w.T.Context(), "get", "pod", pod, "-n", "weft-system", "-o", "jsonpath={.spec.nodeName}")
 	if err != nil {
 		return holder, 0, err
 	}
@@ -104,9 +75,9 @@ func (w *world) control(service string) *part {
 }
 
 func (w *world) apiServer() error {
-	_, err := w.Kubectl(w.t.Context(), "get", "--raw", "/readyz", "--request-timeout=2s")
+	_, err := w.Cluster.Kubectl(w.T.Context(), "get", "--raw", "/readyz", "--request-timeout=2s")
 	if err == nil {
-		_, err = w.Kubectl(w.t.Context(), "annotate", "namespace", "default", "outage=over", "--overwrite", "--request-timeout=5s")
+		_, err = w.Cluster.Kubectl(w.T.Context(), "annotate", "namespace", "default", "outage=over", "--overwrite", "--request-timeout=5s")
 	}
 	return err
 }
@@ -115,7 +86,7 @@ func (w *world) apiServer() error {
 func (w *world) service(n int, name string) *part {
 	p := &part{name: fmt.Sprintf("%s of node %d", name, n)}
 	p.kill = func() (err error) {
-		p.back, err = w.killed(n, name)
+		p.back, err = w.Kill(n, name)
 		return err
 	}
 	return p

@@ -62,58 +62,58 @@ type boot struct {
 func (w *world) reboots(namespace string, wipe bool) {
 	l := w.loaded(namespace + "-load")
 	b := w.boot(namespace)
-	w.eventually(10*time.Second, "reached", func() error {
-		return errors.Join(w.connects(b.friend, b.shut.ipv4), w.connects(b.friend, b.open.ipv4), w.connects(b.foe, b.open.ipv4))
+	w.Eventually(10*time.Second, "reached", func() error {
+		return errors.Join(w.Connects(b.friend, b.shut.IPv4, 7000), w.Connects(b.friend, b.open.IPv4, 7000), w.Connects(b.foe, b.open.IPv4, 7000))
 	})
-	w.isolated(b.foe, b.shut.ipv4)
-	before := strings.Fields(w.kubectl("get pods -A --field-selector=spec.nodeName=" + w.Node(rebooted).Name() + " -o jsonpath={.items[*].status.podIPs[*].ip}"))
+	w.isolated(b.foe, b.shut.IPv4)
+	before := strings.Fields(w.Kubectl("get pods -A --field-selector=spec.nodeName=" + w.Node(rebooted).Name() + " -o jsonpath={.items[*].status.podIPs[*].ip}"))
 	if wipe {
-		w.node(rebooted, "rm -rf /var/lib/weft/*")
+		w.On(rebooted, "rm -rf /var/lib/weft/*")
 	}
-	if err := w.Node(rebooted).PowerOff(w.t.Context()); err != nil {
-		w.t.Fatal(err)
+	if err := w.Node(rebooted).PowerOff(w.T.Context()); err != nil {
+		w.T.Fatal(err)
 	}
 	b.changeMeanwhile()
 	if err := w.Node(rebooted).Start(); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	begun := time.Now()
 	for _, p := range []*pod{b.shut, b.open, b.mute, b.foeThere} {
 		w.startedAnew(p)
 	}
-	w.t.Logf("its pods run again after %.1f s", time.Since(begun).Seconds())
+	w.T.Logf("its pods run again after %.1f s", time.Since(begun).Seconds())
 	for _, p := range []*pod{b.shut, b.open, b.mute, b.foeThere} {
-		if slices.Contains(before, p.ipv4) || slices.Contains(before, p.ipv6) {
-			w.t.Errorf("%s has an address of before the reboot, %s or %s, that others may know for another's", p.name, p.ipv4, p.ipv6)
+		if slices.Contains(before, p.IPv4) || slices.Contains(before, p.IPv6) {
+			w.T.Errorf("%s has an address of before the reboot, %s or %s, that others may know for another's", p.Name, p.IPv4, p.IPv6)
 		}
 	}
-	w.settled()
+	w.Settled()
 	b.hold()
-	w.eventually(20*time.Second, "the same identities everywhere", w.identitiesAgree)
+	w.Eventually(20*time.Second, "the same identities everywhere", w.identitiesAgree)
 	l.nothingLost()
-	w.drop("namespace", namespace)
-	w.drop("namespace", l.namespace)
-	w.eventually(20*time.Second, "without an address of a pod that is gone", w.identitiesAgree)
+	w.Drop("namespace " + namespace)
+	w.Drop("namespace " + l.namespace)
+	w.Eventually(20*time.Second, "without an address of a pod that is gone", w.identitiesAgree)
 }
 
 func (w *world) boot(namespace string) *boot {
-	w.t.Helper()
+	w.T.Helper()
 	w.namespace(namespace)
-	w.apply(strings.ReplaceAll(bootPolicies, "NS", namespace))
+	w.Apply(strings.ReplaceAll(bootPolicies, "NS", namespace))
 	pod := func(name string, node int, role string, args ...string) *pod {
-		return &pod{namespace: namespace, name: name, node: node, labels: "role: " + role, args: args}
+		return newPod(namespace, name, node, role, args...)
 	}
 	b := &boot{w: w, friend: pod("friend", 1, "friend"), guarded: pod("guarded", 1, "shut"), listener: pod("listener", 1, "listener"),
 		shut: pod("shut", rebooted, "shut"), open: pod("open", rebooted, "open"),
 		mover: pod("mover", rebooted, "friend"), goner: pod("goner", rebooted, "friend")}
 	// The first pods of the node are friends: their addresses are given out first again
 	// where nothing is known of them.
-	w.make(b.mover, b.goner)
-	w.make(b.friend, b.guarded, b.listener, b.shut, b.open)
-	b.mute = pod("mute", rebooted, "mute", calls(b.listener.ipv4, b.listener.ipv6)...)
-	b.foeThere = pod("foe-there", rebooted, "foe", calls(b.guarded.ipv4, b.guarded.ipv6)...)
+	w.Make(b.mover, b.goner)
+	w.Make(b.friend, b.guarded, b.listener, b.shut, b.open)
+	b.mute = pod("mute", rebooted, "mute", calls(b.listener.IPv4, b.listener.IPv6)...)
+	b.foeThere = pod("foe-there", rebooted, "foe", calls(b.guarded.IPv4, b.guarded.IPv6)...)
 	b.foe = pod("foe", 1, "foe", calls(w.neighbourhood(b.mover, 60)...)...)
-	w.make(b.mute, b.foeThere, b.foe)
+	w.Make(b.mute, b.foeThere, b.foe)
 	return b
 }
 
@@ -129,7 +129,7 @@ func calls(addresses ...string) []string {
 // neighbourhood are addresses from the first of a pod's range on.
 func (w *world) neighbourhood(p *pod, count int) []string {
 	var all []string
-	for _, a := range []string{p.ipv4, p.ipv6} {
+	for _, a := range []string{p.IPv4, p.IPv6} {
 		bits := 24
 		if strings.Contains(a, ":") {
 			bits = 64
@@ -146,60 +146,57 @@ func (w *world) neighbourhood(p *pod, count int) []string {
 // changeMeanwhile changes what the node will find when it is back.
 func (b *boot) changeMeanwhile() {
 	w := b.w
-	w.t.Helper()
-	namespace := b.shut.namespace
-	w.apply(strings.ReplaceAll(changedPolicy, "NS", namespace))
-	w.kubectl("delete pod -n " + namespace + " --force --grace-period=0 mover goner")
-	b.mover.node = 2
-	w.make(b.mover)
-	w.eventually(10*time.Second, "reached: mover", func() error { return w.connects(b.foe, b.mover.ipv4) })
+	w.T.Helper()
+	namespace := b.shut.Namespace
+	w.Apply(strings.ReplaceAll(changedPolicy, "NS", namespace))
+	w.Kubectl("delete pod -n " + namespace + " --force --grace-period=0 mover goner")
+	b.mover.Node = 2
+	w.Make(b.mover)
+	w.Eventually(10*time.Second, "reached: mover", func() error { return w.Connects(b.foe, b.mover.IPv4, 7000) })
 }
 
 // startedAnew waits until a pod's container runs once more, and learns its addresses.
 func (w *world) startedAnew(p *pod) {
-	w.t.Helper()
-	w.eventually(120*time.Second, "started anew: "+p.name, func() error {
-		out, err := w.Kubectl(w.t.Context(), "get", "pod", p.name, "-n", p.namespace, "-o",
+	w.T.Helper()
+	w.Eventually(120*time.Second, "started anew: "+p.Name, func() error {
+		out, err := w.Cluster.Kubectl(w.T.Context(), "get", "pod", p.Name, "-n", p.Namespace, "-o",
 			"jsonpath={.status.containerStatuses[0].restartCount},{.status.containerStatuses[0].ready}")
 		if err == nil && out != "1,true" {
 			err = fmt.Errorf("restarts and ready: %s", out)
 		}
 		return err
 	})
-	w.addresses(p)
+	w.Addresses(p)
 }
 
 // hold: friends reach what they may, and nobody was heard who may not have been, since
 // the pods began.
 func (b *boot) hold() {
 	w := b.w
-	w.t.Helper()
-	w.eventually(20*time.Second, "reached", func() error {
-		return errors.Join(w.connects(b.friend, b.shut.ipv4), w.connects(b.friend, b.open.ipv6),
-			w.connects(b.mover, b.shut.ipv4), w.connects(b.mover, b.guarded.ipv6), w.connects(b.foe, b.mover.ipv4))
+	w.T.Helper()
+	w.Eventually(20*time.Second, "reached", func() error {
+		return errors.Join(w.Connects(b.friend, b.shut.IPv4, 7000), w.Connects(b.friend, b.open.IPv6, 7000),
+			w.Connects(b.mover, b.shut.IPv4, 7000), w.Connects(b.mover, b.guarded.IPv6, 7000), w.Connects(b.foe, b.mover.IPv4, 7000))
 	})
-	w.isolated(b.foe, b.open.ipv4)
-	w.isolated(b.foeThere, b.guarded.ipv6)
+	w.isolated(b.foe, b.open.IPv4)
+	w.isolated(b.foeThere, b.guarded.IPv6)
 	for server, friends := range map[*pod][]*pod{
 		b.shut: {b.friend, b.mover}, b.open: {b.friend}, b.guarded: {b.mover}, b.listener: {}} {
 		var heard map[string]int
-		if err := w.ask(server, "heard", &heard); err != nil {
-			w.t.Fatal(err)
+		if err := w.Ask(server, "heard", &heard); err != nil {
+			w.T.Fatal(err)
 		}
 		for from, count := range heard {
-			if !slices.ContainsFunc(friends, func(p *pod) bool { return from == p.ipv4 || from == p.ipv6 }) {
-				w.t.Errorf("%s has heard %d times from %s, which may not reach it", server.name, count, from)
+			if !slices.ContainsFunc(friends, func(p *pod) bool { return from == p.IPv4 || from == p.IPv6 }) {
+				w.T.Errorf("%s has heard %d times from %s, which may not reach it", server.Name, count, from)
 			}
 		}
 	}
-	var counts map[string]counts
-	if err := w.ask(b.foe, "counts", &counts); err != nil {
-		w.t.Fatal(err)
-	}
+	counts := w.Counts(b.foe, "counts")
 	for _, p := range []*pod{b.shut, b.open} {
-		for _, a := range []string{p.ipv4, p.ipv6} {
+		for _, a := range []string{p.IPv4, p.IPv6} {
 			if counts[a].Sent < 100 {
-				w.t.Errorf("the foe has called %s, of %s, %d times only: another address was expected", a, p.name, counts[a].Sent)
+				w.T.Errorf("the foe has called %s, of %s, %d times only: another address was expected", a, p.Name, counts[a].Sent)
 			}
 		}
 	}
@@ -209,7 +206,7 @@ func (b *boot) hold() {
 func (w *world) identitiesAgree() error {
 	want := ""
 	for _, n := range w.Nodes() {
-		out, err := n.Run(w.t.Context(), "weft endpoint list -o json")
+		out, err := n.Run(w.T.Context(), "weft endpoint list -o json")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
