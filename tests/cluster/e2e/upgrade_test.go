@@ -143,7 +143,7 @@ spec:
 	w.runsTag(oldTag)
 	w.Flowing(settle, caller, 20)
 	// To the outside over IPv6, which leaves with the pod's address unless it is asked for.
-	w.Shell(w.documented("Upgrade", "helm upgrade weft ") + " --set image.tag= --set masquerade.IPv6=true")
+	w.Shell(w.documented("Upgrade", "helm upgrade weft ") + " --set image.tag= --set masquerade.ipv6=true")
 	w.runsTag(today)
 	w.Flowing(settle, caller, 20)
 	// What failed while the service was not there yet is not counted.
