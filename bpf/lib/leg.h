@@ -106,21 +106,22 @@ static __always_inline struct weft_ct *weft_leg_find(struct weft_pkt *p, union w
 }
 
 /*
- * A packet that is none of the answered flow at the first key: WEFT_PASSED if that beside
- * has it and its decision stands, as of most packets between the proxy and servers; else
- * WEFT_UNDECIDED. sent: the proxy says that it sent it, so that no other key need be looked
- * at. Apart, as stack is short.
+ * A packet that is none of one, the answered flow at the first key (NULL: there is none):
+ * WEFT_PASSED if the flow beside has it and its decision stands, as of most packets between
+ * the proxy and servers; else WEFT_UNDECIDED. sent: the proxy says that it sent it, so that no
+ * other key need be looked at. Apart, as stack is short.
  */
-static __noinline int weft_leg_known(struct __sk_buff *ctx, struct weft_pkt *p, bool sent)
+static __noinline int weft_leg_known(struct __sk_buff *ctx, struct weft_pkt *p,
+				     const struct weft_ct *one, bool sent)
 {
-	bool own = !ctx->ingress_ifindex, answered, reply;
-	struct weft_ct *one = NULL, *two;
+	bool own = !ctx->ingress_ifindex, reply;
+	struct weft_ct *two;
 	struct weft_ep_row *row;
 	union weft_ct_key key;
 
 	p->src_b = weft_ct_fill(&key, p->family, &p->src, &p->dst, p->sport, p->dport, p->proto);
-	if (!sent)
-		one = weft_ct_look(&key, p->family, &answered);
+	if (!one && !sent)
+		one = weft_ctn_find(&key, p->family);
 	weft_ct_aside(&key, p->family, 1);
 	two = weft_ct_find(&key, p->family);
 	row = weft_ep_get(p->own_slot);

@@ -76,7 +76,7 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		reason = hook == WEFT_EGRESS ? weft_nat_error(ctx, p, WEFT_NAT_FWD) : WEFT_PASSED;
 		return reason ? reason : weft_icmp_error(ctx, p);
 	}
-	if (weft_unlikely(weft_leg_sent(ctx, hook)) && !weft_leg_known(ctx, p, true))
+	if (weft_unlikely(weft_leg_sent(ctx, hook)) && !weft_leg_known(ctx, p, NULL, true))
 		return WEFT_PASSED;
 	p->src_b = weft_ct_fill(&key, family, &p->src, &p->dst, p->sport, p->dport, p->proto);
 	ct = weft_ct_find(&key, family);
@@ -90,7 +90,7 @@ static __always_inline int weft_track(struct __sk_buff *ctx, struct weft_pkt *p,
 		}
 	}
 	if (p->proto == PROTO_TCP && !weft_proxy_opens(p) && weft_l7_active() &&
-	    !weft_leg_known(ctx, p, false))
+	    !weft_leg_known(ctx, p, ct, false))
 		return WEFT_PASSED;
 	if (hook == WEFT_EGRESS && !ct) {
 		reason = weft_svc_call(ctx, p);
