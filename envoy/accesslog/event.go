@@ -62,14 +62,17 @@ func parse(began time.Time, record string) Event {
 			field[i] = text
 		}
 	}
-	number := func(f xds.Field) uint64 {
-		n, _ := strconv.ParseUint(field[f], 10, 64)
+	number := func(f xds.Field, bits int) uint64 {
+		n, err := strconv.ParseUint(field[f], 10, bits)
+		if err != nil {
+			return 0
+		}
 		return n
 	}
 	ev := Event{
 		Time:          began,
-		Duration:      time.Duration(min(number(xds.FieldTook), maxTook)) * time.Microsecond,
-		Ruleset:       model.RulesetID(number(xds.FieldRuleset)),
+		Duration:      time.Duration(number(xds.FieldTook, tookBits)) * time.Microsecond,
+		Ruleset:       model.RulesetID(number(xds.FieldRuleset, 16)),
 		Source:        address(field[xds.FieldSource]),
 		Destination:   address(field[xds.FieldDestination]),
 		Protocol:      protocol(field),
@@ -77,11 +80,11 @@ func parse(began time.Time, record string) Event {
 		Path:          field[xds.FieldPath],
 		Host:          field[xds.FieldHost],
 		ServerName:    field[xds.FieldServerName],
-		Status:        uint32(number(xds.FieldStatus)),
+		Status:        uint32(number(xds.FieldStatus, 32)),
 		GRPCStatus:    -1,
 		Detail:        field[xds.FieldDetail],
-		BytesReceived: number(xds.FieldReceivedHeaders) + number(xds.FieldReceived),
-		BytesSent:     number(xds.FieldSentHeaders) + number(xds.FieldSent),
+		BytesReceived: number(xds.FieldReceivedHeaders, 64) + number(xds.FieldReceived, 64),
+		BytesSent:     number(xds.FieldSentHeaders, 64) + number(xds.FieldSent, 64),
 	}
 	ev.Verdict, _ = xds.ParseVerdict(field[xds.FieldVerdict])
 	ev.First, _ = xds.ParseVerdict(field[xds.FieldFirst])
@@ -97,8 +100,8 @@ func parse(began time.Time, record string) Event {
 	return ev
 }
 
-// maxTook is more than any request takes, and less than what a duration can hold.
-const maxTook = uint64(1e6 * 3600 * 24 * 365)
+// tookBits of microseconds are nine years, which a duration can hold.
+const tookBits = 48
 
 func protocol(field [xds.Fields]string) string {
 	switch {

@@ -42,6 +42,15 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
+// TestNumbersHaveBounds: what is too great for its place is not there, and is no other number.
+func TestNumbersHaveBounds(t *testing.T) {
+	ev := parse(time.Time{}, record(map[xds.Field]string{xds.FieldRuleset: "65537", xds.FieldStatus: "4294967496",
+		xds.FieldTook: "99999999999999999999", xds.FieldGRPCStatus: "4294967296"}))
+	if ev.Ruleset != 0 || ev.Status != 0 || ev.Duration != 0 || ev.GRPCStatus != -1 {
+		t.Errorf("%+v", ev)
+	}
+}
+
 // request holds records as Envoy sends them.
 func request(began time.Time, texts ...string) []byte {
 	scope := &logsv1.ScopeLogs{}

@@ -97,8 +97,12 @@ func webSides(b *testing.B) []webSide {
 func measureWeb(b *testing.B, sides []webSide, protocol string, fresh bool, l webLoad) {
 	got := map[string]map[string][]float64{}
 	failed := 0.0
+	cpu := peersCPU
+	if l.rate == 0 {
+		cpu = proxyCPU
+	}
 	for _, s := range sides {
-		if cpu := map[bool]int{true: proxyCPU, false: peersCPU}[l.rate == 0]; s.envoy != 0 {
+		if s.envoy != 0 {
 			bind(b, s.envoy, cpu)
 		}
 	}

@@ -196,7 +196,8 @@ func (c *town) judged(direction, way string, subject *pod) {
 		if wrong != nil {
 			return fmt.Errorf("%d of %d callers: %s", len(wrong), len(all), strings.Join(wrong, "\n"))
 		}
-		return c.toldSoon(slices.Concat(all...), since)
+		// For less time than it would take to settle.
+		return c.Until(settle/3, func() error { return c.toldAll(slices.Concat(all...), since) })
 	})
 }
 
@@ -255,15 +256,6 @@ func (c *town) tried(calls []decided) error {
 		return fmt.Errorf("%s, %d of %d calls:\n%s", calls[0].by.name, len(wrong), len(calls), strings.Join(wrong[:min(len(wrong), 12)], "\n"))
 	}
 	return nil
-}
-
-// toldSoon waits until all of it is told, for less time than it would take to settle.
-func (c *town) toldSoon(calls []decided, since time.Time) error {
-	for until := time.Now().Add(settle / 3); ; time.Sleep(200 * time.Millisecond) {
-		if err := c.toldAll(calls, since); err == nil || time.Now().After(until) {
-			return err
-		}
-	}
 }
 
 // toldAll looks for the event of every refused call, and for any of one that is allowed.

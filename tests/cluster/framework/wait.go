@@ -7,14 +7,19 @@ import "time"
 // Eventually looks until there is no error, for at most so long; it gives the time it took.
 func (w *World) Eventually(atMost time.Duration, what string, look func() error) time.Duration {
 	w.T.Helper()
+	begun := time.Now()
+	if err := w.Until(atMost, look); err != nil {
+		w.T.Fatalf("after %v not %s: %v", atMost, what, err)
+	}
+	return time.Since(begun)
+}
+
+// Until looks until there is no error, or gives the last one after so long.
+func (w *World) Until(atMost time.Duration, look func() error) error {
 	for begun := time.Now(); ; time.Sleep(w.options.Poll) {
 		err := look()
-		took := time.Since(begun)
-		if err == nil {
-			return took
-		}
-		if took > atMost || w.T.Context().Err() != nil {
-			w.T.Fatalf("after %v not %s: %v", atMost, what, err)
+		if err == nil || time.Since(begun) > atMost || w.T.Context().Err() != nil {
+			return err
 		}
 	}
 }
