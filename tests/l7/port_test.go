@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -27,9 +26,7 @@ const (
 func fewPorts(t *testing.T, all ...*sandbox.NS) {
 	t.Helper()
 	for _, ns := range all {
-		within(t, ns, func() error {
-			return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", onePort, lastPort), 0)
-		})
+		ok(t, ns.TakePorts(onePort, lastPort))
 	}
 }
 

@@ -5,7 +5,6 @@ package l7
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +43,7 @@ func TestNoCallIsLostWherePortsComeRound(t *testing.T) {
 		server.policy(rule(model.Ingress, alice, 1))
 		c.nodes[1].envoy(map[model.RulesetID]string{1: "/a"})
 		for _, p := range []*pod{local, remote} {
-			within(t, p.ns, func() error {
-				return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("50000 50099"), 0)
-			})
+			ok(t, p.ns.TakePorts(50000, 50099))
 			slow := 0
 			for i := range 400 {
 				took, err := p.callOnce(server.at(i%2, 80))

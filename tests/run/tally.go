@@ -33,6 +33,7 @@ type tally struct {
 	build   strings.Builder             // of packages that did not compile
 	perPkg  map[string]*count
 	skips   []string
+	brief   []string // of the failures, for the end
 
 	passed, failed, skipped int
 }
@@ -148,7 +149,16 @@ func (t *tally) unfinished(pkg string) string {
 
 func (t *tally) print(e event, output string) {
 	fmt.Fprintf(t.out, "---- %s %s\n%s", short(e.Package), e.Test, output)
+	t.brief = append(t.brief, fmt.Sprintf("failed %s %s", short(e.Package), e.Test))
+	said := message.FindAllString(output, -1)
+	t.brief = append(t.brief, said[max(0, len(said)-mostMessages):]...)
 }
+
+// message is the first line of what a test says itself, cut to what a reader takes in.
+var message = regexp.MustCompile(`(?m)^ +\S+\.go:\d+: .{0,400}`)
+
+// mostMessages of a test are said again at the end; the last are why it ended.
+const mostMessages = 10
 
 func (t *tally) text(key string) string {
 	if b := t.output[key]; b != nil {
@@ -170,10 +180,14 @@ func (t *tally) of(pkg string) *count {
 func (t *tally) fail(why string) {
 	t.failed++
 	fmt.Fprintln(t.out, "----", why)
+	t.brief = append(t.brief, "failed: "+why)
 }
 
-// summary prints the last lines and tells whether all is well.
+// summary prints the last lines, and before them the failures in brief, and tells whether all is well.
 func (t *tally) summary() bool {
+	for _, s := range t.brief {
+		fmt.Fprintln(t.out, s)
+	}
 	for _, s := range t.skips {
 		fmt.Fprintln(t.out, s)
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -50,5 +51,27 @@ func TestTally(t *testing.T) {
 				t.Errorf("last line %q, ok %v, want %q, %v\n%s", last, ok, c.last, c.ok, out.String())
 			}
 		})
+	}
+}
+
+// A failure's messages come again at the end, where whoever sees only that finds them.
+func TestTheSummarySaysWhyTestsFailed(t *testing.T) {
+	var out strings.Builder
+	tally := newTally(&out)
+	var events strings.Builder
+	for i := range 12 {
+		fmt.Fprintf(&events, `{"Action":"output","Package":"p","Test":"A/x","Output":"        a_test.go:3: reason %d\n"}`+"\n", i)
+	}
+	events.WriteString(`{"Action":"output","Package":"p","Test":"A/x","Output":"a line of a log\n"}
+{"Action":"fail","Package":"p","Test":"A/x"}
+{"Action":"fail","Package":"p"}
+`)
+	if err := tally.read(strings.NewReader(events.String())); err != nil {
+		t.Fatal(err)
+	}
+	tally.summary()
+	_, brief, found := strings.Cut(out.String(), "\nfailed p A/x\n")
+	if !found || !strings.HasPrefix(brief, "        a_test.go:3: reason 2\n") || strings.Contains(brief, "a line of a log") {
+		t.Errorf("the end says\n%s", brief)
 	}
 }

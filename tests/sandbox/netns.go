@@ -110,6 +110,14 @@ func (n *NS) Dial(network, addr string, timeout time.Duration) (net.Conn, error)
 	return conn, err
 }
 
+// TakePorts has sockets of the namespace that name no port take theirs from first to
+// last, for both families (net.ipv4.ip_local_port_range).
+func (n *NS) TakePorts(first, last uint16) error {
+	return n.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", fmt.Appendf(nil, "%d %d", first, last), 0)
+	})
+}
+
 // Listen opens a plain TCP listener (never MPTCP) in the namespace.
 func (n *NS) Listen(network, addr string) (net.Listener, error) {
 	var ln net.Listener
