@@ -43,11 +43,11 @@ func (s *rulesets) of(rules []*compiledRule, l7 []int) model.RulesetID {
 }
 
 func ruleset(rules []*compiledRule, l7 []int) model.Ruleset {
-	var out model.Ruleset
+	out := model.Ruleset{Audit: true}
 	for _, i := range l7 {
 		r := rules[i]
 		out.Rules = append(out.Rules, model.RulesetRule{Policy: r.key, Name: r.src.Name, L7: *r.src.L7, Direction: r.src.Direction})
-		out.Audit = out.Audit || r.src.L7.Audit
+		out.Audit = out.Audit && r.src.L7.Audit // one alone must not undo what others enforce
 	}
 	slices.SortFunc(out.Rules, compareOrigins)
 	return out

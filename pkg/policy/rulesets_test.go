@@ -112,9 +112,9 @@ func TestAChangedRequestChangesTheRulesetAlone(t *testing.T) {
 	}
 }
 
-// Rules only add: one in audit has what no rule allows pass, whoever else asks.
-func TestAuditOfOneIsOfAll(t *testing.T) {
-	strict, audit := asking("a", model.Peer{Any: true}, "/a", tcp(80, 81)), asking("b", model.Peer{Any: true}, "/b", tcp(80, 80))
+// A policy in audit takes nothing back of what others enforce.
+func TestOneInAuditDoesNotUndoWhatOthersEnforce(t *testing.T) {
+	strict, audit := asking("a", model.Peer{Any: true}, "/a", tcp(80, 80)), asking("b", model.Peer{Any: true}, "/b", tcp(80, 81))
 	audit.Rules[0].L7.Audit = true
 	res, _ := compileOne(t, policy.Inputs{Policies: []model.Policy{strict, audit}})
 	var got []bool
@@ -122,7 +122,7 @@ func TestAuditOfOneIsOfAll(t *testing.T) {
 		e := policygen.Lookup(res.Set.Entries, model.Ingress, 257, model.ProtoTCP, port)
 		got = append(got, res.Rulesets[e.Ruleset-1].Audit)
 	}
-	if !slices.Equal(got, []bool{true, false}) {
+	if !slices.Equal(got, []bool{false, true}) {
 		t.Errorf("audit is %v", got)
 	}
 }
