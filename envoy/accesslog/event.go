@@ -88,6 +88,9 @@ func parse(began time.Time, record string) Event {
 	}
 	ev.Verdict, _ = xds.ParseVerdict(field[xds.FieldVerdict])
 	ev.First, _ = xds.ParseVerdict(field[xds.FieldFirst])
+	if ev.Detail == upgradeRefused { // whatever the rules say
+		ev.Verdict, ev.First = xds.Verdict{Outcome: xds.Odd}, xds.Verdict{}
+	}
 	if field[xds.FieldFlags] != "" {
 		ev.Flags = strings.Split(field[xds.FieldFlags], ",")
 	}
@@ -100,6 +103,9 @@ func parse(began time.Time, record string) Event {
 	return ev
 }
 
+// upgradeRefused is what Envoy says of an upgrade that it does not do.
+const upgradeRefused = "upgrade_failed"
+
 // tookBits of microseconds are nine years, which a duration can hold.
 const tookBits = 48
 
@@ -107,10 +113,16 @@ func protocol(field [xds.Fields]string) string {
 	switch {
 	case field[xds.FieldKind] == xds.KindTLS:
 		return "TLS"
-	case strings.HasPrefix(field[xds.FieldContentType], "application/grpc"):
+	case isGRPC(field[xds.FieldContentType]):
 		return "gRPC"
 	}
 	return field[xds.FieldProtocol]
+}
+
+// isGRPC: application/grpc, also with the form of messages or with parameters.
+func isGRPC(contentType string) bool {
+	rest, is := strings.CutPrefix(contentType, "application/grpc")
+	return is && (rest == "" || rest[0] == '+' || rest[0] == ';')
 }
 
 // address is none where Envoy had none.

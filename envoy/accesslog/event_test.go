@@ -34,6 +34,7 @@ func TestProtocol(t *testing.T) {
 		"TLS":      {xds.FieldKind: xds.KindTLS},
 		"gRPC":     {xds.FieldKind: xds.KindHTTP, xds.FieldProtocol: "HTTP/2", xds.FieldContentType: "application/grpc+proto"},
 		"HTTP/1.1": {xds.FieldKind: xds.KindHTTP, xds.FieldProtocol: "HTTP/1.1", xds.FieldContentType: "text/plain"},
+		"HTTP/2":   {xds.FieldKind: xds.KindHTTP, xds.FieldProtocol: "HTTP/2", xds.FieldContentType: "application/grpcx"},
 		"":         {xds.FieldKind: xds.KindHTTP},
 	} {
 		if ev := parse(time.Time{}, record(fields)); ev.Protocol != want {

@@ -22,7 +22,43 @@ func check(rs model.Ruleset) (faults []Fault) {
 			faults = append(faults, Fault{Ruleset: rs.ID, Policy: r.Policy, Rule: r.Name, Text: err.Error()})
 		}
 	}
-	return faults
+	return append(faults, tooMuch(rs)...)
+}
+
+// maxMatchers bounds what a ruleset's headers become: some 250 bytes each in each of
+// Envoy's threads.
+const maxMatchers = 10_000
+
+// tooMuch is a fault of the rule that needs most, if all together need too much.
+func tooMuch(rs model.Ruleset) []Fault {
+	all, most, of := 0, 0, model.RulesetRule{}
+	for _, r := range rs.Rules {
+		needs := 0
+		for _, h := range r.L7.HTTP {
+			needs += matchers(h)
+		}
+		if all += needs; needs > most {
+			most, of = needs, r
+		}
+	}
+	if all <= maxMatchers {
+		return nil
+	}
+	return []Fault{{Ruleset: rs.ID, Policy: of.Policy, Rule: of.Name, Text: fmt.Sprintf(
+		"the headers asked for need %d comparisons, of %d in all, of at most %d: ask for fewer headers, with fewer dashes in their names, or with fewer mismatch actions",
+		most, all, maxMatchers)}}
+}
+
+// matchers are how many comparisons of headers, and removals, a rule's routes have.
+func matchers(h model.HTTPRule) int {
+	routes, each := 1, 0
+	for _, m := range h.Headers {
+		each += 1 + len(model.Lookalikes(m.Name))
+		if isConditional(m) && routes < 1<<maxConditional {
+			routes *= 2
+		}
+	}
+	return routes * each
 }
 
 func checkRule(l7 model.L7) error {
@@ -74,9 +110,8 @@ func checkHeader(m model.HeaderMatch) error {
 	if strings.ContainsAny(m.Value, "\r\n\x00") || !utf8.ValidString(m.Value) {
 		return fmt.Errorf("header %s: the value has characters that headers cannot have", m.Name)
 	}
-	changes := m.Mismatch == model.MismatchAdd || m.Mismatch == model.MismatchDelete || m.Mismatch == model.MismatchReplace
-	if changes && m.Name == "host" {
-		return errors.New("header host cannot be changed")
+	if err := m.Fault(); err != nil {
+		return fmt.Errorf("header %s %w", m.Name, err)
 	}
 	if m.Value == "" && (m.Mismatch == model.MismatchAdd || m.Mismatch == model.MismatchReplace) {
 		return fmt.Errorf("header %s: there is no value to be set", m.Name)

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -68,10 +67,7 @@ func variants(headers []model.HeaderMatch) []variant {
 // has asks for a header's value. Envoy joins values of headers of one name with
 // commas, so a request that has two has neither.
 func has(m model.HeaderMatch) *routev3.HeaderMatcher {
-	name := m.Name
-	if name == "host" {
-		name = ":authority"
-	}
+	name := asEnvoyHas(m.Name)
 	if m.Value == "" {
 		return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
 	}
@@ -79,33 +75,34 @@ func has(m model.HeaderMatch) *routev3.HeaderMatcher {
 		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(m.Value)}}
 }
 
-// maxLookalikes bounds the dashes that are varied: 2^6 names for a header.
-const maxLookalikes = 6
-
-// withoutLookalikes asks that headers are absent that servers which know them as
-// variables (CGI, WSGI) take for the one that is asked for: x_role for x-role.
+// withoutLookalikes asks that headers are absent which servers may take for the one
+// that is asked for.
 func withoutLookalikes(name string) (out []*routev3.HeaderMatcher) {
-	parts := strings.SplitN(name, "-", maxLookalikes+1)
-	dashes := len(parts) - 1
-	for mask := uint(1); mask < 1<<dashes; mask++ {
-		var b strings.Builder
-		for i, p := range parts {
-			b.WriteString(p)
-			if i < dashes && mask&(1<<i) != 0 {
-				b.WriteByte('_')
-			} else if i < dashes {
-				b.WriteByte('-')
-			}
-		}
-		out = append(out, &routev3.HeaderMatcher{Name: b.String(), InvertMatch: true,
+	for _, as := range model.Lookalikes(name) {
+		out = append(out, &routev3.HeaderMatcher{Name: as, InvertMatch: true,
 			HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}})
 	}
 	return out
 }
 
-// change has the route do to a request what the mismatches ask for.
+// asEnvoyHas is the name under which Envoy has a header when it looks at a request.
+func asEnvoyHas(name string) string {
+	switch name {
+	case "host":
+		return ":authority"
+	case forwardedProto:
+		return asideProto
+	}
+	return name
+}
+
+// change has the route do to a request what the mismatches ask for. Where a header gets
+// a value or goes, so do those that servers may take for it.
 func change(r *routev3.Route, headers, mismatch []model.HeaderMatch) {
 	for _, m := range headers {
+		if m.Mismatch == model.MismatchReplace || m.Mismatch == model.MismatchDelete {
+			r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, model.Lookalikes(m.Name)...)
+		}
 		if m.Mismatch == model.MismatchReplace {
 			r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, set(m, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD))
 		}
@@ -115,7 +112,7 @@ func change(r *routev3.Route, headers, mismatch []model.HeaderMatch) {
 		case model.MismatchAdd:
 			r.RequestHeadersToAdd = append(r.RequestHeadersToAdd, set(m, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD))
 		case model.MismatchDelete:
-			r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, m.Name)
+			r.RequestHeadersToRemove = append(r.RequestHeadersToRemove, asEnvoyHas(m.Name))
 		}
 	}
 }
@@ -123,7 +120,7 @@ func change(r *routev3.Route, headers, mismatch []model.HeaderMatch) {
 // set is a header with a value.
 func set(m model.HeaderMatch, how corev3.HeaderValueOption_HeaderAppendAction) *corev3.HeaderValueOption {
 	return &corev3.HeaderValueOption{
-		Header: &corev3.HeaderValue{Key: m.Name, Value: literal(m.Value)}, AppendAction: how}
+		Header: &corev3.HeaderValue{Key: asEnvoyHas(m.Name), Value: literal(m.Value)}, AppendAction: how}
 }
 
 // joinSorted joins errors in an order that does not depend on that of a map.

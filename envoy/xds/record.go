@@ -57,7 +57,7 @@ func recordFormat(kind string) string {
 		FieldRuleset:         "%FILTER_STATE(" + StateRuleset + ":PLAIN)%",
 		FieldVerdict:         "%ROUTE_NAME%",
 		FieldFirst:           "%FILTER_STATE(" + StateVerdict + ":PLAIN)%",
-		FieldSource:          "%DOWNSTREAM_REMOTE_ADDRESS%",
+		FieldSource:          "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%", // the other one is what x-forwarded-for says
 		FieldDestination:     "%DOWNSTREAM_LOCAL_ADDRESS%",
 		FieldTook:            "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
 		FieldFlags:           "%RESPONSE_FLAGS_LONG%",

@@ -135,6 +135,9 @@ func (c *converter) header(namePath, valuePath, name, value, mismatch string) mo
 		c.p.add(valuePath, "is missing; mismatch %s needs the value that the header is to have", mismatch)
 	}
 	out.Mismatch = action
+	if err := out.Fault(); err != nil && out.Name != "host" {
+		c.p.add(namePath, "%q %v", name, err)
+	}
 	return out
 }
 

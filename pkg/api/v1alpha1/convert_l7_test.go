@@ -68,6 +68,8 @@ func TestFaultsOfL7AreNamed(t *testing.T) {
 		"gRPC service":             {`rules: {grpc: [{service: /a.B}]}`, `rules.grpc[0].service: "/a.B" is not a service with its package, such as helloworld.Greeter`},
 		"gRPC method":              {`rules: {grpc: [{method: a.B}]}`, `rules.grpc[0].method: "a.B" is not a method such as SayHello`},
 		"pseudo header":            {`rules: {http: [{headers: [":path: /a"]}]}`, `rules.http[0].headers[0]: ":path: /a" is not the name of a header; for what stands in the request line use method, path and host`},
+		"header of framing":        {`rules: {http: [{headerMatches: [{name: Content-Length, value: "3", mismatch: REPLACE}]}]}`, `rules.http[0].headerMatches[0].name: "Content-Length" cannot be changed, as it says how the request goes on; leave mismatch out, or use LOG`},
+		"header of the proxy":      {`rules: {http: [{headers: ["x-envoy-a: b"]}]}`, `rules.http[0].headers[0]: "x-envoy-a" is a header of the proxy's own`},
 		"header":                   {`rules: {http: [{headerMatches: [{name: a b}]}]}`, `rules.http[0].headerMatches[0].name: "a b" is not the name of a header`},
 		"host as a header":         {`rules: {http: [{headerMatches: [{name: Host, value: a}]}]}`, `rules.http[0].headerMatches[0].name: the header host is what host is about; use that`},
 		"line end in a value":      {`rules: {http: [{headerMatches: [{name: a, value: "b\nc"}]}]}`, `rules.http[0].headerMatches[0].value: "b\nc" is not a value without control characters`},
