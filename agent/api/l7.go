@@ -230,7 +230,14 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	}
 	if s.cfg.L7.Faults != nil {
 		if faults := s.cfg.L7.Faults(); len(faults) > 0 {
-			bad = append(bad, fmt.Sprintf("%d faults, the first: %s", len(faults), faults[0].Text))
+			text := faults[0].Text
+			if of := faults[0].Policy; of != (model.PolicyKey{}) {
+				text = of.String() + ": " + text
+			}
+			if len(faults) > 1 {
+				text = fmt.Sprintf("%d faults, the first: %s", len(faults), text)
+			}
+			bad = append(bad, text)
 		}
 	}
 	if len(bad) > 0 {

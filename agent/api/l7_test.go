@@ -132,7 +132,7 @@ func TestTheProxysLine(t *testing.T) {
 		"none is connected to the agent: unless one goes on with what it was told last, connections of 4 rulesets are refused": {L7{}, degraded},
 		"4 rulesets, the newest not acknowledged yet": {L7{Config: config(1, 3)}, ok},
 		"4 rulesets, acknowledged":                    {L7{Config: config(1, 4)}, ok},
-		"1 faults, the first: bad; 4 rulesets, acknowledged": {L7{Config: config(2, 4), Faults: func() []ProxyFault {
+		"bad; 4 rulesets, acknowledged": {L7{Config: config(2, 4), Faults: func() []ProxyFault {
 			return []ProxyFault{{Text: "bad"}}
 		}}, degraded},
 	} {

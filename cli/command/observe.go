@@ -36,7 +36,8 @@ func (a *app) observeCommand() *cobra.Command {
 		Use:   "observe",
 		Short: "Show flows: what was let pass or dropped, and the rule behind it",
 		Long: fmt.Sprintf(`Shows flows, oldest first: the last %d that match, those that --last or --since
-ask for, or with --follow each one as it happens.
+ask for, or with --follow each one as it happens. Requests come up to a second
+after they were answered, in the order in which the proxy tells of them.
 
 Values of one filter flag are alternatives (repeat it or join them by commas),
 different filter flags must all match, and each has a --not- form that leaves out

@@ -41,10 +41,12 @@ func refusal(f *agentv1.Flow) string {
 		return "denied by default: " + names(refs) + verb + direction(f)
 	case reason == model.ReasonPolicyDefault:
 		return "denied by default on " + direction(f) + ": no rule allows it"
-	case len(refs) > 0:
+	case (reason == model.ReasonPolicyDeny || reason == model.ReasonPassed) && len(refs) > 0:
 		return "denied by " + names(refs)
 	case reason == model.ReasonPassed:
 		return "denied by a policy rule"
+	case len(refs) > 0: // they let it pass, and it could not
+		return reason.Text().Sentence + " (" + names(refs) + ")"
 	default:
 		return reason.Text().Sentence
 	}
