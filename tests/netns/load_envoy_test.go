@@ -40,9 +40,14 @@ func TestEnvoyIsKilled(t *testing.T) {
 		})
 		before := dropped(t)
 		supervisor := holderPID(t)
+		var envoy int // the supervisor writes it down after it has started it
+		ok(t, sandbox.Eventually(t.Context(), soon, "Envoy's number is written down", func() (err error) {
+			envoy, err = readPID("/run/weft/envoy.pid", " ")
+			return err
+		}))
 		// Held, so that there is a time without Envoy in which all can be tried.
 		ok(t, unix.Kill(supervisor, unix.SIGSTOP))
-		ok(t, unix.Kill(envoyPID(t), unix.SIGKILL))
+		ok(t, unix.Kill(envoy, unix.SIGKILL))
 		ok(t, sandbox.Eventually(t.Context(), soon, "Envoy has gone", func() error { return n.isRefused(0) }))
 		onBoth(t, func(t *testing.T, family int) {
 			for range 20 {
@@ -91,12 +96,19 @@ func (n *loaded) isRefused(family int) error {
 // holderPID is the supervisor of Envoy.
 func holderPID(t *testing.T) int {
 	t.Helper()
-	text, err := os.ReadFile("/run/weft/weft-envoy.lock")
-	ok(t, err)
-	number, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(number)
+	pid, err := readPID("/run/weft/weft-envoy.lock", "\n")
 	ok(t, err)
 	return pid
+}
+
+// readPID reads the number of a process that a file begins with.
+func readPID(path, end string) (int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	number, _, _ := strings.Cut(string(text), end)
+	return strconv.Atoi(number)
 }
 
 // since is what was counted meanwhile.

@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/weftmesh/weft/tests/sandbox"
@@ -86,10 +84,7 @@ func (n *node) configure(settings string) {
 // envoyPID is the process that serves.
 func envoyPID(t *testing.T) int {
 	t.Helper()
-	text, err := os.ReadFile("/run/weft/envoy.pid")
-	ok(t, err)
-	number, _, _ := strings.Cut(string(text), " ")
-	pid, err := strconv.Atoi(number)
+	pid, err := readPID("/run/weft/envoy.pid", " ")
 	ok(t, err)
 	return pid
 }

@@ -73,6 +73,9 @@ func (n *node) tearDown() {
 	n.t.Helper()
 	if n.t.Failed() && n.agent != nil {
 		n.t.Logf("agent's log:\n%s", n.agent.Log())
+		if text, err := os.ReadFile("/run/weft/envoy.log"); err == nil {
+			n.t.Logf("Envoy's log:\n%s", text)
+		}
 	}
 	ctx := context.Background() // the test's own has ended
 	for _, p := range n.pods {
