@@ -31,12 +31,12 @@ demo: need-linux need-root build envoy ## the story of Weft on one host, in name
 	@go build $(GOFLAGS_) -o build/bin/demo ./tests/demo
 	@exec build/bin/demo $(DEMO_FLAGS)
 
-test: need-linux need-root build envoy clients ## all tests, fixed seeds, some 20 minutes
+test: need-linux need-root build envoy clients ## all tests, fixed seeds, 20 to 25 minutes
 	$(call say,test: unit; kernel programs; scenarios in namespaces)
 	@go build $(GOFLAGS_) -tags weft_progalt -o build/bin/weft-agent-progalt ./agent
 	@go build $(GOFLAGS_) -tags weft_ctalt -o build/bin/weft-agent-ctalt ./agent
 	@go build $(GOFLAGS_) -o build/bin/testrun ./tests/run
-	@exec build/bin/testrun -limit 30m ./...
+	@exec build/bin/testrun -limit 40m ./...
 
 test-long: need-linux need-root build qemu tools clang envoy clients ## the full numbers, random seeds (printed)
 	$(call say,test-long: full numbers)
