@@ -53,7 +53,7 @@ func tooMuch(rs model.Ruleset) []Fault {
 func matchers(h model.HTTPRule) int {
 	routes, each := 1, 0
 	for _, m := range h.Headers {
-		each += 1 + len(model.Lookalikes(m.Name))
+		each += model.Spellings(m.Name)
 		if isConditional(m) && routes < 1<<maxConditional {
 			routes *= 2
 		}

@@ -38,10 +38,11 @@ func (m HeaderMatch) Fault() error {
 // that has no Fault.
 func Lookalikes(name string) []string {
 	places := dashes(name)
+	places = places[:min(len(places), maxDashes)]
 	var out []string
-	for mask := range uint(1) << min(len(places), maxDashes) {
+	for mask := range uint(1) << len(places) {
 		as := []byte(name)
-		for i, place := range places[:min(len(places), maxDashes)] {
+		for i, place := range places {
 			as[place] = "-_"[mask>>i&1]
 		}
 		if string(as) != name {
@@ -50,6 +51,9 @@ func Lookalikes(name string) []string {
 	}
 	return out
 }
+
+// Spellings is how many names servers may take for one another: its Lookalikes, and it.
+func Spellings(name string) int { return 1 << min(len(dashes(name)), maxDashes) }
 
 // dashes are the places of dashes and underscores.
 func dashes(name string) (places []int) {

@@ -47,6 +47,9 @@ func TestLookalikes(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
+		if n := model.Spellings(name); n != 1+len(want) {
+			t.Errorf("%s has %d spellings, and is like %v", name, n, want)
+		}
 	}
 	if n := len(model.Lookalikes("a-b-c-d-e-f-g")); n != 63 {
 		t.Errorf("six dashes have %d others", n)

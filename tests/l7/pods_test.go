@@ -220,10 +220,7 @@ func inGroup(t *testing.T, group string, f func()) {
 // killEnvoy ends Envoy itself as a crash would.
 func (e *envoyPod) killEnvoy() {
 	e.Helper()
-	text, err := os.ReadFile(e.dir + "/envoy.pid")
-	ok(e, err)
-	var pid int
-	_, err = fmt.Sscan(string(text), &pid)
+	pid, err := sandbox.PIDIn(e.dir + "/envoy.pid")
 	ok(e, err)
 	ok(e, syscall.Kill(pid, syscall.SIGKILL))
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,12 +37,7 @@ func TestEnvoyIsKilled(t *testing.T) {
 			asks(t, browser(t, n.a.NS), n.web, family, denied, http.StatusForbidden)
 		})
 		before := dropped(t)
-		supervisor := holderPID(t)
-		var envoy int // the supervisor writes it down after it has started it
-		ok(t, sandbox.Eventually(t.Context(), soon, "Envoy's number is written down", func() (err error) {
-			envoy, err = readPID("/run/weft/envoy.pid", " ")
-			return err
-		}))
+		supervisor, envoy := holderPID(t), envoyPID(t)
 		// Held, so that there is a time without Envoy in which all can be tried.
 		ok(t, unix.Kill(supervisor, unix.SIGSTOP))
 		ok(t, unix.Kill(envoy, unix.SIGKILL))
@@ -96,19 +89,9 @@ func (n *loaded) isRefused(family int) error {
 // holderPID is the supervisor of Envoy.
 func holderPID(t *testing.T) int {
 	t.Helper()
-	pid, err := readPID("/run/weft/weft-envoy.lock", "\n")
+	pid, err := sandbox.PIDIn("/run/weft/weft-envoy.lock")
 	ok(t, err)
 	return pid
-}
-
-// readPID reads the number of a process that a file begins with.
-func readPID(path, end string) (int, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return 0, err
-	}
-	number, _, _ := strings.Cut(string(text), end)
-	return strconv.Atoi(number)
 }
 
 // since is what was counted meanwhile.

@@ -81,11 +81,14 @@ func (n *node) configure(settings string) {
 	n.startAgent("weft-agent")
 }
 
-// envoyPID is the process that serves.
-func envoyPID(t *testing.T) int {
+// envoyPID is the process that serves. Its supervisor writes it down once it has
+// started it.
+func envoyPID(t *testing.T) (pid int) {
 	t.Helper()
-	pid, err := readPID("/run/weft/envoy.pid", " ")
-	ok(t, err)
+	ok(t, sandbox.Eventually(t.Context(), soon, "Envoy's number is written down", func() (err error) {
+		pid, err = sandbox.PIDIn("/run/weft/envoy.pid")
+		return err
+	}))
 	return pid
 }
 

@@ -17,6 +17,23 @@ func onHeader(path, name, value string, m model.Mismatch) model.HTTPRule {
 	return model.HTTPRule{Path: path, Headers: []model.HeaderMatch{{Name: name, Value: value, Mismatch: m}}}
 }
 
+// serverHas asks by ruleset 1, and compares what reached the server: of its answer, or the
+// status if it was refused.
+func serverHas(t *testing.T, wants map[string]string, of func(answer string) string) {
+	t.Helper()
+	for text, want := range wants {
+		status, got := call(t, request(t, 1, text))
+		if status == http.StatusOK {
+			got = of(got)
+		} else {
+			got = fmt.Sprint(status)
+		}
+		if got != want {
+			t.Errorf("%s: the server has %q, want %q", text, got, want)
+		}
+	}
+}
+
 // A server that takes X_Role for X-Role sees nothing of what a rule replaces or removes,
 // and no rule is met by one beside the other.
 func TestHeadersThatLookAlike(t *testing.T) {
@@ -27,7 +44,7 @@ func TestHeadersThatLookAlike(t *testing.T) {
 		onHeader("/long", "a-b-c-d-e-f-g", "user", model.MismatchDeny))
 	inEachPlace(t, rs, func(t *testing.T, all []model.Ruleset) {
 		newRig(t, backend(t, http.HandlerFunc(echo)), all...)
-		for text, want := range map[string]string{
+		serverHas(t, map[string]string{
 			"GET /replaced h x-role=admin X_Role=admin":          "X-Role: user",
 			"GET /replaced h x-role=user X_Role=admin":           "X-Role: user",
 			"GET /removed h x-role=admin X_Role=admin":           "",
@@ -36,21 +53,14 @@ func TestHeadersThatLookAlike(t *testing.T) {
 			"GET /asked h x_role=user X-Role=admin":              "403",
 			"GET /long h a-b-c-d-e-f-g=user":                     "A-B-C-D-E-F-G: user",
 			"GET /long h a-b-c-d-e-f-g=user A-B-C-D-E-F_G=admin": "403",
-		} {
-			status, body := call(t, request(t, 1, text))
-			got := fmt.Sprint(status)
-			if status == http.StatusOK {
-				got = ""
-				for line := range strings.Lines(body) {
-					if name, _, is := strings.Cut(line, ":"); is && (strings.EqualFold(strings.ReplaceAll(name, "_", "-"), "x-role") || strings.HasPrefix(name, "A-B")) {
-						got += strings.TrimSpace(line)
-					}
+		}, func(answer string) (got string) {
+			for line := range strings.Lines(answer) {
+				if name, _, is := strings.Cut(line, ":"); is && (strings.EqualFold(strings.ReplaceAll(name, "_", "-"), "x-role") || strings.HasPrefix(name, "A-B")) {
+					got += strings.TrimSpace(line)
 				}
 			}
-			if got != want {
-				t.Errorf("%s: the server has %q, want %q", text, got, want)
-			}
-		}
+			return got
+		})
 	})
 }
 
@@ -64,7 +74,7 @@ func TestRulesAboutForwardedProto(t *testing.T) {
 		onHeader("/asked", name, "http", model.MismatchDeny))
 	inEachPlace(t, rs, func(t *testing.T, all []model.Ruleset) {
 		newRig(t, backend(t, http.HandlerFunc(echo)), all...)
-		for text, want := range map[string]string{
+		serverHas(t, map[string]string{
 			"GET /replaced h X-Forwarded-Proto=http": "https",
 			"GET /replaced h":                        "https",
 			"GET /added h":                           "https",
@@ -73,17 +83,11 @@ func TestRulesAboutForwardedProto(t *testing.T) {
 			"GET /asked h":                           "403",
 			"GET /asked h X-Forwarded-Proto=https":   "403",
 			"GET /asked h X-Forwarded-Proto=http":    "http",
-		} {
-			status, body := call(t, request(t, 1, text))
-			got := fmt.Sprint(status)
-			if status == http.StatusOK {
-				_, got, _ = strings.Cut(body, "X-Forwarded-Proto: ")
-				got, _, _ = strings.Cut(got, "\r\n")
-			}
-			if got != want {
-				t.Errorf("%s: the server has %q, want %q", text, got, want)
-			}
-		}
+		}, func(answer string) string {
+			_, got, _ := strings.Cut(answer, "X-Forwarded-Proto: ")
+			got, _, _ = strings.Cut(got, "\r\n")
+			return got
+		})
 	})
 	t.Run("one side replaces what the other asks for", func(t *testing.T) {
 		newRig(t, backend(t, http.HandlerFunc(echo)), paired(3, cart(onHeader("/a", name, "https", model.MismatchReplace)),

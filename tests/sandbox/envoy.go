@@ -20,3 +20,15 @@ func Envoy() (string, error) {
 	}
 	return path, nil
 }
+
+// PIDIn is the number of a process that a file begins with.
+func PIDIn(path string) (pid int, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Sscan(string(text), &pid); err != nil {
+		return 0, fmt.Errorf("reading the number of a process in %s: %w", path, err)
+	}
+	return pid, nil
+}

@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
@@ -45,11 +44,9 @@ func (n *node) proxyReady(count int) {
 }
 
 // envoyPID is the node's Envoy.
-func envoyPID(tb testing.TB) (pid int) {
+func envoyPID(tb testing.TB) int {
 	tb.Helper()
-	text, err := os.ReadFile("/run/weft/envoy.pid")
-	ok(tb, err)
-	_, err = fmt.Sscan(string(text), &pid)
+	pid, err := sandbox.PIDIn("/run/weft/envoy.pid")
 	ok(tb, err)
 	return pid
 }

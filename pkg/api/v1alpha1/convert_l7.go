@@ -117,26 +117,24 @@ func splitHeader(h string) (name, value string) {
 }
 
 func (c *converter) header(namePath, valuePath, name, value, mismatch string) model.HeaderMatch {
-	out := model.HeaderMatch{Name: strings.ToLower(name), Value: value}
-	switch {
+	actions := map[string]model.Mismatch{"": model.MismatchDeny, "LOG": model.MismatchLog, "ADD": model.MismatchAdd,
+		"DELETE": model.MismatchDelete, "REPLACE": model.MismatchReplace}
+	action, ok := actions[mismatch]
+	out := model.HeaderMatch{Name: strings.ToLower(name), Value: value, Mismatch: action}
+	switch err := out.Fault(); {
 	case !whole(headerName).MatchString(name):
 		c.p.add(namePath, "%q is not the name of a header; for what stands in the request line use method, path and host", name)
 	case out.Name == "host":
 		c.p.add(namePath, "the header host is what host is about; use that")
+	case err != nil:
+		c.p.add(namePath, "%q %v", name, err)
 	}
 	c.matches(valuePath, value, headerValue, "a value without control characters")
-	actions := map[string]model.Mismatch{"": model.MismatchDeny, "LOG": model.MismatchLog, "ADD": model.MismatchAdd,
-		"DELETE": model.MismatchDelete, "REPLACE": model.MismatchReplace}
-	action, ok := actions[mismatch]
 	switch {
 	case !ok:
 		c.p.add(strings.TrimSuffix(namePath, ".name")+".mismatch", "%q is unknown; use LOG, ADD, DELETE or REPLACE", mismatch)
 	case value == "" && action != model.MismatchDeny && action != model.MismatchLog:
 		c.p.add(valuePath, "is missing; mismatch %s needs the value that the header is to have", mismatch)
-	}
-	out.Mismatch = action
-	if err := out.Fault(); err != nil && out.Name != "host" {
-		c.p.add(namePath, "%q %v", name, err)
 	}
 	return out
 }
