@@ -30,9 +30,9 @@ func (p *proxy) l7() l7 {
 			for _, f := range p.server.FaultList() {
 				text := f.Text
 				if f.Rule != "" {
-					text = f.Rule + ": " + text
+					text = f.Rule + " allows nothing: " + text
 				}
-				out = append(out, api.ProxyFault{Ruleset: f.Ruleset, Policy: f.Policy, Text: text})
+				out = append(out, api.ProxyFault{Ruleset: f.Ruleset, Policy: f.Policy, Rule: f.Rule, Text: text})
 			}
 			return out
 		},

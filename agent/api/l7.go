@@ -23,6 +23,7 @@ import (
 type ProxyFault struct {
 	Ruleset model.RulesetID
 	Policy  model.PolicyKey // zero: not known which of the ruleset's
+	Rule    string          // place in the policy; empty: all of the policy's
 	Text    string
 }
 
@@ -82,11 +83,9 @@ func (s *Server) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*a
 	if err != nil {
 		return nil, fmt.Errorf("reading which rulesets connections have: %w", err)
 	}
-	faults := make(map[model.RulesetID][]string)
+	var faults []ProxyFault
 	if s.cfg.L7.Faults != nil {
-		for _, f := range s.cfg.L7.Faults() {
-			faults[f.Ruleset] = append(faults[f.Ruleset], f.Text)
-		}
+		faults = s.cfg.L7.Faults()
 	}
 	out := &agentv1.ListRulesetsResponse{}
 	book := s.cfg.View().Rulesets
@@ -99,9 +98,40 @@ func (s *Server) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*a
 	slices.SortFunc(out.Rulesets, func(a, b *agentv1.Ruleset) int { return cmp.Compare(a.GetNumber(), b.GetNumber()) })
 	for _, one := range out.Rulesets {
 		id := model.RulesetID(one.GetNumber())
-		one.Ready, one.Connections, one.Faults = ready(id), used(id), faults[id]
+		one.Ready, one.Connections, one.Faults = ready(id), used(id), faultsOf(one, faults)
 	}
 	return out, nil
+}
+
+// faultsOf are what keeps each of a ruleset's rules from being in force, and then what
+// is not known to be of any.
+func faultsOf(one *agentv1.Ruleset, all []ProxyFault) (out []string) {
+	texts := make([][]string, len(one.GetRules())+1)
+	for _, f := range all {
+		if n := uint32(f.Ruleset); n != one.GetNumber() && !slices.Contains(one.GetPair(), n) {
+			continue
+		}
+		told := false
+		for i, r := range one.GetRules() {
+			if f.Policy == policyOf(r) && (f.Rule == "" || f.Rule == r.GetRule()) {
+				texts[i], told = append(texts[i], f.Text), true
+			}
+		}
+		if !told {
+			texts[len(texts)-1] = append(texts[len(texts)-1], f.Text)
+		}
+	}
+	for _, of := range texts {
+		out = append(out, strings.Join(of, "; "))
+	}
+	for len(out) > 0 && out[len(out)-1] == "" {
+		out = out[:len(out)-1]
+	}
+	return out
+}
+
+func policyOf(r *agentv1.RuleRef) model.PolicyKey {
+	return model.PolicyKey{Kind: r.GetKind(), Namespace: r.GetNamespace(), Name: r.GetName()}
 }
 
 // pairOf is two rulesets in one, with the rules of both.
@@ -228,21 +258,32 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	default:
 		out.Message = plural(n) + ", acknowledged"
 	}
-	if s.cfg.L7.Faults != nil {
-		if faults := s.cfg.L7.Faults(); len(faults) > 0 {
-			text := faults[0].Text
-			if of := faults[0].Policy; of != (model.PolicyKey{}) {
-				text = of.String() + ": " + text
-			}
-			if len(faults) > 1 {
-				text = fmt.Sprintf("%d faults, the first: %s", len(faults), text)
-			}
-			bad = append(bad, text)
-		}
+	switch faults := s.proxyFaults(); {
+	case len(faults) > 1:
+		bad = append(bad, fmt.Sprintf("%d faults, the first: %s", len(faults), faults[0]))
+	case len(faults) > 0:
+		bad = append(bad, faults[0])
 	}
 	if len(bad) > 0 {
 		out.Health = agentv1.Health_HEALTH_DEGRADED
 		out.Message = strings.Join(append(bad, nonEmpty(out.Message)...), "; ")
+	}
+	return out
+}
+
+// proxyFaults are the faults, each once: a rule may be in several rulesets.
+func (s *Server) proxyFaults() (out []string) {
+	if s.cfg.L7.Faults == nil {
+		return nil
+	}
+	for _, f := range s.cfg.L7.Faults() {
+		text := f.Text
+		if f.Policy != (model.PolicyKey{}) {
+			text = f.Policy.String() + ": " + text
+		}
+		if !slices.Contains(out, text) {
+			out = append(out, text)
+		}
 	}
 	return out
 }
@@ -273,7 +314,7 @@ func (s *Server) proxyMessages(view *engine.View) map[model.PolicyKey]string {
 	if s.cfg.L7.Faults == nil {
 		return nil
 	}
-	out := make(map[model.PolicyKey]string)
+	texts := make(map[model.PolicyKey][]string)
 	for _, f := range s.cfg.L7.Faults() {
 		policies := []model.PolicyKey{f.Policy}
 		if f.Policy == (model.PolicyKey{}) {
@@ -282,11 +323,19 @@ func (s *Server) proxyMessages(view *engine.View) map[model.PolicyKey]string {
 				policies = append(policies, r.Policy)
 			}
 		}
+		text := f.Text
+		if f.Rule == "" {
+			text = fmt.Sprintf("ruleset %d is not in force as it is written: %s", f.Ruleset, text)
+		}
 		for _, p := range policies {
-			if out[p] == "" {
-				out[p] = fmt.Sprintf("ruleset %d is not in force as it is written: %s", f.Ruleset, f.Text)
+			if !slices.Contains(texts[p], text) {
+				texts[p] = append(texts[p], text)
 			}
 		}
+	}
+	out := make(map[model.PolicyKey]string, len(texts))
+	for p, all := range texts {
+		out[p] = strings.Join(all, "; ")
 	}
 	return out
 }

@@ -45,8 +45,11 @@ func l7Server(l L7) *Server {
 
 func TestRulesetsAreListed(t *testing.T) {
 	s := l7Server(L7{
-		InUse:  func() (map[model.RulesetID]bool, error) { return map[model.RulesetID]bool{8: true}, nil },
-		Faults: func() []ProxyFault { return []ProxyFault{{Ruleset: 10, Text: "bad"}} },
+		InUse: func() (map[model.RulesetID]bool, error) { return map[model.RulesetID]bool{8: true}, nil },
+		Faults: func() []ProxyFault {
+			return []ProxyFault{{Ruleset: 10, Text: "bad"}, {Ruleset: 9, Policy: policyKey("b"), Rule: "ingress[0].toPorts[0]", Text: "worse"},
+				{Ruleset: 7, Policy: policyKey("a"), Text: "worst"}}
+		},
 	})
 	got, err := s.ListRulesets(t.Context(), &agentv1.ListRulesetsRequest{})
 	if err != nil {
@@ -54,12 +57,12 @@ func TestRulesetsAreListed(t *testing.T) {
 	}
 	var lines []string
 	for _, r := range got.GetRulesets() {
-		lines = append(lines, fmt.Sprintf("%d %s %q %d rules, ready %d, used %d, %v", r.GetNumber(), r.GetState(), r.GetSays(), len(r.GetRules()), r.GetReady(), r.GetConnections(), r.GetFaults()))
+		lines = append(lines, fmt.Sprintf("%d %s %q %d rules, ready %d, used %d, %s", r.GetNumber(), r.GetState(), r.GetSays(), len(r.GetRules()), r.GetReady(), r.GetConnections(), strings.Join(r.GetFaults(), "|")))
 	}
-	want := `7 in force "" 1 rules, ready 0, used 2, []
-8 retired "as 7" 1 rules, ready 0, used 1, []
-9 retired "open" 2 rules, ready 0, used 2, []
-10 retired "" 1 rules, ready 0, used 2, [bad]`
+	want := `7 in force "" 1 rules, ready 0, used 2, worst
+8 retired "as 7" 1 rules, ready 0, used 1, 
+9 retired "open" 2 rules, ready 0, used 2, |worse
+10 retired "" 1 rules, ready 0, used 2, |bad`
 	if text := strings.Join(lines, "\n"); text != want {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
@@ -75,7 +78,9 @@ func TestRulesetsAreListed(t *testing.T) {
 // A pair has the rules of both its rulesets, and what is wrong with it is told on the
 // policies of both.
 func TestPairsAreListed(t *testing.T) {
-	s := l7Server(L7{Faults: func() []ProxyFault { return []ProxyFault{{Ruleset: 5, Text: "bad"}} }})
+	s := l7Server(L7{Faults: func() []ProxyFault {
+		return []ProxyFault{{Ruleset: 5, Text: "bad"}, {Ruleset: 7, Policy: policyKey("a"), Rule: "ingress[0].toPorts[0]", Text: "worse"}}
+	}})
 	view := bookView()
 	rows := view.Rulesets.Rows()
 	rows[1].Own.Rules[0].Name = "egress[0].toPorts[0]"
@@ -85,13 +90,13 @@ func TestPairsAreListed(t *testing.T) {
 	if err != nil || len(got.GetRulesets()) != 6 {
 		t.Fatalf("%v: %v", got, err)
 	}
-	for i, want := range []string{"5 in force [8 7] b egress[0].toPorts[0] a ingress[0].toPorts[0] [bad]", "6 retired [8 9] b egress[0].toPorts[0] a ingress[0].toPorts[0] b ingress[0].toPorts[0] []"} {
+	for i, want := range []string{"5 in force [8 7] b egress[0].toPorts[0] a ingress[0].toPorts[0] |worse|bad", "6 retired [8 9] b egress[0].toPorts[0] a ingress[0].toPorts[0] b ingress[0].toPorts[0] "} {
 		r := got.GetRulesets()[i]
 		var rules []string
 		for _, ref := range r.GetRules() {
 			rules = append(rules, ref.GetName(), ref.GetRule())
 		}
-		if text := fmt.Sprintf("%d %s %v %s %v", r.GetNumber(), r.GetState(), r.GetPair(), strings.Join(rules, " "), r.GetFaults()); text != want || len(r.GetAsks()) != len(r.GetRules()) {
+		if text := fmt.Sprintf("%d %s %v %s %s", r.GetNumber(), r.GetState(), r.GetPair(), strings.Join(rules, " "), strings.Join(r.GetFaults(), "|")); text != want || len(r.GetAsks()) != len(r.GetRules()) {
 			t.Errorf("got %s, want %s", text, want)
 		}
 	}
@@ -105,13 +110,14 @@ func TestPairsAreListed(t *testing.T) {
 
 func TestFaultsOfTheProxyAreToldOnPolicies(t *testing.T) {
 	s := l7Server(L7{Faults: func() []ProxyFault {
-		return []ProxyFault{{Ruleset: 7, Policy: policyKey("a"), Text: "first"}, {Ruleset: 9, Text: "second"}, {Ruleset: 10, Policy: policyKey("gone"), Text: "third"}}
+		return []ProxyFault{{Ruleset: 7, Policy: policyKey("a"), Text: "first"}, {Ruleset: 9, Text: "second"},
+			{Ruleset: 7, Policy: policyKey("a"), Rule: "ingress[0]", Text: "third"}, {Ruleset: 8, Policy: policyKey("a"), Rule: "ingress[0]", Text: "third"}, {Ruleset: 10, Policy: policyKey("gone"), Text: "fourth"}}
 	}})
 	got, err := s.ListPolicies(t.Context(), &agentv1.ListPoliciesRequest{})
 	if err != nil || len(got.GetPolicies()) != 2 {
 		t.Fatalf("%v: %v", got, err)
 	}
-	for i, want := range []string{"ruleset 7 is not in force as it is written: first", "no pod has that label"} {
+	for i, want := range []string{"ruleset 7 is not in force as it is written: first; ruleset 9 is not in force as it is written: second; third", "no pod has that label"} {
 		if text := got.GetPolicies()[i].GetMessage(); text != want {
 			t.Errorf("message %q, want %q", text, want)
 		}

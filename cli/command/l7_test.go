@@ -20,8 +20,9 @@ func (a *agent) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*ag
 	}
 	return &agentv1.ListRulesetsResponse{Rulesets: []*agentv1.Ruleset{
 		{Number: 7, State: "in force", Ready: agentv1.Readiness_READINESS_YES, Connections: agentv1.Readiness_READINESS_YES, Audit: true,
-			Rules: []*agentv1.RuleRef{rule("a", "ingress[0].toPorts[0]"), rule("b", "ingress[1].toPorts[2]")},
-			Asks:  []string{"GET /a; POST /b.*", "gRPC helloworld.Greeter"}},
+			Rules:  []*agentv1.RuleRef{rule("a", "ingress[0].toPorts[0]"), rule("b", "ingress[1].toPorts[2]")},
+			Asks:   []string{"GET /a; POST /b.*", "gRPC helloworld.Greeter"},
+			Faults: []string{"", "ingress[1].toPorts[2] allows nothing: it is wrong"}},
 		{Number: 12, State: "retired", Says: "as 7", Ready: agentv1.Readiness_READINESS_NO, Faults: []string{"the proxy refuses it"},
 			Rules: []*agentv1.RuleRef{rule("a", "ingress[0].toPorts[0]")}, Asks: []string{"GET /a"}},
 		{Number: 31, State: "in force", Ready: agentv1.Readiness_READINESS_YES, Pair: []uint32{9, 7},
@@ -67,6 +68,7 @@ func requests() []*agentv1.Flow {
 		{Egress: rules("allow", "egress[0].toPorts[0].http[0]"), Ingress: rules("allow", "ingress[0].toPorts[0].http[1]"), Request: &agentv1.Request{Outcome: "allow", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/both", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "open", Protocol: "HTTP/2", Method: "GET", Host: "web", Path: "/", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "odd", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/a%2fb", Detail: "path_normalization_failed"}},
+		{Ingress: rules("deny", ""), Request: &agentv1.Request{Outcome: "faulty", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/c", Status: 403}},
 		{Destination: outside, Egress: rules("deny", ""), Direction: agentv1.Direction_DIRECTION_EGRESS, Request: &agentv1.Request{Outcome: "deny", Protocol: "TLS", Host: "www.example.com"}},
 	} {
 		f.Time, f.Type, f.Source, f.Protocol = timestamppb.New(now().Add(time.Duration(i-8000)*time.Millisecond)), agentv1.FlowType_FLOW_TYPE_REQUEST, client, "tcp"
@@ -87,7 +89,7 @@ func TestObserveRequests(t *testing.T) {
 		}
 		golden(t, "testdata/observe-requests-"+form+".txt", got.stdout)
 	}
-	for args, want := range map[string]int{"--type request": 8, "--not-type request": 0, "--verdict forwarded": 3, "--verdict dropped": 4, "--verdict audit": 1} {
+	for args, want := range map[string]int{"--type request": 9, "--not-type request": 0, "--verdict forwarded": 3, "--verdict dropped": 5, "--verdict audit": 1} {
 		if got := run(t, socket, append([]string{"observe"}, strings.Fields(args)...)...); strings.Count(got.stdout, "\n") != want {
 			t.Errorf("%s: want %d flows:\n%s", args, want, got.stdout)
 		}

@@ -40,6 +40,8 @@ func requestWhy(f *agentv1.Flow) string {
 		parts = append(parts, "let pass, but no rule of "+names(refs)+" allows it")
 	case model.RequestDenied:
 		parts = append(parts, "no rule of "+names(refs)+" allows it")
+	case model.RequestFaulty:
+		parts = append(parts, "no rule of "+names(refs)+" allows it; one has a fault and allows nothing (weft l7 rulesets)")
 	default:
 		parts = append(parts, "refused for what it is")
 	}
@@ -82,22 +84,21 @@ func Rulesets(w io.Writer, all []*agentv1.Ruleset, nodes []string) error {
 	var cells []string
 	for i, r := range all {
 		first := []string{number(r.GetNumber()), state(r), yes(r.GetReady()), yes(r.GetConnections())}
-		lines := max(len(r.GetRules()), 1)
+		lines := max(len(r.GetRules()), len(r.GetFaults()), 1)
 		for j := range lines {
 			row := append([]string(nil), first...)
 			if j > 0 {
 				row = []string{" ", " ", " ", " "}
 			}
-			rule, asks := "", ""
+			rule, asks, fault := "", "", ""
 			if j < len(r.GetRules()) {
 				rule = names(r.GetRules()[j : j+1])
 			}
 			if j < len(r.GetAsks()) {
 				asks = r.GetAsks()[j]
 			}
-			fault := ""
-			if j == 0 {
-				fault = strings.Join(r.GetFaults(), "; ")
+			if j < len(r.GetFaults()) {
+				fault = r.GetFaults()[j]
 			}
 			rows = append(rows, append(row, rule, asks, fault))
 			if nodes != nil {

@@ -5,6 +5,7 @@ package xds
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -15,6 +16,25 @@ import (
 // depends on what the request has: each doubles the routes of the rule.
 const maxConditional = 4
 
+// sifted is a ruleset, and those of its rules that have no fault.
+type sifted struct {
+	model.Ruleset
+	sound []model.RulesetRule
+}
+
+// lacks tells whether rules have a fault.
+func (s sifted) lacks() bool { return len(s.sound) < len(s.Rules) }
+
+func sift(rs model.Ruleset, faults []Fault) sifted {
+	out := sifted{Ruleset: rs}
+	for _, r := range rs.Rules {
+		if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Policy == r.Policy && f.Rule == r.Name }) {
+			out.sound = append(out.sound, r)
+		}
+	}
+	return out
+}
+
 // check gives a fault for each rule that cannot be said in Envoy's words.
 func check(rs model.Ruleset) (faults []Fault) {
 	for _, r := range rs.Rules {
@@ -22,31 +42,38 @@ func check(rs model.Ruleset) (faults []Fault) {
 			faults = append(faults, Fault{Ruleset: rs.ID, Policy: r.Policy, Rule: r.Name, Text: err.Error()})
 		}
 	}
-	return append(faults, tooMuch(rs)...)
+	return append(faults, tooMuch(sift(rs, faults))...)
 }
 
 // maxMatchers bounds what a ruleset's headers become: some 250 bytes each in each of
 // Envoy's threads.
 const maxMatchers = 10_000
 
-// tooMuch is a fault of the rule that needs most, if all together need too much.
-func tooMuch(rs model.Ruleset) []Fault {
-	all, most, of := 0, 0, model.RulesetRule{}
-	for _, r := range rs.Rules {
-		needs := 0
+// tooMuch gives faults to the rules that need most, as long as all others together
+// need too much.
+func tooMuch(rs sifted) (faults []Fault) {
+	all := 0
+	needs := make([]int, len(rs.sound))
+	for i, r := range rs.sound {
 		for _, h := range r.L7.HTTP {
-			needs += matchers(h)
+			needs[i] += matchers(h)
 		}
-		if all += needs; needs > most {
-			most, of = needs, r
+		all += needs[i]
+	}
+	for all > maxMatchers {
+		most := 0
+		for i := range needs {
+			if needs[i] > needs[most] {
+				most = i
+			}
 		}
+		of := rs.sound[most]
+		faults = append(faults, Fault{Ruleset: rs.ID, Policy: of.Policy, Rule: of.Name, Text: fmt.Sprintf(
+			"the headers asked for need %d comparisons, of %d in all, of at most %d: ask for fewer headers, with fewer dashes in their names, or with fewer mismatch actions",
+			needs[most], all, maxMatchers)})
+		all, needs[most] = all-needs[most], 0
 	}
-	if all <= maxMatchers {
-		return nil
-	}
-	return []Fault{{Ruleset: rs.ID, Policy: of.Policy, Rule: of.Name, Text: fmt.Sprintf(
-		"the headers asked for need %d comparisons, of %d in all, of at most %d: ask for fewer headers, with fewer dashes in their names, or with fewer mismatch actions",
-		most, all, maxMatchers)}}
+	return faults
 }
 
 // matchers are how many comparisons of headers, and removals, a rule's routes have.

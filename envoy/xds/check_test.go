@@ -25,10 +25,10 @@ func TestRulesThatWouldTakeTooMuchAreAFault(t *testing.T) {
 	}
 	small := model.HTTPRule{Headers: []model.HeaderMatch{{Name: "x-role", Value: "user"}}}
 	res, faults := xds.Translate(model.Rulesets{List: []model.Ruleset{
-		{ID: 1, Rules: []model.RulesetRule{rule("small", small), rule("big", big)}},
+		{ID: 1, Rules: []model.RulesetRule{rule("small", small), rule("big", big), rule("great", big)}},
 		{ID: 2, Rules: []model.RulesetRule{rule("small", small)}},
 	}}, xds.Options{})
-	if len(faults) != 1 || faults[0].Ruleset != 1 || faults[0].Policy.Name != "big" || !strings.Contains(faults[0].Text, "at most 10000") {
+	if len(faults) != 2 || faults[0].Ruleset != 1 || faults[0].Policy.Name != "big" || faults[1].Policy.Name != "great" || !strings.Contains(faults[0].Text, "at most 10000") {
 		t.Errorf("faults %v", faults)
 	}
 	for _, all := range res {

@@ -27,7 +27,7 @@ const (
 
 // listener of a ruleset: the kernel gives it the connections that the ruleset is
 // for, with the addresses that they had.
-func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
+func listener(rs sifted, o Options) *listenerv3.Listener {
 	port := model.ProxyPort(o.Block, rs.ID)
 	l := &listenerv3.Listener{
 		Name:                          RulesetName(rs.ID),
@@ -46,13 +46,13 @@ func listener(rs model.Ruleset, broken bool, o Options) *listenerv3.Listener {
 			listenerFilter("original_dst", &odv3.OriginalDst{}),
 			listenerFilter("original_src", &osv3.OriginalSrc{Mark: model.ProxyMark(rs.ID)}))
 	}
-	if !wantsTLS(rs) {
-		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs, o)}
+	if !wantsTLS(rs.Ruleset) {
+		l.FilterChains = []*listenerv3.FilterChain{httpChain(rs.Ruleset, o)}
 		return l
 	}
 	// Only here the client must speak first, as it does in TLS.
 	l.ListenerFilters = append(l.ListenerFilters, listenerFilter("tls_inspector", &tlsv3.TlsInspector{}))
-	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, broken, o)
+	l.FilterChains, l.FilterChainMatcher = tlsChains(rs, o)
 	return l
 }
 

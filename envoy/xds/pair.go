@@ -11,8 +11,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	"github.com/weftmesh/weft/pkg/model"
 )
 
 // A request of a pair is looked at twice, each time by the routes of one ruleset. At
@@ -47,8 +45,8 @@ func againFilters() []*hcmv3.HttpFilter {
 }
 
 // pairRoutes holds the rules of both rulesets of a pair.
-func pairRoutes(rs model.Ruleset, broken, thenBroken bool) *routev3.RouteConfiguration {
-	first := routes(rs, broken)
+func pairRoutes(rs, then sifted) *routev3.RouteConfiguration {
+	first := routes(rs)
 	for _, r := range first {
 		lookAgain(r)
 	}
@@ -58,7 +56,7 @@ func pairRoutes(rs model.Ruleset, broken, thenBroken bool) *routev3.RouteConfigu
 		VhostHeader:      lookHeader,
 		VirtualHosts: []*routev3.VirtualHost{
 			virtualHost(firstLook, firstLook, first),
-			virtualHost(secondLook, secondLook, routes(*rs.Then, thenBroken)),
+			virtualHost(secondLook, secondLook, routes(then)),
 		},
 		RequestHeadersToRemove: []string{asideProto, lookHeader},
 	}

@@ -27,11 +27,11 @@ const (
 
 // routeConfiguration holds a ruleset's rules, each as one or more routes that let
 // pass, and at the end what becomes of everything else.
-func routeConfiguration(rs model.Ruleset, broken bool) *routev3.RouteConfiguration {
+func routeConfiguration(rs sifted) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
 		Name:                   RulesetName(rs.ID),
 		ValidateClusters:       wrapperspb.Bool(false), // the cluster never goes while routes name it
-		VirtualHosts:           []*routev3.VirtualHost{virtualHost("all", "*", routes(rs, broken))},
+		VirtualHosts:           []*routev3.VirtualHost{virtualHost("all", "*", routes(rs))},
 		RequestHeadersToRemove: []string{asideProto}, // after what the virtual host does
 	}
 }
@@ -44,21 +44,21 @@ func virtualHost(name, domain string, routes []*routev3.Route) *routev3.VirtualH
 	}
 }
 
-func routes(rs model.Ruleset, broken bool) []*routev3.Route {
-	switch {
-	case rs.Open:
+func routes(rs sifted) []*routev3.Route {
+	if rs.Open {
 		return everything(Verdict{Outcome: Open}, pass)
-	case broken:
-		return everything(Verdict{Outcome: Faulty}, refuse(refusal("the L7 rules have a fault, so nothing passes", rs)))
 	}
 	all := odd()
-	for _, r := range rs.Rules {
+	for _, r := range rs.sound {
 		all = append(all, ruleRoutes(r)...)
 	}
-	if rs.Audit {
+	switch {
+	case rs.Audit:
 		return append(all, everything(Verdict{Outcome: Audited}, pass)...)
+	case rs.lacks():
+		return append(all, everything(Verdict{Outcome: Faulty}, refuse(refusal("denied by policy, of which a rule has a fault and allows nothing", rs.Ruleset)))...)
 	}
-	return append(all, everything(Verdict{Outcome: Denied}, refuse(refusal("denied by policy", rs)))...)
+	return append(all, everything(Verdict{Outcome: Denied}, refuse(refusal("denied by policy", rs.Ruleset)))...)
 }
 
 // everything are the routes for all requests: CONNECT has no path to be matched.

@@ -27,33 +27,33 @@ const (
 
 // tlsChains are a chain for each name that rules allow, so that a name that is taken
 // away ends its own connections only, and one for what no rule allows.
-func tlsChains(rs model.Ruleset, broken bool, o Options) ([]*listenerv3.FilterChain, *xmatcherv3.Matcher) {
+func tlsChains(rs sifted, o Options) ([]*listenerv3.FilterChain, *xmatcherv3.Matcher) {
 	last, to := Verdict{Outcome: Denied}, nowhereName
 	switch {
 	case rs.Open:
 		last, to = Verdict{Outcome: Open}, upstreamName
-	case broken:
-		last = Verdict{Outcome: Faulty}
 	case rs.Audit:
 		last, to = Verdict{Outcome: Audited}, upstreamName
+	case rs.lacks():
+		last = Verdict{Outcome: Faulty}
 	}
 	var chains []*listenerv3.FilterChain
 	var matchers []*xmatcherv3.Matcher_MatcherList_FieldMatcher
-	for _, c := range names(rs) {
-		if rs.Open || broken || slices.ContainsFunc(chains, func(o *listenerv3.FilterChain) bool { return o.Name == c.chain() }) {
+	for _, c := range names(rs.sound) {
+		if rs.Open || slices.ContainsFunc(chains, func(o *listenerv3.FilterChain) bool { return o.Name == c.chain() }) {
 			continue
 		}
-		chains = append(chains, streamChain(rs, c.chain(), c.verdict.String(), upstreamName))
+		chains = append(chains, streamChain(rs.Ruleset, c.chain(), c.verdict.String(), upstreamName))
 		matchers = append(matchers, &xmatcherv3.Matcher_MatcherList_FieldMatcher{
 			Predicate: serverNameIs(c.name), OnMatch: goTo(c.chain())})
 	}
-	if r := slices.IndexFunc(rs.Rules, allowsAll); r >= 0 && !rs.Open && !broken {
-		last, to = Verdict{Outcome: Allowed, Policy: rs.Rules[r].Policy, Rule: rs.Rules[r].Name}, upstreamName
+	if r := slices.IndexFunc(rs.sound, allowsAll); r >= 0 && !rs.Open {
+		last, to = Verdict{Outcome: Allowed, Policy: rs.sound[r].Policy, Rule: rs.sound[r].Name}, upstreamName
 	}
-	chains = append(chains, streamChain(rs, last.String(), last.String(), to))
+	chains = append(chains, streamChain(rs.Ruleset, last.String(), last.String(), to))
 	rest := goTo(last.String())
-	if wantsHTTP(rs) {
-		chains = append(chains, httpChain(rs, o))
+	if wantsHTTP(rs.Ruleset) {
+		chains = append(chains, httpChain(rs.Ruleset, o))
 		rest = byTransport(map[string]*xmatcherv3.Matcher_OnMatch{"tls": rest}, goTo(httpChainName))
 	}
 	m := &xmatcherv3.Matcher{OnNoMatch: rest}
@@ -75,8 +75,8 @@ type named struct {
 
 func (n named) chain() string { return n.verdict.String() }
 
-func names(rs model.Ruleset) (out []named) {
-	for _, r := range rs.Rules {
+func names(rules []model.RulesetRule) (out []named) {
+	for _, r := range rules {
 		for _, n := range r.L7.ServerNames {
 			// By name and not by place: the chain of a name stays when another goes.
 			place := fmt.Sprintf("%s.serverNames[%s]", r.Name, strings.ToLower(n))

@@ -18,7 +18,7 @@ const (
 	Audited Outcome = "audit"  // no rule allows it; it passed, as the policies only audit
 	Open    Outcome = "open"   // the ruleset asks for nothing any more
 	Odd     Outcome = "odd"    // a path that servers read in different ways
-	Faulty  Outcome = "faulty" // the ruleset has a fault, so nothing passes
+	Faulty  Outcome = "faulty" // no rule allows it; one has a fault, and might have
 )
 
 // Verdict is what decided: the name of a route, or of a chain for TLS. It travels

@@ -61,12 +61,12 @@ type Resource struct {
 // Resources are everything that a proxy has to have, by type, sorted by name.
 type Resources map[string][]Resource
 
-// Fault is what keeps a ruleset from being in force as it was written. It refuses
-// everything then.
+// Fault is what keeps a ruleset from being in force as it was written. A rule that
+// cannot be said allows nothing then; what the proxy refuses stays as it was last.
 type Fault struct {
 	Ruleset model.RulesetID
 	Policy  model.PolicyKey // empty: unknown which of the ruleset's
-	Rule    string          // place in the policy
+	Rule    string          // place in the policy; empty: the proxy refuses the ruleset
 	Text    string
 }
 
@@ -84,20 +84,21 @@ func (f Fault) Error() string {
 // RulesetName is the name of a ruleset's listener and of its routes.
 func RulesetName(id model.RulesetID) string { return fmt.Sprintf("ruleset-%d", id) }
 
-// Translate gives the resources for all rulesets. A ruleset with a fault is in them,
-// and refuses everything; the others are as if it were not there.
+// Translate gives the resources for all rulesets. A rule with a fault is not in them;
+// as rules add up, all others allow what they do without it.
 func Translate(in model.Rulesets, o Options) (Resources, []Fault) {
 	out := Resources{TypeCluster: {pack(nowhereName, 0, nowhere()), pack(upstreamName, 0, upstream(o))}}
 	var faults []Fault
 	for _, rs := range in.List {
 		found := check(rs)
 		if rs.Then != nil { // each of the two is in the list itself, with its faults
-			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, pairRoutes(rs, len(found) > 0, len(check(*rs.Then)) > 0)))
+			then := sift(*rs.Then, check(*rs.Then))
+			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, pairRoutes(sift(rs, found), then)))
 			continue
 		}
 		faults = append(faults, found...)
 		if wantsHTTP(rs) {
-			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(rs, len(found) > 0)))
+			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(sift(rs, found))))
 		}
 	}
 	out[TypeListener] = Listeners(in, faults, o)
@@ -110,12 +111,12 @@ func Translate(in model.Rulesets, o Options) (Resources, []Fault) {
 // Listeners are all that differs between the blocks of ports. The faults are those of
 // Translate.
 func Listeners(in model.Rulesets, faults []Fault, o Options) (out []Resource) {
-	broken := make(map[model.RulesetID]bool)
+	of := make(map[model.RulesetID][]Fault)
 	for _, f := range faults {
-		broken[f.Ruleset] = true
+		of[f.Ruleset] = append(of[f.Ruleset], f)
 	}
 	for _, rs := range in.List {
-		out = append(out, pack(RulesetName(rs.ID), rs.ID, listener(rs, broken[rs.ID], o)))
+		out = append(out, pack(RulesetName(rs.ID), rs.ID, listener(sift(rs, of[rs.ID]), o)))
 	}
 	sortResources(out)
 	return out

@@ -67,6 +67,8 @@ const (
 	RequestDenied  Outcome = "deny"  // no rule allows it
 	RequestAudited Outcome = "audit" // no rule allows it; it passed, as the policies only audit
 	RequestOpen    Outcome = "open"  // its ruleset asks for nothing any more
+	// RequestFaulty: no rule allows it, and one that might have has a fault.
+	RequestFaulty Outcome = "faulty"
 )
 
 // Request is what the proxy tells of a request, or of a connection that is no HTTP.

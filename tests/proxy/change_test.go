@@ -32,7 +32,7 @@ func TestAChangeReachesTheNextRequest(t *testing.T) {
 	}{
 		{httpRules(1, model.HTTPRule{Path: "/a"}), 200, 403},
 		{httpRules(1, model.HTTPRule{Path: "/b"}), 403, 200},
-		{httpRules(1, model.HTTPRule{Path: "/a("}), 403, 403}, // a fault refuses everything
+		{httpRules(1, model.HTTPRule{Path: "/a("}), 403, 403}, // the only rule has a fault
 		{model.Ruleset{ID: 1, Open: true, Rules: httpRules(1, model.HTTPRule{Path: "/a"}).Rules}, 200, 200},
 		{model.Ruleset{ID: 1, Audit: true, Rules: httpRules(1, model.HTTPRule{Path: "/a"}).Rules}, 200, 200},
 		{model.Ruleset{ID: 1}, 403, 403},

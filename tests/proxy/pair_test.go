@@ -97,7 +97,7 @@ func TestAPairAsksBoth(t *testing.T) {
 }
 
 // TestAPairIsAsItsRulesetsAre: a change of either reaches the next request of a connection
-// that is open, and a fault of either refuses.
+// that is open, and what has a fault in either is refused.
 func TestAPairIsAsItsRulesetsAre(t *testing.T) {
 	a, b := model.HTTPRule{Path: "/a"}, model.HTTPRule{Path: "/b"}
 	r := newRig(t, backend(t, http.HandlerFunc(echo)), paired(3, cart(a), items(a))...)

@@ -218,7 +218,7 @@ spec:
 }
 
 // told: what a proxy cannot be told becomes the policy's condition, and goes with its reason;
-// other policies stay in force.
+// the policy's other rules and other policies stay in force.
 func (s *shop) told() {
 	var odd []string
 	for i := range 6 { // more than can be told apart
@@ -233,7 +233,7 @@ spec:
   endpointSelector: {matchLabels: {role: c}}
   ingress:
   - fromEndpoints: [{matchLabels: {role: a}}]
-    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{method: GET, headerMatches: [%s]}]}}]
+    toPorts: [{ports: [{port: "8080", protocol: TCP}], rules: {http: [{path: /hostname}]}}, {ports: [{port: "8080", protocol: TCP}], rules: {http: [{path: /clientip, headerMatches: [%s]}]}}]
 `, s.namespace, headers))
 	}
 	policy(strings.Join(odd, ", "))
@@ -244,6 +244,12 @@ spec:
 	s.T.Logf("told after %v", s.Eventually(settle, "told", condition).Round(100*time.Millisecond))
 	if _, err := s.fetch(s.a, url(s.near.IPv4, 8080, "/clientip")); err != nil {
 		s.T.Errorf("another policy is not in force: %v", err)
+	}
+	if _, err := s.fetch(s.a, url(s.c.IPv4, 8080, "/hostname")); err != nil {
+		s.T.Errorf("the policy's other rule is not in force: %v", err)
+	}
+	if out, err := s.fetch(s.a, url(s.c.IPv4, 8080, "/clientip")); err == nil {
+		s.T.Errorf("the rule with a fault let pass: %s", out)
 	}
 	policy(odd[0])
 	s.Kubectl("wait --for=condition=Valid wnp odd -n " + s.namespace + " --timeout=30s")

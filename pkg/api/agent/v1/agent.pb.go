@@ -1727,7 +1727,9 @@ type Ruleset struct {
 	Audit       bool       `protobuf:"varint,6,opt,name=audit,proto3" json:"audit,omitempty"`
 	Ready       Readiness  `protobuf:"varint,7,opt,name=ready,proto3,enum=weft.agent.v1.Readiness" json:"ready,omitempty"`
 	Connections Readiness  `protobuf:"varint,8,opt,name=connections,proto3,enum=weft.agent.v1.Readiness" json:"connections,omitempty"` // whether any connection has it
-	Faults      []string   `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
+	// Why each of the rules is not in force; empty: it is. There may be one more, of none of
+	// them.
+	Faults []string `protobuf:"bytes,9,rep,name=faults,proto3" json:"faults,omitempty"`
 	// Of a pair: the rulesets that one pass through the proxy enforces, that of egress first.
 	Pair          []uint32 `protobuf:"varint,10,rep,packed,name=pair,proto3" json:"pair,omitempty"`
 	unknownFields protoimpl.UnknownFields
