@@ -243,7 +243,7 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	var bad []string
 	switch {
 	case view.Refused > 0 && s.cfg.L7.Wait == nil:
-		bad = append(bad, "this agent has no proxy: connections of "+plural(view.Refused)+" are refused")
+		bad = append(bad, "this agent has no proxy, as envoy.binary is empty in its configuration: connections of "+plural(view.Refused)+" are refused")
 	case view.Refused > 0:
 		bad = append(bad, fmt.Sprintf("connections of %s more than the %d that a node may have are refused", plural(view.Refused), model.MaxRulesets))
 	}

@@ -152,8 +152,8 @@ func TestTheProxysLine(t *testing.T) {
 	}
 	wait := func(context.Context) error { return nil }
 	for want, got := range map[string]string{
-		"this agent has no proxy: connections of 2 rulesets are refused":                refusing(L7{}),
-		"connections of 2 rulesets more than the 1000 that a node may have are refused": refusing(L7{Wait: wait}),
+		"this agent has no proxy, as envoy.binary is empty in its configuration: connections of 2 rulesets are refused": refusing(L7{}),
+		"connections of 2 rulesets more than the 1000 that a node may have are refused":                                 refusing(L7{Wait: wait}),
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -259,7 +259,7 @@ func (v *View) withRulesets(b rulesets.Book, refused []model.Ruleset, proxy bool
 		if n == 0 {
 			continue
 		}
-		text := "connections that its rules about requests are for are refused: this agent has no proxy; remove these rules"
+		text := "connections that its rules about requests are for are refused: this agent has no proxy, as envoy.binary is empty in its configuration; name one there, or remove these rules"
 		if proxy {
 			text = fmt.Sprintf("connections that its rules about requests are for are refused: %d more sets of such rules than the %d that a node may have meet on them; "+
 				"put the rules of the same peers and ports into fewer policies", n, model.MaxRulesets)

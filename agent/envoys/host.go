@@ -162,7 +162,7 @@ func (h *Host) State([]server.Session) (string, error) {
 	case h.fault != nil:
 		return "", fmt.Errorf("cannot be started: %w", h.fault)
 	case h.active && h.Needed():
-		return h.Envoy.Binary, nil
+		return h.Envoy.Binary, supervise.Trouble(h.Envoy)
 	default:
 		return "not needed: no rule asks for more than ports", nil
 	}

@@ -68,6 +68,7 @@ func requests() []*agentv1.Flow {
 		{Egress: rules("allow", "egress[0].toPorts[0].http[0]"), Ingress: rules("allow", "ingress[0].toPorts[0].http[1]"), Request: &agentv1.Request{Outcome: "allow", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/both", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "open", Protocol: "HTTP/2", Method: "GET", Host: "web", Path: "/", Status: 200}},
 		{Request: &agentv1.Request{Outcome: "odd", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/a%2fb", Detail: "path_normalization_failed"}},
+		{Request: &agentv1.Request{Outcome: "odd", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/a/..;/b", Status: 403, Detail: "direct_response"}},
 		{Ingress: rules("deny", ""), Request: &agentv1.Request{Outcome: "faulty", Protocol: "HTTP/1.1", Method: "GET", Host: "web", Path: "/c", Status: 403}},
 		{Destination: outside, Egress: rules("deny", ""), Direction: agentv1.Direction_DIRECTION_EGRESS, Request: &agentv1.Request{Outcome: "deny", Protocol: "TLS", Host: "www.example.com"}},
 	} {
@@ -89,7 +90,7 @@ func TestObserveRequests(t *testing.T) {
 		}
 		golden(t, "testdata/observe-requests-"+form+".txt", got.stdout)
 	}
-	for args, want := range map[string]int{"--type request": 9, "--not-type request": 0, "--verdict forwarded": 3, "--verdict dropped": 5, "--verdict audit": 1} {
+	for args, want := range map[string]int{"--type request": 10, "--not-type request": 0, "--verdict forwarded": 3, "--verdict dropped": 6, "--verdict audit": 1} {
 		if got := run(t, socket, append([]string{"observe"}, strings.Fields(args)...)...); strings.Count(got.stdout, "\n") != want {
 			t.Errorf("%s: want %d flows:\n%s", args, want, got.stdout)
 		}

@@ -43,7 +43,7 @@ func requestWhy(f *agentv1.Flow) string {
 	case model.RequestFaulty:
 		parts = append(parts, "no rule of "+names(refs)+" allows it; one has a fault and allows nothing (weft l7 rulesets)")
 	default:
-		parts = append(parts, "refused for what it is")
+		return printable(strings.Join(append(parts, refusedFor(r.GetDetail())), ", "))
 	}
 	if len(r.GetMismatch()) > 0 {
 		parts = append(parts, "without the value wanted of "+strings.Join(r.GetMismatch(), ", "))
@@ -52,6 +52,18 @@ func requestWhy(f *agentv1.Flow) string {
 		parts = append(parts, r.GetDetail())
 	}
 	return printable(strings.Join(parts, ", "))
+}
+
+// refusedFor says why no rule was asked; other than for a route that refuses, in the
+// proxy's words.
+func refusedFor(detail string) string {
+	switch detail {
+	case "":
+		return "refused for what it is"
+	case "direct_response":
+		return "refused: its path has a segment that servers read in different ways"
+	}
+	return "refused for what it is: " + detail
 }
 
 func asked(r *agentv1.Request) string {

@@ -21,7 +21,7 @@ func Remove(ctx context.Context, cfg Config) error {
 	if err := removeGroup(ctx, cfg.Cgroup); err != nil {
 		return err
 	}
-	names := []string{bootstrapFile, baseFile, logFile, lockFile, pidFile, bootstrap.AdminSocket}
+	names := []string{bootstrapFile, baseFile, logFile, troubleFile, lockFile, pidFile, bootstrap.AdminSocket}
 	var errs []error
 	for _, name := range names {
 		if err := os.Remove(cfg.file(name)); err != nil && !errors.Is(err, os.ErrNotExist) {

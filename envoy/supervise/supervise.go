@@ -9,6 +9,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -84,6 +85,7 @@ type Supervisor struct {
 	backoff  time.Duration
 	exits    chan exit
 	standIn  standIn
+	failures int // processes in a row that did not stay
 	told     int // looks in a row that found that Envoy was told everything by the agent
 }
 
@@ -122,6 +124,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		defer s.output.Close()
 	}
 	defer s.standIn.stop()
+	s.noTrouble()
 	s.standInNow(ctx)
 	if err := s.adopt(ctx); err != nil {
 		return err
@@ -175,6 +178,7 @@ func (s *Supervisor) watch(ctx context.Context) error {
 			again = nil
 			if err := s.start(); err != nil {
 				s.log.Error("starting Envoy failed", "error", err)
+				s.failed("it could not be started: " + err.Error())
 				again = time.After(s.nextBackoff(0))
 			}
 		case <-s.reload:
@@ -186,6 +190,9 @@ func (s *Supervisor) watch(ctx context.Context) error {
 				trimLog(s.output)
 			}
 			s.look(ctx)
+			if again == nil {
+				s.stays()
+			}
 			s.note(ctx)
 			s.standInNow(ctx)
 			if again == nil && s.outdated() {
@@ -236,6 +243,10 @@ func (s *Supervisor) ended(e exit) bool {
 		return false
 	}
 	s.log.Warn("Envoy has ended", "epoch", e.epoch, "after", e.lived.String(), "log", s.output.Name())
+	if e.lived >= settled {
+		s.failures = 0
+	}
+	s.failed(fmt.Sprintf("it ended, the last time after %s", e.lived.Round(time.Millisecond)))
 	before, runs := s.children[e.epoch-1]
 	if !s.live && runs {
 		s.newest--

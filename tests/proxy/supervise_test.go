@@ -135,6 +135,32 @@ func TestEnvoyComesBack(t *testing.T) {
 	}
 }
 
+// TestAnEnvoyThatDoesNotStayIsTold, and whatever is put in its place, the one that serves goes on.
+func TestAnEnvoyThatDoesNotStayIsTold(t *testing.T) {
+	_, cfg := newSupervised(t, backend(t, http.HandlerFunc(echo)), httpRules(1, model.HTTPRule{Path: "/a"}))
+	envoy, err := os.Readlink(cfg.Binary)
+	ok(t, err)
+	put := func(binary string) {
+		t.Helper()
+		ok(t, os.Symlink(binary, cfg.Binary+".new"))
+		ok(t, os.Rename(cfg.Binary+".new", cfg.Binary))
+	}
+	ok(t, supervise.Trouble(cfg))
+	put("/bin/false")
+	within(t, "it is told", func() bool {
+		err := supervise.Trouble(cfg)
+		return err != nil && strings.Contains(err.Error(), "times in a row it ended") && strings.Contains(err.Error(), "envoy.log")
+	})
+	if got := get(1, "/a"); got != 200 {
+		t.Errorf("the one before does not serve on: %d", got)
+	}
+	put(envoy)
+	within(t, "the trouble ends", func() bool { return supervise.Trouble(cfg) == nil })
+	if got := get(1, "/a"); got != 200 {
+		t.Errorf("afterwards: %d", got)
+	}
+}
+
 // TestReplacingEnvoyRefusesNothing, by another binary and by another supervisor.
 func TestReplacingEnvoyRefusesNothing(t *testing.T) {
 	r, cfg := newSupervised(t, backend(t, http.HandlerFunc(echo)), httpRules(1, model.HTTPRule{Path: "/a"}))

@@ -5,6 +5,7 @@ package v1alpha1
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/pkg/model"
@@ -83,9 +84,9 @@ func whole(form string) *regexp.Regexp { return regexp.MustCompile("^(?:" + form
 
 func (c *converter) httpRule(path string, r *HTTPRule) model.HTTPRule {
 	out := model.HTTPRule{Method: r.Method, Path: r.Path, Host: r.Host}
-	c.expression(path+".method", r.Method)
-	c.expression(path+".path", r.Path)
-	c.expression(path+".host", r.Host)
+	c.expression(path+".method", r.Method, neverMethod)
+	c.expression(path+".path", r.Path, neverPath)
+	c.expression(path+".host", r.Host, neverHost)
 	for i, h := range r.Headers {
 		at := fmt.Sprintf("%s.headers[%d]", path, i)
 		name, value := splitHeader(h)
@@ -100,11 +101,59 @@ func (c *converter) httpRule(path string, r *HTTPRule) model.HTTPRule {
 }
 
 // expression checks a regular expression as it stands: the parentheses put around it
-// must not mend one, nor it close them.
-func (c *converter) expression(path, text string) {
-	if _, err := regexp.Compile(text); err != nil {
+// must not mend one, nor it close them. Of the text that it begins with, or is, never
+// says why that is nowhere.
+func (c *converter) expression(path, text string, never func(begin string, all bool) string) {
+	re, err := regexp.Compile(text)
+	if err != nil {
 		c.p.add(path, "%q is not a regular expression (RE2): %v", text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return
 	}
+	begin, all := re.LiteralPrefix()
+	if why := never(begin, all && text != ""); why != "" {
+		c.p.add(path, "%q matches nothing: %s", text, why)
+	}
+}
+
+// neverMethod: names of methods are of letters of one case (RFC 9110, 9.1).
+func neverMethod(name string, all bool) string {
+	if upper := strings.ToUpper(name); all && slices.Contains(methods, upper) && upper != name {
+		return "methods are written in capitals, " + upper
+	}
+	return ""
+}
+
+var methods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+
+// neverPath knows the form of paths (RFC 3986, 3.3), normalised.
+func neverPath(begin string, all bool) string {
+	switch {
+	case begin == "":
+		return ""
+	case begin[0] != '/':
+		return "a path begins with /"
+	case strings.Contains(begin, "?"):
+		return "a path is without the query"
+	case strings.ContainsAny(begin, " #"):
+		return "there is no blank and no # in a path; a blank is %20"
+	}
+	if all && !strings.HasSuffix(begin, "/") {
+		begin += "/" // so that the last segment ends, too
+	}
+	for _, gone := range []string{"//", "/./", "/../"} {
+		if strings.Contains(begin, gone) {
+			return "paths are normalised before, which leaves no " + gone
+		}
+	}
+	return ""
+}
+
+// neverHost knows that the port is taken off.
+func neverHost(name string, all bool) string {
+	if host, port, found := strings.Cut(name, ":"); all && found && strings.Trim(port, "0123456789") == "" {
+		return "a host is without the port, " + host
+	}
+	return ""
 }
 
 // splitHeader reads "Name", "Name: value" or "Name value".
