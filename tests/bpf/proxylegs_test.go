@@ -251,6 +251,20 @@ func TestOnlyTheProxySendsForItsLegs(t *testing.T) {
 		}
 		v, mark, _ = n.toMarked(n.b, n.uplink, 0, got(f, n.far, n.b, protoTCP, tcp(4000, 80, ack)))
 		n.up("a forged one", v, mark, actRedirect)
+
+		// Nor does a server speak past the proxy to a client, answered before or not.
+		n = newNode(t)
+		n.listen(1)
+		n.asks(n.a, egress, 1)
+		n.asProxy()
+		n.fromMarked(n.a, sent(f, n.a, n.far, protoTCP, tcp(4000, 80, syn)))
+		for _, what := range []string{"before the proxy", "after it"} {
+			v, mark, _ := n.toMarked(n.a, n.uplink, 0, got(f, n.far, n.a, protoTCP, tcp(80, 4000, syn|ack)))
+			n.up("a server's own answer "+what, v, mark, actRedirect)
+			if v, mark, _ = n.toMarked(n.a, 0, 0, got(f, n.far, n.a, protoTCP, tcp(80, 4000, syn|ack))); v != actOK || mark == markProxy {
+				t.Errorf("IPv%d, the proxy's answer: verdict %d, mark %#x", f, v, mark)
+			}
+		}
 	}
 }
 

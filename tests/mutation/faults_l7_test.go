@@ -56,7 +56,7 @@ func requestFaults() []fault {
 		{"what the proxy sends to the world is not followed", "bpf/lib/proxyway.h",
 			"if (from || p->proto != PROTO_TCP", "if (true || from || p->proto != PROTO_TCP", kernelTests, "TestLegsToTheWorld"},
 		{"answers of the world go to the stack", "bpf/lib/proxyway.h",
-			"if (!(ct && ct->ruleset) && !(weft_proxy_opens(p)", "if (!(weft_proxy_opens(p)", kernelTests, "TestLegsToTheWorld"},
+			"if (!(ct && ct->ruleset) && !(weft_proxy_opens(p)", "if (!(ct && ct->ruleset && false) && !(weft_proxy_opens(p)", kernelTests, "TestLegsToTheWorld"},
 		{"a call whose flow is gone goes to any listener", "bpf/lib/listen.h",
 			"\t\treturn -1;\n\treturn 0;", "\t\treturn 0;\n\treturn 0;", l7Tests, "TestAListenerOfTheHostGetsNoCallOfAPods"},
 
