@@ -39,7 +39,7 @@ func (w watched) ApplyNodes(upsert []model.NodeRow, remove []uint16) error {
 
 func TestADeniedPrefixStaysDeniedWhileWritesFail(t *testing.T) {
 	denied, part := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.0.2.128/25")
-	for seed := range uint64(10) {
+	for seed := range uint64(50) {
 		w := newWorld(t, fake.New())
 		w.drive(watched{w.dp, func() { checkDenied(t, seed, w.dp, denied) }})
 		w.must(w.tables.UpsertEndpoint(testEndpoint(1)))

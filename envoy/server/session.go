@@ -236,7 +236,7 @@ func (s *session) settled(want *state) bool {
 			}
 		}
 		for name, r := range resources {
-			if url == xds.TypeRoute && !t.subscribed[name] && s.refused(xds.TypeListener, s.of(want)[xds.TypeListener][name]) {
+			if url == xds.TypeRoute && !t.subscribed[name] && (r.IfAsked || s.refused(xds.TypeListener, s.of(want)[xds.TypeListener][name])) {
 				continue
 			}
 			if t.wants(name, r.Version) {

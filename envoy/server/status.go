@@ -41,6 +41,9 @@ func (s *Server) Status() (out []ResourceStatus) {
 	}
 	for url, short := range map[string]string{xds.TypeCluster: "cluster", xds.TypeListener: "listener", xds.TypeRoute: "route"} {
 		for _, r := range s.want.resources[0][url] { // of the blocks only the ports differ
+			if r.IfAsked && !s.asked(url, r.Name) {
+				continue
+			}
 			st := ResourceStatus{Type: short, Name: r.Name, Ruleset: r.Ruleset, Version: r.Version}
 			st.Standing, st.Text = s.standing(url, r.Name)
 			out = append(out, st)
@@ -50,6 +53,16 @@ func (s *Server) Status() (out []ResourceStatus) {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Ruleset, b.Ruleset), cmp.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// asked tells whether a proxy asks for a resource.
+func (s *Server) asked(url, name string) bool {
+	for session := range s.sessions {
+		if session.types[url].subscribed[name] {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) standing(url, name string) (Standing, string) {
@@ -101,7 +114,7 @@ func (s *Server) FaultList() []xds.Fault {
 	for _, rs := range s.want.rulesets {
 		for _, url := range []string{xds.TypeListener, xds.TypeRoute} {
 			name := xds.RulesetName(rs.ID)
-			if _, there := s.want.resources[0][url][name]; !there {
+			if r, there := s.want.resources[0][url][name]; !there || r.IfAsked && !s.asked(url, name) {
 				continue
 			}
 			if standing, text := s.standing(url, name); standing == Refused {

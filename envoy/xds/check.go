@@ -16,21 +16,29 @@ import (
 // depends on what the request has: each doubles the routes of the rule.
 const maxConditional = 4
 
-// sifted is a ruleset, and those of its rules that have no fault.
+// sifted is a ruleset, and which of its rules have a fault.
 type sifted struct {
 	model.Ruleset
-	sound []model.RulesetRule
+	faulty []bool // of the rules, in their order
 }
 
 // lacks tells whether rules have a fault.
-func (s sifted) lacks() bool { return len(s.sound) < len(s.Rules) }
+func (s sifted) lacks() bool { return slices.Contains(s.faulty, true) }
+
+// sound are the rules without one.
+func (s sifted) sound() (out []model.RulesetRule) {
+	for i, r := range s.Rules {
+		if !s.faulty[i] {
+			out = append(out, r)
+		}
+	}
+	return out
+}
 
 func sift(rs model.Ruleset, faults []Fault) sifted {
-	out := sifted{Ruleset: rs}
-	for _, r := range rs.Rules {
-		if !slices.ContainsFunc(faults, func(f Fault) bool { return f.Policy == r.Policy && f.Rule == r.Name }) {
-			out.sound = append(out.sound, r)
-		}
+	out := sifted{Ruleset: rs, faulty: make([]bool, len(rs.Rules))}
+	for i, r := range rs.Rules {
+		out.faulty[i] = slices.ContainsFunc(faults, func(f Fault) bool { return f.Policy == r.Policy && f.Rule == r.Name })
 	}
 	return out
 }
@@ -52,9 +60,9 @@ const maxMatchers = 10_000
 // tooMuch gives faults to the rules that need most, as long as all others together
 // need too much.
 func tooMuch(rs sifted) (faults []Fault) {
-	all := 0
-	needs := make([]int, len(rs.sound))
-	for i, r := range rs.sound {
+	all, sound := 0, rs.sound()
+	needs := make([]int, len(sound))
+	for i, r := range sound {
 		for _, h := range r.L7.HTTP {
 			needs[i] += matchers(h)
 		}
@@ -67,7 +75,7 @@ func tooMuch(rs sifted) (faults []Fault) {
 				most = i
 			}
 		}
-		of := rs.sound[most]
+		of := sound[most]
 		faults = append(faults, Fault{Ruleset: rs.ID, Policy: of.Policy, Rule: of.Name, Text: fmt.Sprintf(
 			"the headers asked for need %d comparisons, of %d in all, of at most %d: ask for fewer headers, with fewer dashes in their names, or with fewer mismatch actions",
 			needs[most], all, maxMatchers)})
@@ -110,10 +118,8 @@ func checkRule(l7 model.L7) error {
 
 func checkHTTP(h model.HTTPRule) error {
 	var errs []error
-	for what, expr := range map[string]string{"method": h.Method, "path": h.Path, "host": h.Host} {
-		if err := checkExpression(what, expr); err != nil {
-			errs = append(errs, err)
-		}
+	if err := checkExpressions(h); err != nil {
+		errs = append(errs, err)
 	}
 	conditional := 0
 	for _, m := range h.Headers {
@@ -126,6 +132,16 @@ func checkHTTP(h model.HTTPRule) error {
 	}
 	if conditional > maxConditional {
 		errs = append(errs, fmt.Errorf("%d headers have the mismatch actions LOG, ADD or DELETE, of at most %d", conditional, maxConditional))
+	}
+	return joinSorted(errs)
+}
+
+func checkExpressions(h model.HTTPRule) error {
+	var errs []error
+	for what, expr := range map[string]string{"method": h.Method, "path": h.Path, "host": h.Host} {
+		if err := checkExpression(what, expr); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return joinSorted(errs)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+
+	"github.com/weftmesh/weft/pkg/model"
 )
 
 // maxExpression bounds an expression's text: what it becomes takes some hundred
@@ -21,11 +23,12 @@ func checkExpression(what, expr string) error {
 	if len(expr) > maxExpression {
 		return fmt.Errorf("%s: the expression has %d bytes, of at most %d", what, len(expr), maxExpression)
 	}
+	if err := model.CheckExpression(expr); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	// Also as it will stand, so that it cannot take in what comes after it.
-	for _, e := range []string{expr, whole(expr)} {
-		if _, err := regexp.Compile(e); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+	if _, err := regexp.Compile(whole(expr)); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

@@ -24,8 +24,9 @@ import (
 const (
 	headersTimeout = time.Minute // for a request's headers, from their first byte
 	idleTimeout    = time.Hour   // of a connection without requests
-	maxHeadersKB   = 256
+	maxHeadersKB   = 64
 	maxHeaders     = 1000
+	maxStreams     = 1000 // of a client's connection
 	streamWindow   = 256 << 10 // bytes, of HTTP/2
 	connWindow     = 1 << 20
 	noHost         = "unspecified.invalid" // the host of HTTP/1.0 requests that name none
@@ -78,8 +79,16 @@ func connectionManager(rs model.Ruleset, o Options) *hcmv3.HttpConnectionManager
 			HeadersWithUnderscoresAction: corev3.HttpProtocolOptions_ALLOW,
 		},
 		HttpProtocolOptions:  http1(),
-		Http2ProtocolOptions: http2(),
+		Http2ProtocolOptions: manyStreams(http2()),
+		// What clients say of themselves goes on, as all else does.
+		ForwardClientCertDetails: hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY,
 	}
+}
+
+// manyStreams bounds what one connection of a client's may take of what all share.
+func manyStreams(o *corev3.Http2ProtocolOptions) *corev3.Http2ProtocolOptions {
+	o.MaxConcurrentStreams = wrapperspb.UInt32(maxStreams)
+	return o
 }
 
 // httpFilters are what a request passes. A pair's is looked at twice.

@@ -49,16 +49,41 @@ func routes(rs sifted) []*routev3.Route {
 		return everything(Verdict{Outcome: Open}, pass)
 	}
 	all := odd()
-	for _, r := range rs.sound {
-		all = append(all, ruleRoutes(r)...)
+	for i, r := range rs.Rules {
+		switch {
+		case !rs.faulty[i]:
+			all = append(all, ruleRoutes(r)...)
+		case !rs.Audit:
+			all = append(all, inPlaceOf(r, rs.Ruleset)...)
+		}
 	}
 	switch {
 	case rs.Audit:
 		return append(all, everything(Verdict{Outcome: Audited}, pass)...)
 	case rs.lacks():
-		return append(all, everything(Verdict{Outcome: Faulty}, refuse(refusal("denied by policy, of which a rule has a fault and allows nothing", rs.Ruleset)))...)
+		return append(all, everything(Verdict{Outcome: Faulty}, refuse(refusal(faulty, rs.Ruleset)))...)
 	}
 	return append(all, everything(Verdict{Outcome: Denied}, refuse(refusal("denied by policy", rs.Ruleset)))...)
+}
+
+const faulty = "denied by policy, of which a rule has a fault and allows nothing"
+
+// inPlaceOf refuses the requests whose headers a rule with a fault was to change: rules
+// after it might let them pass as they are.
+func inPlaceOf(rule model.RulesetRule, rs model.Ruleset) (out []*routev3.Route) {
+	for _, h := range rule.L7.HTTP {
+		if !h.ChangesHeaders() {
+			continue
+		}
+		match := &routev3.RouteMatch{PathSpecifier: prefix("")}
+		if checkExpressions(h) == nil {
+			match = request(h)
+		}
+		r := &routev3.Route{Name: Verdict{Outcome: Faulty}.String(), Match: match}
+		refuse(refusal(faulty, rs))(r)
+		out = append(out, r)
+	}
+	return out
 }
 
 // everything are the routes for all requests: CONNECT has no path to be matched.
@@ -129,6 +154,9 @@ func httpRoutes(rule model.RulesetRule, i int, h model.HTTPRule) (out []*routev3
 func request(h model.HTTPRule) *routev3.RouteMatch {
 	m := &routev3.RouteMatch{}
 	setPath(m, h.Path)
+	if h.Method == "" || h.Method == http.MethodConnect || !isLiteral(h.Method) {
+		m.Headers = append(m.Headers, notConnect())
+	}
 	if h.Method != "" {
 		m.Headers = append(m.Headers, &routev3.HeaderMatcher{Name: ":method",
 			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: matching(h.Method)}})
@@ -138,6 +166,13 @@ func request(h model.HTTPRule) *routev3.RouteMatch {
 			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: matching(hostExpression(h.Host))}})
 	}
 	return m
+}
+
+// notConnect leaves out CONNECT, which over HTTP/2 may have a path (RFC 8441) and is no
+// request for it. What Envoy takes for a WebSocket is a GET by then.
+func notConnect() *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: ":method", InvertMatch: true,
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(http.MethodConnect)}}
 }
 
 // setPath matches a path without its query, simple expressions by what costs less.
@@ -157,16 +192,17 @@ func prefix(p string) *routev3.RouteMatch_Prefix { return &routev3.RouteMatch_Pr
 
 // call matches a gRPC call, which other requests to its path are not.
 func call(g model.GRPCRule) *routev3.RouteMatch {
-	m := &routev3.RouteMatch{Grpc: &routev3.RouteMatch_GrpcRouteMatchOptions{}}
+	m := &routev3.RouteMatch{Grpc: &routev3.RouteMatch_GrpcRouteMatchOptions{}, Headers: []*routev3.HeaderMatcher{{Name: ":method",
+		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(http.MethodPost)}}}}
 	switch {
 	case g.Service != "" && g.Method != "":
 		m.PathSpecifier = &routev3.RouteMatch_Path{Path: "/" + g.Service + "/" + g.Method}
 	case g.Service != "":
-		m.PathSpecifier = prefix("/" + g.Service + "/")
+		m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex("/" + regexp.QuoteMeta(g.Service) + "/[^/]+")}
 	case g.Method != "":
 		m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex("/[^/]+/" + regexp.QuoteMeta(g.Method))}
 	default:
-		m.PathSpecifier = prefix("")
+		m.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex("/[^/]+/[^/]+")}
 	}
 	return m
 }

@@ -37,9 +37,10 @@ func tlsChains(rs sifted, o Options) ([]*listenerv3.FilterChain, *xmatcherv3.Mat
 	case rs.lacks():
 		last = Verdict{Outcome: Faulty}
 	}
+	sound := rs.sound()
 	var chains []*listenerv3.FilterChain
 	var matchers []*xmatcherv3.Matcher_MatcherList_FieldMatcher
-	for _, c := range names(rs.sound) {
+	for _, c := range names(sound) {
 		if rs.Open || slices.ContainsFunc(chains, func(o *listenerv3.FilterChain) bool { return o.Name == c.chain() }) {
 			continue
 		}
@@ -47,8 +48,8 @@ func tlsChains(rs sifted, o Options) ([]*listenerv3.FilterChain, *xmatcherv3.Mat
 		matchers = append(matchers, &xmatcherv3.Matcher_MatcherList_FieldMatcher{
 			Predicate: serverNameIs(c.name), OnMatch: goTo(c.chain())})
 	}
-	if r := slices.IndexFunc(rs.sound, allowsAll); r >= 0 && !rs.Open {
-		last, to = Verdict{Outcome: Allowed, Policy: rs.sound[r].Policy, Rule: rs.sound[r].Name}, upstreamName
+	if r := slices.IndexFunc(sound, allowsAll); r >= 0 && !rs.Open {
+		last, to = Verdict{Outcome: Allowed, Policy: sound[r].Policy, Rule: sound[r].Name}, upstreamName
 	}
 	chains = append(chains, streamChain(rs.Ruleset, last.String(), last.String(), to))
 	rest := goTo(last.String())

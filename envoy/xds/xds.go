@@ -56,6 +56,8 @@ type Resource struct {
 	Version string          // of the content
 	Ruleset model.RulesetID // 0: of all
 	Body    *anypb.Any
+	// IfAsked: a proxy may have no use for it.
+	IfAsked bool
 }
 
 // Resources are everything that a proxy has to have, by type, sorted by name.
@@ -97,9 +99,11 @@ func Translate(in model.Rulesets, o Options) (Resources, []Fault) {
 			continue
 		}
 		faults = append(faults, found...)
-		if wantsHTTP(rs) {
-			out[TypeRoute] = append(out[TypeRoute], pack(RulesetName(rs.ID), rs.ID, routeConfiguration(sift(rs, found))))
-		}
+		// Also where only names of TLS are asked for: connections of a listener that drains, as it
+		// asked for requests before, must not go on by what was asked then.
+		routes := pack(RulesetName(rs.ID), rs.ID, routeConfiguration(sift(rs, found)))
+		routes.IfAsked = !wantsHTTP(rs)
+		out[TypeRoute] = append(out[TypeRoute], routes)
 	}
 	out[TypeListener] = Listeners(in, faults, o)
 	for _, list := range out {

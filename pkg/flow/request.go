@@ -5,6 +5,7 @@ package flow
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -89,7 +90,7 @@ func (r *Requests) Counts() map[string]uint64 {
 func EnrichRequest(e *RequestEvent, names Names, rulesets Rulesets) *model.Flow {
 	req := e.Request
 	for _, text := range []*string{&req.Method, &req.Path, &req.Host, &req.Detail} {
-		*text = (*text)[:min(len(*text), maxText)]
+		*text = strings.Clone((*text)[:min(len(*text), maxText)]) // or the whole record would be kept
 	}
 	f := &model.Flow{
 		Time: e.Time, Type: model.FlowRequest, Protocol: model.ProtoTCP, Age: e.Took, Count: 1,

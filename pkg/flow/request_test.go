@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
 	"github.com/weftmesh/weft/pkg/model"
@@ -83,6 +84,17 @@ func TestRequestsAreNamed(t *testing.T) {
 	}
 	if got := r.Counts(); got["forwarded"] != 2 || got["dropped"] != 2 || got["audit"] != 1 {
 		t.Errorf("counts %v", got)
+	}
+}
+
+// A flow is kept for long: it must not keep the whole record that it came in.
+func TestFlowsKeepTheirOwnTexts(t *testing.T) {
+	record := strings.Repeat("a", 1<<20)
+	e := event(model.RequestDenied)
+	e.Path = record[:100]
+	names, rulesets := requestWorld()
+	if f := EnrichRequest(&e, names, rulesets); f.Request.Path != record[:100] || unsafe.StringData(f.Request.Path) == unsafe.StringData(record) {
+		t.Error("the path is a part of the record")
 	}
 }
 

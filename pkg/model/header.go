@@ -15,15 +15,18 @@ const maxDashes = 6
 // Fault tells why the proxy cannot be asked for a header; nil: it can. Its text goes on
 // after the header's name.
 func (m HeaderMatch) Fault() error {
-	changes := m.Mismatch == MismatchAdd || m.Mismatch == MismatchDelete || m.Mismatch == MismatchReplace
 	switch {
 	case strings.HasPrefix(m.Name, "x-envoy-"), strings.HasPrefix(m.Name, "x-weft-"):
 		return errors.New("is a header of the proxy's own, which no client can send; ask for another one")
+	case isHop(m.Name):
+		return errors.New("is of one connection alone, and taken away before rules are asked; ask for another one")
+	case m.Value != strings.Trim(m.Value, " \t"):
+		return errors.New("is to have a value with blanks at an end, which none has; remove them")
 	case strings.Contains(m.Name, "|"):
 		return errors.New("has | in its name, which no record of a request can tell; ask for another one")
 	case len(dashes(m.Name)) > maxDashes:
 		return fmt.Errorf("has %d dashes and underscores in its name, of at most %d; ask for another one", len(dashes(m.Name)), maxDashes)
-	case !changes:
+	case !m.Mismatch.changes():
 		return nil
 	case m.Name == "host":
 		return errors.New("cannot be changed")
@@ -63,6 +66,16 @@ func dashes(name string) (places []int) {
 		}
 	}
 	return places
+}
+
+// isHop tells the headers that the proxy takes away before it looks at a request (RFC 9110,
+// section 7.6.1).
+func isHop(name string) bool {
+	switch name {
+	case "connection", "keep-alive", "proxy-connection", "transfer-encoding":
+		return true
+	}
+	return false
 }
 
 // isFraming tells the headers that say how a message and its connection go on (RFC 9110,

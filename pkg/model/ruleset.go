@@ -42,6 +42,9 @@ type L7 struct {
 	Audit       bool     // what these do not allow passes, and is reported
 }
 
+// ChangesHeaders tells whether what is let pass may have other headers afterwards.
+func (l L7) ChangesHeaders() bool { return slices.ContainsFunc(l.HTTP, HTTPRule.ChangesHeaders) }
+
 // HTTPRule matches requests; what is empty matches everything. The expressions match
 // the whole of what they are for, in RE2's syntax.
 type HTTPRule struct {
@@ -49,6 +52,11 @@ type HTTPRule struct {
 	Path    string // expression, for the normalised path without the query
 	Host    string // expression, for the authority without the port
 	Headers []HeaderMatch
+}
+
+// ChangesHeaders is as of L7.
+func (h HTTPRule) ChangesHeaders() bool {
+	return slices.ContainsFunc(h.Headers, func(m HeaderMatch) bool { return m.Mismatch.changes() })
 }
 
 // GRPCRule matches calls; an empty field matches everything.
@@ -68,6 +76,11 @@ const (
 	MismatchDelete                  // the header is removed
 	MismatchReplace                 // the header gets this value alone
 )
+
+// changes tells whether the header is another one afterwards.
+func (m Mismatch) changes() bool {
+	return m == MismatchAdd || m == MismatchDelete || m == MismatchReplace
+}
 
 // HeaderMatch asks for a header, and for its value unless that is empty.
 type HeaderMatch struct {

@@ -56,6 +56,32 @@ func TestAFaultIsOfItsRuleAlone(t *testing.T) {
 	})
 }
 
+// TestWhatAFaultyRuleWouldChangeIsRefused: another rule would let it pass as it is.
+func TestWhatAFaultyRuleWouldChangeIsRefused(t *testing.T) {
+	guard := model.HTTPRule{Path: "/admin", Headers: []model.HeaderMatch{{Name: "x-role", Value: "user", Mismatch: model.MismatchReplace}}}
+	broken := guard
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		broken.Headers = append(broken.Headers, model.HeaderMatch{Name: name, Value: "v", Mismatch: model.MismatchLog})
+	}
+	everywhere := broken
+	everywhere.Path = "/a("
+	for name, c := range map[string]struct {
+		rule         model.HTTPRule
+		admin, other int
+	}{"sound": {guard, 200, 200}, "with a fault": {broken, 403, 200}, "with a fault in its path": {everywhere, 403, 403}} {
+		rs := added(httpRules(1, c.rule), "wide", model.L7{HTTP: []model.HTTPRule{{Path: "/.*"}}})
+		inEachPlace(t, rs, func(t *testing.T, rulesets []model.Ruleset) {
+			newRig(t, backend(t, http.HandlerFunc(echo)), rulesets...)
+			for path, want := range map[string]int{"/admin": c.admin, "/other": c.other} {
+				got, text := call(t, request(t, 1, "GET "+path+" h x-role=admin"))
+				if got != want || path == "/admin" && strings.Contains(text, "X-Role: admin") {
+					t.Errorf("%s: %s: %d, want %d: %s", name, path, got, want, text)
+				}
+			}
+		})
+	}
+}
+
 // TestAFaultyNameIsOfItsRuleAlone is the same for names of TLS, whose listener keeps its shape.
 func TestAFaultyNameIsOfItsRuleAlone(t *testing.T) {
 	tls := model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "egress[0].toPorts[0]", L7: model.L7{ServerNames: []string{"a.example", "a..b"}}}}}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"testing"
 
@@ -103,6 +104,30 @@ func TestCalls(t *testing.T) {
 }
 
 // TestStreamsOfCalls both ways, while the rules change beneath them.
+// What says that it is gRPC is a call only if it has the form of one.
+func TestWhatIsNoCall(t *testing.T) {
+	calls := func(id model.RulesetID, g model.GRPCRule) model.Ruleset {
+		return model.Ruleset{ID: id, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{g}}}}}
+	}
+	seen := make(chan string, 16)
+	newRig(t, backend(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Method + " " + r.URL.Path })),
+		calls(1, model.GRPCRule{}), calls(2, model.GRPCRule{Service: "shop"}), calls(3, model.GRPCRule{Method: "Get"}), calls(4, model.GRPCRule{Service: "shop", Method: "Get"}))
+	for _, method := range []string{"GET", "PUT", "DELETE"} {
+		for id := model.RulesetID(1); id <= 4; id++ {
+			call(t, request(t, id, method+" /shop/Get h content-type=application/grpc"))
+		}
+	}
+	for _, text := range []string{"POST /shop/a/b", "POST /shop/", "POST /shop"} {
+		for id := model.RulesetID(1); id <= 2; id++ {
+			call(t, request(t, id, text+" h content-type=application/grpc"))
+		}
+	}
+	call(t, request(t, 2, "POST /shop/Get h content-type=application/grpc"))
+	if got := <-seen; got != "POST /shop/Get" || len(seen) > 0 {
+		t.Errorf("servers saw %s, and %d more", got, len(seen))
+	}
+}
+
 func TestStreamsOfCalls(t *testing.T) {
 	inEachPlace(t, model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{{}}}}}}, streamsOfCalls)
 }

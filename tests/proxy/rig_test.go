@@ -5,6 +5,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,6 +66,7 @@ type rig struct {
 	envoy   *exec.Cmd
 	log     *sandbox.Output
 	rev     model.Revision
+	program int // the greatest expression for Envoy; 0: as weft-envoy has it
 }
 
 // newRig starts both, with a backend to which all goes that passes.
@@ -99,6 +102,13 @@ func (r *rig) startAgent() {
 func (r *rig) bootstrap() string {
 	text, err := bootstrap.Build(bootstrap.Config{Node: "test", RunDir: r.dir, MaxHeapBytes: 1 << 30, MaxConnections: 10000})
 	ok(r.t, err)
+	if r.program > 0 {
+		less := bytes.ReplaceAll(text, []byte("20000"), []byte(strconv.Itoa(r.program)))
+		if bytes.Equal(less, text) {
+			r.t.Fatal("the bound of expressions is not found")
+		}
+		text = less
+	}
 	path := filepath.Join(r.dir, "envoy.json")
 	ok(r.t, os.WriteFile(path, text, 0o600))
 	return path

@@ -109,6 +109,10 @@ func (c *converter) expression(path, text string, never func(begin string, all b
 		c.p.add(path, "%q is not a regular expression (RE2): %v", text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return
 	}
+	if err := model.CheckExpression(text); err != nil {
+		c.p.add(path, "%q cannot be asked of the proxy: %v", text, err)
+		return
+	}
 	begin, all := re.LiteralPrefix()
 	if why := never(begin, all && text != ""); why != "" {
 		c.p.add(path, "%q matches nothing: %s", text, why)
@@ -117,7 +121,7 @@ func (c *converter) expression(path, text string, never func(begin string, all b
 
 // neverMethod: names of methods are of letters of one case (RFC 9110, 9.1).
 func neverMethod(name string, all bool) string {
-	if upper := strings.ToUpper(name); all && slices.Contains(methods, upper) && upper != name {
+	if upper := strings.ToUpper(strings.TrimSpace(name)); all && slices.Contains(methods, upper) && upper != name {
 		return "methods are written in capitals, " + upper
 	}
 	return ""
@@ -125,7 +129,8 @@ func neverMethod(name string, all bool) string {
 
 var methods = []string{"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
-// neverPath knows the form of paths (RFC 3986, 3.3), normalised.
+// neverPath knows the form of paths (RFC 3986, 3.3), normalised: other characters come as
+// % and two digits.
 func neverPath(begin string, all bool) string {
 	switch {
 	case begin == "":
@@ -134,8 +139,8 @@ func neverPath(begin string, all bool) string {
 		return "a path begins with /"
 	case strings.Contains(begin, "?"):
 		return "a path is without the query"
-	case strings.ContainsAny(begin, " #"):
-		return "there is no blank and no # in a path; a blank is %20"
+	case strings.ContainsFunc(begin, func(r rune) bool { return r <= ' ' || r == '#' || r >= 0x7f }):
+		return "there is no blank, no # and nothing but ASCII in a path; a blank is %20"
 	}
 	if all && !strings.HasSuffix(begin, "/") {
 		begin += "/" // so that the last segment ends, too
@@ -150,6 +155,9 @@ func neverPath(begin string, all bool) string {
 
 // neverHost knows that the port is taken off.
 func neverHost(name string, all bool) string {
+	if strings.Contains(name, "/") {
+		return "there is no / in a host"
+	}
 	if host, port, found := strings.Cut(name, ":"); all && found && strings.Trim(port, "0123456789") == "" {
 		return "a host is without the port, " + host
 	}
@@ -162,7 +170,7 @@ func splitHeader(h string) (name, value string) {
 	if i <= 0 { // a name that begins with a colon is no header's
 		return h, ""
 	}
-	return h[:i], strings.TrimSpace(strings.TrimPrefix(h[i:], ":"))
+	return h[:i], strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(h[i:]), ":"))
 }
 
 func (c *converter) header(namePath, valuePath, name, value, mismatch string) model.HeaderMatch {

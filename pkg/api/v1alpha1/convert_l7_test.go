@@ -13,7 +13,7 @@ func item(more string) string { return `{ports: [{port: "80", protocol: TCP}], `
 func TestConversionOfL7(t *testing.T) {
 	for name, test := range map[string]struct{ in, want string }{
 		"HTTP, matched whole, of names in lower case": {
-			object(`{endpointSelector: {}, ingress: [{toPorts: [` + item(`rules: {http: [{method: GET, path: /a/.*, host: 'a\.b', headers: [X-A, "X-B: v w", X-C z, "X-D:"], `+
+			object(`{endpointSelector: {}, ingress: [{toPorts: [` + item(`rules: {http: [{method: GET, path: /a/.*, host: 'a\.b', headers: [X-A, "X-B : v w", X-C z, "X-D:"], `+
 				`headerMatches: [{name: X-E, value: v}, {name: x-f}, {name: x-g, value: v, mismatch: LOG}, {name: x-h, value: v, mismatch: ADD}, {name: x-i, value: v, mismatch: DELETE}, {name: x-j, value: v, mismatch: REPLACE}]}, {}]}`) + `]}]}`),
 			head + ", isolates ingress\ningress[0].toPorts[0]: allow [any] [6/80-80] {HTTP:[{Method:GET Path:/a/.* Host:a\\.b Headers:[" +
 				"{Name:x-a Value: Mismatch:0} {Name:x-b Value:v w Mismatch:0} {Name:x-c Value:z Mismatch:0} {Name:x-d Value: Mismatch:0} " +
@@ -66,10 +66,16 @@ func TestFaultsOfL7AreNamed(t *testing.T) {
 		"a method in small letters":  {`rules: {http: [{method: get}]}`, `rules.http[0].method: "get" matches nothing: methods are written in capitals, GET`},
 		"a path without a slash":     {`rules: {http: [{path: items/.*}]}`, `rules.http[0].path: "items/.*" matches nothing: a path begins with /`},
 		"a path with a query":        {`rules: {http: [{path: '/a\?b=.*'}]}`, `rules.http[0].path: "/a\\?b=.*" matches nothing: a path is without the query`},
-		"a path with a blank":        {`rules: {http: [{path: /a b}]}`, `rules.http[0].path: "/a b" matches nothing: there is no blank and no # in a path`},
+		"a path with a blank":        {`rules: {http: [{path: /a b}]}`, `rules.http[0].path: "/a b" matches nothing: there is no blank, no # and nothing but ASCII in a path`},
 		"a path before it is normal": {`rules: {http: [{path: "/a//b.*"}]}`, `rules.http[0].path: "/a//b.*" matches nothing: paths are normalised before, which leaves no //`},
 		"a path that goes up":        {`rules: {http: [{path: '/a/\.\.'}]}`, `matches nothing: paths are normalised before, which leaves no /../`},
 		"a host with a port":         {`rules: {http: [{host: "web:9000"}]}`, `rules.http[0].host: "web:9000" matches nothing: a host is without the port, web`},
+		"a great expression":         {`rules: {http: [{path: '/\pL{1000}'}]}`, `rules.http[0].path: "/\\pL{1000}" cannot be asked of the proxy: the expression becomes`},
+		"a method with a blank":      {`rules: {http: [{method: "GET "}]}`, `rules.http[0].method: "GET " matches nothing: methods are written in capitals, GET`},
+		"a path with other letters":  {`rules: {http: [{path: /ä}]}`, `rules.http[0].path: "/ä" matches nothing: there is no blank`},
+		"a host with a scheme":       {`rules: {http: [{host: "http://x"}]}`, `rules.http[0].host: "http://x" matches nothing: there is no / in a host`},
+		"header of one connection":   {`rules: {http: [{headers: ["Connection: close"]}]}`, `rules.http[0].headers[0]: "Connection" is of one connection alone`},
+		"value with a blank":         {`rules: {http: [{headerMatches: [{name: a, value: "b "}]}]}`, `rules.http[0].headerMatches[0].name: "a" is to have a value with blanks at an end`},
 		"two kinds":                  {`rules: {http: [{}], grpc: [{}]}`, `rules: combines http and grpc; write an item of toPorts for each`},
 		"rules and names":            {`rules: {http: [{}]}, serverNames: [a]`, `combines rules and serverNames; what is inside TLS cannot be seen`},
 		"empty rules":                {`rules: {}`, `rules: is empty; write http or grpc, or remove it`},

@@ -151,6 +151,25 @@ func TestConnectionsOfALiveNumberMayGoOnUnderMoreRules(t *testing.T) {
 	}
 }
 
+// Nor may one that only audits go on for rules that do more, nor one whose requests would
+// have other headers now.
+func TestConnectionsOfALiveNumberDoNotPassOtherwise(t *testing.T) {
+	audits := func(r model.Ruleset) model.Ruleset { r.Audit = true; return r }
+	changes := of("a", "b")
+	changes.Rules[1].L7 = model.L7{HTTP: []model.HTTPRule{{Headers: []model.HeaderMatch{{Name: "x", Value: "y", Mismatch: model.MismatchReplace}}}}}
+	for name, c := range map[string]struct {
+		a, ab model.Ruleset
+		goes  bool
+	}{"as it was": {of("a"), of("a", "b"), true}, "from audit": {audits(of("a")), of("a", "b"), false}, "in audit": {audits(of("a")), audits(of("a", "b")), true},
+		"with changed headers": {of("a"), changes, false}} {
+		book, one, _, three := start(t)
+		b := book.step(holds(entry(300, 80, 16, one), entry(301, 80, 16, one)), holds(entry(300, 80, 16, one), entry(301, 80, 16, three)), c.a, c.ab)
+		if got := b.Successors()[one] == three; got != c.goes {
+			t.Errorf("%s: goes on: %v", name, got)
+		}
+	}
+}
+
 // What a live number leads to may be retired with the same change: then its connections
 // must not go on where those of that one do.
 func TestALiveNumberDoesNotFollowARetiredOne(t *testing.T) {

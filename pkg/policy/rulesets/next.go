@@ -60,14 +60,14 @@ func (b Book) Next(want []model.Ruleset, numbers Numbers, change Change) Book {
 }
 
 // widened is a ruleset whose rules are those of a live one and more, and that some
-// entries name now that named the live one: their connections may go on. Else it is
-// what it was, if that holds still.
+// entries name now that named the live one: their connections may go on, as what passes
+// would pass there, and in the same way. Else it is what it was, if that holds still.
 func widened(row Row, b Book, to map[model.RulesetID]bool) model.RulesetID {
 	wider := func(id model.RulesetID) bool {
 		other, ok := b.rows[id]
-		return ok && id != row.Own.ID && !other.Retired && !slices.ContainsFunc(row.Own.Rules, func(r model.RulesetRule) bool {
-			return !slices.ContainsFunc(other.Own.Rules, func(o model.RulesetRule) bool { return o.Policy == r.Policy && o.Name == r.Name })
-		})
+		return ok && id != row.Own.ID && !other.Retired && (!row.Own.Audit || other.Own.Audit) &&
+			!slices.ContainsFunc(row.Own.Rules, func(r model.RulesetRule) bool { return !hasRule(other.Own, r) }) &&
+			!slices.ContainsFunc(other.Own.Rules, func(o model.RulesetRule) bool { return o.L7.ChangesHeaders() && !hasRule(row.Own, o) })
 	}
 	for _, id := range slices.Sorted(maps.Keys(to)) {
 		if id != 0 && wider(id) {
@@ -78,6 +78,11 @@ func widened(row Row, b Book, to map[model.RulesetID]bool) model.RulesetID {
 		return row.As
 	}
 	return 0
+}
+
+// hasRule tells whether a ruleset has a rule of that policy and place.
+func hasRule(rs model.Ruleset, rule model.RulesetRule) bool {
+	return slices.ContainsFunc(rs.Rules, func(o model.RulesetRule) bool { return o.Policy == rule.Policy && o.Name == rule.Name })
 }
 
 // outcome is what is said now of the connections that had a number.
