@@ -69,12 +69,12 @@ func kernelFaults() []fault {
 		{"addresses are looked up by 24 bits", "bpf/lib/identity.h",
 			".prefixlen = 32", ".prefixlen = 24", agreeTests, agreement},
 		{"a device's row is not checked", "bpf/lib/identity.h",
-			"return ep && ep->ifindex == ifindex ? ep : NULL;", "return ep;", kernelTests, "TestDeviceWithoutEndpoint"},
+			"return ep && ep->ifindex == ifindex ? ep : NULL;", "return ep && ep->ifindex != ~ifindex ? ep : NULL;", kernelTests, "TestDeviceWithoutEndpoint"},
 
 		{"a local pod's address from another device", "bpf/lib/decide.h",
 			"if (!sent && from && from != (*row)->ifindex)", "if (false)", kernelTests, "TestPodsAddressFromOutside"},
 		{"translated traffic is taken for the host", "bpf/lib/decide.h",
-			"if (!sent && from && ip->identity == WEFT_ID_HOST)", "if (false)", agreeTests, agreement},
+			"if (!sent && from && ip->identity == WEFT_ID_HOST)", "if (!sent && from && ip->identity == WEFT_ID_HOST + 77)", agreeTests, agreement},
 		{"the receiver's policy is not asked", "bpf/lib/decide.h",
 			"if (row)\n\t\treturn weft_pol_ask(p, row, WEFT_INGRESS", "if (false)\n\t\treturn weft_pol_ask(p, row, WEFT_INGRESS", agreeTests, agreement},
 		{"rules are asked about the client's port", "bpf/lib/decide.h",
@@ -85,7 +85,7 @@ func kernelFaults() []fault {
 			" || proto == PROTO_SCTP;", ";", agreeTests, agreement},
 
 		{"no check of the sender's MAC", "bpf/lib/workload.h",
-			"if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac))", "if (false)", kernelTests, "TestSourceAddressesMustBeOwn"},
+			"if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac))", "if (hook == WEFT_EGRESS && !weft_same_mac(eth->src, own->mac) && own->ifindex == ~0u)", kernelTests, "TestSourceAddressesMustBeOwn"},
 		{"no check of the sender's IPv4 address", "bpf/lib/spoof.h",
 			"p->src.v4 != own->ip4)", "false)", kernelTests, "TestSourceAddressesMustBeOwn"},
 		{"no check of the sender's IPv6 address", "bpf/lib/spoof.h",

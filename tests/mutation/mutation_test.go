@@ -139,7 +139,7 @@ func newTree(t *testing.T, todo []fault) *tree {
 	}
 	tr.object, err = os.ReadFile(filepath.Join(tr.dir, objectFile))
 	must(t, err)
-	if slices.ContainsFunc(todo, fault.inKernel) {
+	if slices.ContainsFunc(todo, func(f fault) bool { return f.inKernel() || f.packages == proxyTests }) {
 		bin, err := sandbox.BinDir()
 		must(t, err)
 		must(t, os.MkdirAll(filepath.Join(tr.dir, "build"), 0o755))
