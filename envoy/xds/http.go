@@ -26,7 +26,7 @@ const (
 	idleTimeout    = time.Hour   // of a connection without requests
 	maxHeadersKB   = 64
 	maxHeaders     = 1000
-	maxStreams     = 1000 // of a client's connection
+	maxStreams     = 1000      // of a client's connection
 	streamWindow   = 256 << 10 // bytes, of HTTP/2
 	connWindow     = 1 << 20
 	noHost         = "unspecified.invalid" // the host of HTTP/1.0 requests that name none

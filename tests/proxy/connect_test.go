@@ -22,7 +22,7 @@ func askH2(t *testing.T, id model.RulesetID, headers ...hpack.HeaderField) strin
 	c, err := net.DialTimeout("tcp", addr(id), soon)
 	ok(t, err)
 	defer c.Close()
-	ok(t, c.SetDeadline(time.Now().Add(soon / 4)))
+	ok(t, c.SetDeadline(time.Now().Add(soon/4)))
 	_, err = c.Write([]byte(http2.ClientPreface))
 	ok(t, err)
 	f := http2.NewFramer(c, c)
