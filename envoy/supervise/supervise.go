@@ -86,6 +86,7 @@ type Supervisor struct {
 	exits    chan exit
 	standIn  standIn
 	failures int // processes in a row that did not stay
+	overload overload
 	told     int // looks in a row that found that Envoy was told everything by the agent
 }
 
@@ -192,6 +193,9 @@ func (s *Supervisor) watch(ctx context.Context) error {
 			s.look(ctx)
 			if again == nil {
 				s.stays()
+			}
+			if again == nil && s.relieve(ctx) {
+				again = s.replace("its memory is used up")
 			}
 			s.note(ctx)
 			s.standInNow(ctx)

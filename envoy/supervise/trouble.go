@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// troubleFile is there while Envoy does not stay, and says so in words.
+// troubleFile is there while Envoy does not stay, or refuses all, and says so in words.
 const troubleFile = "envoy.trouble"
 
 // patience is how many processes in a row may end early before that is trouble: one that is
@@ -22,9 +22,13 @@ func (s *Supervisor) failed(what string) {
 	if s.failures++; s.failures < patience {
 		return
 	}
-	text := fmt.Sprintf("%d times in a row %s; why, its log may tell: %s", s.failures, what, s.output.Name())
+	s.trouble(fmt.Sprintf("%d times in a row %s; why, its log may tell: %s", s.failures, what, s.output.Name()))
+}
+
+// trouble notes what is wrong with Envoy, until noTrouble.
+func (s *Supervisor) trouble(text string) {
 	if err := writeFile(s.cfg.file(troubleFile), []byte(text)); err != nil {
-		s.log.Error("that Envoy does not stay cannot be noted", "error", err)
+		s.log.Error("what is wrong with Envoy cannot be noted", "error", err)
 	}
 }
 
@@ -40,18 +44,19 @@ func (s *Supervisor) stays() {
 
 func (s *Supervisor) noTrouble() {
 	if err := os.Remove(s.cfg.file(troubleFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Error("that Envoy stays cannot be noted", "error", err)
+		s.log.Error("that nothing is wrong with Envoy any more cannot be noted", "error", err)
 	}
 }
 
-// Trouble is an error while the Envoy of a configuration ends again and again.
+// Trouble is an error while the Envoy of a configuration ends again and again, or refuses
+// requests for want of memory.
 func Trouble(cfg Config) error {
 	text, err := os.ReadFile(cfg.file(troubleFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("looking whether Envoy stays: %w", err)
+		return fmt.Errorf("looking what is wrong with Envoy: %w", err)
 	}
 	return errors.New(string(text))
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +29,11 @@ import (
 
 // newSupervised is a rig whose Envoy weft-envoy runs, in a control group.
 func newSupervised(t *testing.T, backend netip.AddrPort, rulesets ...model.Ruleset) (*rig, supervise.Config) {
+	return newSupervisedOf(t, 1<<30, backend, rulesets...)
+}
+
+// newSupervisedOf is one whose Envoy may have so much memory.
+func newSupervisedOf(t *testing.T, heap uint64, backend netip.AddrPort, rulesets ...model.Ruleset) (*rig, supervise.Config) {
 	r := &rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend}, events: &events{}, log: &sandbox.Output{}}
 	binary, err := sandbox.Envoy()
 	ok(t, err)
@@ -36,7 +42,7 @@ func newSupervised(t *testing.T, backend netip.AddrPort, rulesets ...model.Rules
 	own := filepath.Join(r.dir, "envoy") // of the test's own, to be replaced
 	ok(t, os.Symlink(binary, own))
 	cfg := supervise.Config{Binary: own, Cgroup: filepath.Join(mount, "weft-envoy-"+strconv.Itoa(os.Getpid())),
-		Bootstrap:   bootstrap.Config{Node: "test", RunDir: r.dir, MaxHeapBytes: 1 << 30, MaxConnections: 10000},
+		Bootstrap:   bootstrap.Config{Node: "test", RunDir: r.dir, MaxHeapBytes: heap, MaxConnections: 10000},
 		Concurrency: 2, Drain: 3 * time.Second}
 	t.Cleanup(func() {
 		for _, pid := range inGroup(t, cfg) {
@@ -158,6 +164,35 @@ func TestAnEnvoyThatDoesNotStayIsTold(t *testing.T) {
 	within(t, "the trouble ends", func() bool { return supervise.Trouble(cfg) == nil })
 	if got := get(1, "/a"); got != 200 {
 		t.Errorf("afterwards: %d", got)
+	}
+}
+
+// TestAnEnvoyWhoseMemoryIsUsedUpIsReplaced: what it keeps of what expressions have matched
+// it does not give back.
+func TestAnEnvoyWhoseMemoryIsUsedUpIsReplaced(t *testing.T) {
+	var rules []model.HTTPRule
+	for i := range 100 {
+		rules = append(rules, model.HTTPRule{Path: fmt.Sprintf("/.*a.{800}%d", i)})
+	}
+	_, cfg := newSupervisedOf(t, 100<<20, backend(t, http.HandlerFunc(echo)), append([]model.Ruleset{httpRules(1, model.HTTPRule{Path: "/a"})}, httpRules(2, rules...))...)
+	if got := get(1, "/a"); got != 200 {
+		t.Fatalf("before: %d", got)
+	}
+	old := one(t, processes(t, cfg, "envoy"))
+	random := rand.New(rand.NewPCG(1, 2))
+	path := []byte("/")
+	for range 3000 {
+		path = append(path, "ab"[random.IntN(2)])
+	}
+	within(t, "its memory is used up", func() bool {
+		get(2, string(path))
+		random.Shuffle(len(path)-1, func(i, j int) { path[i+1], path[j+1] = path[j+1], path[i+1] })
+		err := supervise.Trouble(cfg)
+		return err != nil && strings.Contains(err.Error(), "memory of 100 MB is used up")
+	})
+	within(t, "another one takes over", func() bool { return get(1, "/a") == 200 && supervise.Trouble(cfg) == nil })
+	if slices.Equal(processes(t, cfg, "envoy"), []int{old}) {
+		t.Error("it is still the same")
 	}
 }
 
