@@ -19,8 +19,14 @@ const limit = 20000
 
 // Maps writes those that are pinned below dir, keys and values in hexadecimal.
 // What cannot be read is said in its place.
-func Maps(w io.Writer, dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+func Maps(w io.Writer, dir string) error { return filepath.WalkDir(dir, below(w, dir)) }
+
+// below writes what is met below dir. Agents that run take folders away meanwhile.
+func below(w io.Writer, dir string) fs.WalkDirFunc {
+	return func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != dir {
+			return nil
+		}
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -34,7 +40,7 @@ func Maps(w io.Writer, dir string) error {
 			fmt.Fprintf(w, "(%v)\n", err)
 		}
 		return nil
-	})
+	}
 }
 
 func entries(w io.Writer, m *ebpf.Map) error {
