@@ -15,6 +15,7 @@ import (
 
 	"github.com/weftmesh/weft/agent/engine"
 	agentv1 "github.com/weftmesh/weft/pkg/api/agent/v1"
+	"github.com/weftmesh/weft/pkg/flow"
 	"github.com/weftmesh/weft/pkg/model"
 	"github.com/weftmesh/weft/pkg/policy/rulesets"
 )
@@ -83,10 +84,7 @@ func (s *Server) ListRulesets(context.Context, *agentv1.ListRulesetsRequest) (*a
 	if err != nil {
 		return nil, fmt.Errorf("reading which rulesets connections have: %w", err)
 	}
-	var faults []ProxyFault
-	if s.cfg.L7.Faults != nil {
-		faults = s.cfg.L7.Faults()
-	}
+	faults := s.faults()
 	out := &agentv1.ListRulesetsResponse{}
 	book := s.cfg.View().Rulesets
 	for _, row := range book.Rows() {
@@ -113,7 +111,7 @@ func faultsOf(one *agentv1.Ruleset, all []ProxyFault) (out []string) {
 		}
 		told := false
 		for i, r := range one.GetRules() {
-			if f.Policy == policyOf(r) && (f.Rule == "" || f.Rule == r.GetRule()) {
+			if f.Policy == flow.PolicyOf(r) && (f.Rule == "" || f.Rule == r.GetRule()) {
 				texts[i], told = append(texts[i], f.Text), true
 			}
 		}
@@ -128,10 +126,6 @@ func faultsOf(one *agentv1.Ruleset, all []ProxyFault) (out []string) {
 		out = out[:len(out)-1]
 	}
 	return out
-}
-
-func policyOf(r *agentv1.RuleRef) model.PolicyKey {
-	return model.PolicyKey{Kind: r.GetKind(), Namespace: r.GetNamespace(), Name: r.GetName()}
 }
 
 // pairOf is two rulesets in one, with the rules of both.
@@ -258,7 +252,7 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	default:
 		out.Message = plural(n) + ", acknowledged"
 	}
-	switch faults := s.proxyFaults(); {
+	switch faults := s.faultTexts(); {
 	case len(faults) > 1:
 		bad = append(bad, fmt.Sprintf("%d faults, the first: %s", len(faults), faults[0]))
 	case len(faults) > 0:
@@ -271,12 +265,18 @@ func (s *Server) proxyStatus() *agentv1.ComponentStatus {
 	return out
 }
 
-// proxyFaults are the faults, each once: a rule may be in several rulesets.
-func (s *Server) proxyFaults() (out []string) {
+// faults are those of the proxy; none if nothing is known of any.
+func (s *Server) faults() []ProxyFault {
 	if s.cfg.L7.Faults == nil {
 		return nil
 	}
-	for _, f := range s.cfg.L7.Faults() {
+	return s.cfg.L7.Faults()
+}
+
+// faultTexts are the faults with their policies, each once: a rule may be in several
+// rulesets.
+func (s *Server) faultTexts() (out []string) {
+	for _, f := range s.faults() {
 		text := f.Text
 		if f.Policy != (model.PolicyKey{}) {
 			text = f.Policy.String() + ": " + text
@@ -311,11 +311,8 @@ func nonEmpty(s string) []string {
 
 // proxyMessages are the faults by policy, of policies that there are.
 func (s *Server) proxyMessages(view *engine.View) map[model.PolicyKey]string {
-	if s.cfg.L7.Faults == nil {
-		return nil
-	}
 	texts := make(map[model.PolicyKey][]string)
-	for _, f := range s.cfg.L7.Faults() {
+	for _, f := range s.faults() {
 		policies := []model.PolicyKey{f.Policy}
 		if f.Policy == (model.PolicyKey{}) {
 			policies = nil

@@ -41,7 +41,7 @@ func (s *Server) Status() (out []ResourceStatus) {
 	}
 	for url, short := range map[string]string{xds.TypeCluster: "cluster", xds.TypeListener: "listener", xds.TypeRoute: "route"} {
 		for _, r := range s.want.resources[0][url] { // of the blocks only the ports differ
-			if r.IfAsked && !s.asked(url, r.Name) {
+			if !s.useful(url, r) {
 				continue
 			}
 			st := ResourceStatus{Type: short, Name: r.Name, Ruleset: r.Ruleset, Version: r.Version}
@@ -55,14 +55,14 @@ func (s *Server) Status() (out []ResourceStatus) {
 	return out
 }
 
-// asked tells whether a proxy asks for a resource.
-func (s *Server) asked(url, name string) bool {
+// useful tells whether a proxy is to have a resource, or asks for it.
+func (s *Server) useful(url string, r xds.Resource) bool {
 	for session := range s.sessions {
-		if session.types[url].subscribed[name] {
+		if session.types[url].subscribed[r.Name] {
 			return true
 		}
 	}
-	return false
+	return !r.IfAsked
 }
 
 func (s *Server) standing(url, name string) (Standing, string) {
@@ -114,7 +114,7 @@ func (s *Server) FaultList() []xds.Fault {
 	for _, rs := range s.want.rulesets {
 		for _, url := range []string{xds.TypeListener, xds.TypeRoute} {
 			name := xds.RulesetName(rs.ID)
-			if r, there := s.want.resources[0][url][name]; !there || r.IfAsked && !s.asked(url, name) {
+			if r, there := s.want.resources[0][url][name]; !there || !s.useful(url, r) {
 				continue
 			}
 			if standing, text := s.standing(url, name); standing == Refused {

@@ -31,11 +31,11 @@ func (s *Supervisor) relieve(ctx context.Context) bool {
 	switch {
 	case err != nil: // another look sees to an Envoy that does not answer
 		return false
-	case !over && !o.since.IsZero():
-		o.since = time.Time{}
-		s.noTrouble()
-		return false
 	case !over:
+		if !o.since.IsZero() {
+			o.since = time.Time{}
+			s.noTrouble()
+		}
 		return false
 	case o.since.IsZero():
 		o.since = o.asked

@@ -9,6 +9,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 
 	"github.com/weftmesh/weft/pkg/model"
 )
@@ -71,8 +72,12 @@ func has(m model.HeaderMatch) *routev3.HeaderMatcher {
 	if m.Value == "" {
 		return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
 	}
-	return &routev3.HeaderMatcher{Name: name,
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(m.Value)}}
+	return header(name, exactly(m.Value))
+}
+
+// header asks for a value.
+func header(name string, value *matcherv3.StringMatcher) *routev3.HeaderMatcher {
+	return &routev3.HeaderMatcher{Name: name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
 }
 
 // withoutLookalikes asks that headers are absent which servers may take for the one

@@ -7,7 +7,6 @@ import (
 
 	alogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	otelv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
@@ -80,8 +79,7 @@ func failed() *alogv3.AccessLogFilter {
 func failedCall() *alogv3.AccessLogFilter {
 	begins := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: "application/grpc"}}
 	call := &alogv3.AccessLogFilter{FilterSpecifier: &alogv3.AccessLogFilter_HeaderFilter{HeaderFilter: &alogv3.HeaderFilter{
-		Header: &routev3.HeaderMatcher{Name: "content-type",
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: begins}}}}}
+		Header: header("content-type", begins)}}}
 	notOK := &alogv3.AccessLogFilter{FilterSpecifier: &alogv3.AccessLogFilter_GrpcStatusFilter{
 		GrpcStatusFilter: &alogv3.GrpcStatusFilter{
 			Statuses: []alogv3.GrpcStatusFilter_Status{alogv3.GrpcStatusFilter_OK}, Exclude: true}}}

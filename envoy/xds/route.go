@@ -107,8 +107,7 @@ func odd() (out []*routev3.Route) {
 		has := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: needle}}
 		r := &routev3.Route{Name: Verdict{Outcome: Odd}.String(), Match: &routev3.RouteMatch{
 			PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: regex(`(?i).*/(?:\.|%2e){1,2}(?:;|%3b).*`)},
-			Headers: []*routev3.HeaderMatcher{{Name: ":path",
-				HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: has}}},
+			Headers:       []*routev3.HeaderMatcher{header(":path", has)},
 		}}
 		refuse("denied: the path has a segment that servers read in different ways")(r)
 		out = append(out, r)
@@ -158,12 +157,10 @@ func request(h model.HTTPRule) *routev3.RouteMatch {
 		m.Headers = append(m.Headers, notConnect())
 	}
 	if h.Method != "" {
-		m.Headers = append(m.Headers, &routev3.HeaderMatcher{Name: ":method",
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: matching(h.Method)}})
+		m.Headers = append(m.Headers, header(":method", matching(h.Method)))
 	}
 	if h.Host != "" {
-		m.Headers = append(m.Headers, &routev3.HeaderMatcher{Name: ":authority",
-			HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: matching(hostExpression(h.Host))}})
+		m.Headers = append(m.Headers, header(":authority", matching(hostExpression(h.Host))))
 	}
 	return m
 }
@@ -171,8 +168,9 @@ func request(h model.HTTPRule) *routev3.RouteMatch {
 // notConnect leaves out CONNECT, which over HTTP/2 may have a path (RFC 8441) and is no
 // request for it. What Envoy takes for a WebSocket is a GET by then.
 func notConnect() *routev3.HeaderMatcher {
-	return &routev3.HeaderMatcher{Name: ":method", InvertMatch: true,
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(http.MethodConnect)}}
+	m := header(":method", exactly(http.MethodConnect))
+	m.InvertMatch = true
+	return m
 }
 
 // setPath matches a path without its query, simple expressions by what costs less.
@@ -192,8 +190,8 @@ func prefix(p string) *routev3.RouteMatch_Prefix { return &routev3.RouteMatch_Pr
 
 // call matches a gRPC call, which other requests to its path are not.
 func call(g model.GRPCRule) *routev3.RouteMatch {
-	m := &routev3.RouteMatch{Grpc: &routev3.RouteMatch_GrpcRouteMatchOptions{}, Headers: []*routev3.HeaderMatcher{{Name: ":method",
-		HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: exactly(http.MethodPost)}}}}
+	m := &routev3.RouteMatch{Grpc: &routev3.RouteMatch_GrpcRouteMatchOptions{},
+		Headers: []*routev3.HeaderMatcher{header(":method", exactly(http.MethodPost))}}
 	switch {
 	case g.Service != "" && g.Method != "":
 		m.PathSpecifier = &routev3.RouteMatch_Path{Path: "/" + g.Service + "/" + g.Method}

@@ -201,11 +201,16 @@ func peerFromProto(p *agentv1.Peer) model.FlowPeer {
 	return out
 }
 
+// PolicyOf is the policy that a reference names.
+func PolicyOf(r *agentv1.RuleRef) model.PolicyKey {
+	return model.PolicyKey{Kind: r.GetKind(), Namespace: r.GetNamespace(), Name: r.GetName()}
+}
+
 func rulesFromProto(refs []*agentv1.RuleRef) []model.RuleRef {
 	var out []model.RuleRef
 	for _, r := range refs {
 		ref := model.RuleRef{
-			Policy: model.PolicyKey{Kind: r.GetKind(), Namespace: r.GetNamespace(), Name: r.GetName()},
+			Policy: PolicyOf(r),
 			Rule:   r.GetRule(),
 		}
 		for a := model.ActionAllow; a <= model.ActionAudit; a++ {

@@ -78,12 +78,11 @@ func isHop(name string) bool {
 	return false
 }
 
-// isFraming tells the headers that say how a message and its connection go on (RFC 9110,
+// isFraming tells the other headers that say how a message and its connection go on (RFC 9110,
 // section 7.6.1, and RFC 9112, section 6): who changes one smuggles requests.
 func isFraming(name string) bool {
 	switch name {
-	case "connection", "content-length", "expect", "http2-settings", "keep-alive", "proxy-connection", "te", "trailer",
-		"transfer-encoding", "upgrade":
+	case "content-length", "expect", "http2-settings", "te", "trailer", "upgrade":
 		return true
 	}
 	return false

@@ -53,10 +53,8 @@ func TestAChangeReachesTheNextRequest(t *testing.T) {
 func TestWhatIsRefusedHoldsNothingUp(t *testing.T) {
 	huge := "(?:a{1,60}b{1,60})" // not to be expected, so for an Envoy that takes less than rules may have
 	good := httpRules(2, model.HTTPRule{Path: "/b"})
-	r := &rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend(t, http.HandlerFunc(echo))}, events: &events{}, program: 100}
-	r.startAgent()
-	r.startEnvoy()
-	r.update(httpRules(1, model.HTTPRule{Path: "/a"}), good)
+	r := (&rig{t: t, dir: t.TempDir(), options: xds.Options{Backend: backend(t, http.HandlerFunc(echo))}, events: &events{}, program: 100}).
+		start(httpRules(1, model.HTTPRule{Path: "/a"}), good)
 	bad := httpRules(1, model.HTTPRule{Path: "/a" + huge})
 	fresh := httpRules(3, model.HTTPRule{Path: "/" + huge})
 	r.update(bad, httpRules(2, model.HTTPRule{Path: "/c"}), fresh, httpRules(4, model.HTTPRule{Path: "/d"}))

@@ -51,9 +51,8 @@ func askH2(t *testing.T, id model.RulesetID, headers ...hpack.HeaderField) strin
 // TestAPathDoesNotMakeATunnelARequest: over HTTP/2 a CONNECT may have a path (RFC 8441), and
 // is no request for it.
 func TestAPathDoesNotMakeATunnelARequest(t *testing.T) {
-	calls := model.Ruleset{ID: 4, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{{}}}}}}
 	newRig(t, backend(t, http.HandlerFunc(echo)), append(paired(3, cart(model.HTTPRule{Path: "/ws"}), items(model.HTTPRule{})),
-		calls, httpRules(5, model.HTTPRule{}), httpRules(6, model.HTTPRule{Method: "CONNECT"}), httpRules(7, model.HTTPRule{Method: "[A-Z]+"}))...)
+		grpcRules(4, model.GRPCRule{}), httpRules(5, model.HTTPRule{}), httpRules(6, model.HTTPRule{Method: "CONNECT"}), httpRules(7, model.HTTPRule{Method: "[A-Z]+"}))...)
 	for id := model.RulesetID(1); id <= 7; id++ {
 		got := askH2(t, id, hpack.HeaderField{Name: ":method", Value: "CONNECT"}, hpack.HeaderField{Name: ":scheme", Value: "http"},
 			hpack.HeaderField{Name: ":authority", Value: "db:5432"}, hpack.HeaderField{Name: ":path", Value: "/ws"}, hpack.HeaderField{Name: ":protocol", Value: "bytestream"})

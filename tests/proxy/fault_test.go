@@ -84,7 +84,7 @@ func TestWhatAFaultyRuleWouldChangeIsRefused(t *testing.T) {
 
 // TestAFaultyNameIsOfItsRuleAlone is the same for names of TLS, whose listener keeps its shape.
 func TestAFaultyNameIsOfItsRuleAlone(t *testing.T) {
-	tls := model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "egress[0].toPorts[0]", L7: model.L7{ServerNames: []string{"a.example", "a..b"}}}}}
+	tls := asking(1, model.L7{ServerNames: []string{"a.example", "a..b"}})
 	r := newRig(t, backend(t, http.HandlerFunc(echo)), tls, added(model.Ruleset{ID: 2, Rules: tls.Rules}, "web", model.L7{HTTP: []model.HTTPRule{{Path: "/a"}}}))
 	r.listening(1)
 	r.listening(2)

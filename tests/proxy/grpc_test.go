@@ -65,11 +65,8 @@ func say(c *grpc.ClientConn, method, text string) (string, error) {
 }
 
 func TestCalls(t *testing.T) {
-	rules := func(id model.RulesetID, calls ...model.GRPCRule) model.Ruleset {
-		return model.Ruleset{ID: id, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: calls}}}}
-	}
-	r := newRig(t, grpcEcho(t), rules(1, model.GRPCRule{Service: "a.Greeter", Method: "Hello"}, model.GRPCRule{Service: "a.Other"}, model.GRPCRule{Method: "Check"}),
-		rules(2, model.GRPCRule{}))
+	r := newRig(t, grpcEcho(t), grpcRules(1, model.GRPCRule{Service: "a.Greeter", Method: "Hello"}, model.GRPCRule{Service: "a.Other"}, model.GRPCRule{Method: "Check"}),
+		grpcRules(2, model.GRPCRule{}))
 	for _, c := range []struct {
 		id     model.RulesetID
 		method string
@@ -103,15 +100,11 @@ func TestCalls(t *testing.T) {
 	})
 }
 
-// TestStreamsOfCalls both ways, while the rules change beneath them.
 // What says that it is gRPC is a call only if it has the form of one.
 func TestWhatIsNoCall(t *testing.T) {
-	calls := func(id model.RulesetID, g model.GRPCRule) model.Ruleset {
-		return model.Ruleset{ID: id, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{g}}}}}
-	}
 	seen := make(chan string, 16)
 	newRig(t, backend(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen <- r.Method + " " + r.URL.Path })),
-		calls(1, model.GRPCRule{}), calls(2, model.GRPCRule{Service: "shop"}), calls(3, model.GRPCRule{Method: "Get"}), calls(4, model.GRPCRule{Service: "shop", Method: "Get"}))
+		grpcRules(1, model.GRPCRule{}), grpcRules(2, model.GRPCRule{Service: "shop"}), grpcRules(3, model.GRPCRule{Method: "Get"}), grpcRules(4, model.GRPCRule{Service: "shop", Method: "Get"}))
 	for _, method := range []string{"GET", "PUT", "DELETE"} {
 		for id := model.RulesetID(1); id <= 4; id++ {
 			call(t, request(t, id, method+" /shop/Get h content-type=application/grpc"))
@@ -128,8 +121,9 @@ func TestWhatIsNoCall(t *testing.T) {
 	}
 }
 
+// TestStreamsOfCalls both ways, while the rules change beneath them.
 func TestStreamsOfCalls(t *testing.T) {
-	inEachPlace(t, model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{GRPC: []model.GRPCRule{{}}}}}}, streamsOfCalls)
+	inEachPlace(t, grpcRules(1, model.GRPCRule{}), streamsOfCalls)
 }
 
 func streamsOfCalls(t *testing.T, rulesets []model.Ruleset) {

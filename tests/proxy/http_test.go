@@ -19,8 +19,16 @@ func policy(name string) model.PolicyKey {
 }
 
 func httpRules(id model.RulesetID, rules ...model.HTTPRule) model.Ruleset {
-	return model.Ruleset{ID: id, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]",
-		L7: model.L7{HTTP: rules}}}}
+	return asking(id, model.L7{HTTP: rules})
+}
+
+func grpcRules(id model.RulesetID, rules ...model.GRPCRule) model.Ruleset {
+	return asking(id, model.L7{GRPC: rules})
+}
+
+// asking is a ruleset of one rule.
+func asking(id model.RulesetID, l7 model.L7) model.Ruleset {
+	return model.Ruleset{ID: id, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: l7}}}
 }
 
 // echo answers with the request as it came.

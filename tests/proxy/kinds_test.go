@@ -17,7 +17,7 @@ func TestRequestsEndWhereNamesAreAskedFor(t *testing.T) {
 	if got, err := conn.get("/a"); got != 200 || err != nil {
 		t.Fatalf("before: %d, %v", got, err)
 	}
-	r.update(model.Ruleset{ID: 1, Rules: []model.RulesetRule{{Policy: policy("api"), Name: "ingress[0].toPorts[0]", L7: model.L7{ServerNames: []string{"a.example"}}}}})
+	r.update(asking(1, model.L7{ServerNames: []string{"a.example"}}))
 	if got, err := conn.get("/a"); got != 403 && err == nil {
 		t.Errorf("after: %d", got)
 	}

@@ -75,7 +75,10 @@ func newRig(t testing.TB, backend netip.AddrPort, rulesets ...model.Ruleset) *ri
 }
 
 func newRigWith(t testing.TB, o xds.Options, rulesets ...model.Ruleset) *rig {
-	r := &rig{t: t, dir: t.TempDir(), options: o, events: &events{}}
+	return (&rig{t: t, dir: t.TempDir(), options: o, events: &events{}}).start(rulesets...)
+}
+
+func (r *rig) start(rulesets ...model.Ruleset) *rig {
 	r.startAgent()
 	r.startEnvoy()
 	r.update(rulesets...)
